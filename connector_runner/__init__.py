@@ -1,0 +1,1 @@
+"""Keeps external clinical systems and an event-sourced world model in step, both ways."""

@@ -1,0 +1,1 @@
+"""The outside world, both ways: one folder per system."""

@@ -1,0 +1,1 @@
+"""The machinery under the rules: database, queue, HTTP, sealing, logging."""

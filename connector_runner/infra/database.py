@@ -1,0 +1,160 @@
+"""Postgres: one engine a process, every transaction under a workspace.
+
+The workspace is set for the transaction only, so it works behind a transaction-pooling proxy and cannot
+leak into the next one. Without it row-level security shows no row at all.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.errors import Misconfigured, Unavailable
+from connector_runner.settings import sqlalchemy_url
+
+Tx = Connection
+Row = Mapping[str, Any]
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+class Database:
+    """Opens transactions. Safe to share between threads; a forked child gets a pool of its own."""
+
+    def __init__(self, url: str, *, pool_size: int = 5, statement_timeout_s: float = 120) -> None:
+        self.url = sqlalchemy_url(url)
+        self._pool_size = pool_size
+        self._timeout_ms = int(statement_timeout_s * 1000)
+        self._engine: Engine | None = None
+        self._pid = 0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of this process; sockets are never shared across a fork."""
+        if self._engine is None or self._pid != os.getpid():
+            if self._engine is not None:
+                self._engine.dispose(close=False)
+            self._engine = create_engine(
+                self.url,
+                pool_size=self._pool_size,
+                max_overflow=20,
+                pool_timeout=15,
+                pool_pre_ping=True,
+                json_deserializer=exact_json.loads,
+                json_serializer=exact_json.dumps,
+                connect_args={
+                    "application_name": "connector_runner",
+                    "connect_timeout": 5,
+                    "options": f"-c statement_timeout={self._timeout_ms} -c timezone=UTC"
+                    " -c idle_in_transaction_session_timeout=60000",
+                },
+            )
+            self._pid = os.getpid()
+        return self._engine
+
+    @contextmanager
+    def begin(self, workspace_id: str) -> Iterator[Tx]:
+        """A transaction that sees and writes the rows of one workspace.
+
+        Raises Unavailable when Postgres cannot be reached or the connection broke.
+        """
+        with self._transaction("app.workspace_id", workspace_id) as tx:
+            yield tx
+
+    @contextmanager
+    def sweep(self) -> Iterator[Tx]:
+        """A transaction that looks across workspaces at work tables, which hold no PHI."""
+        with self._transaction("app.scope", "sweep") as tx:
+            yield tx
+
+    @contextmanager
+    def _transaction(self, setting: str, value: str) -> Iterator[Tx]:
+        try:
+            with self.engine.begin() as tx:
+                tx.execute(text("SELECT set_config(:name, :value, true)"), {"name": setting, "value": value})
+                yield tx
+        except OperationalError as exc:
+            raise Unavailable("Postgres cannot be used now", code="database_unavailable") from _without_parameters(exc)
+        except DBAPIError as exc:
+            if exc.connection_invalidated:
+                raise Unavailable("the connection to Postgres broke", code="database_unavailable") from None
+            _without_parameters(exc)
+            raise
+
+    def check_role(self) -> None:
+        """Raise Misconfigured when the role could read past row-level security."""
+        with self.engine.connect() as connection:
+            row = connection.execute(
+                text("SELECT rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user")
+            ).one()
+        if row.rolsuper or row.rolbypassrls:
+            raise Misconfigured(
+                "the role is superuser or bypasses row-level security; use a plain role that owns the database",
+                code="role_bypasses_rls",
+                where="DATABASE_URL",
+            )
+
+    def dispose(self) -> None:
+        """Close idle connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+def _without_parameters(exc: DBAPIError) -> DBAPIError:
+    """Bound values and the server's DETAIL line can be PHI; neither may reach a log."""
+    exc.params = None
+    exc.hide_parameters = True
+    diagnostics = getattr(exc.orig, "diag", None)
+    primary = getattr(diagnostics, "sqlstate", None) or "no SQLSTATE"
+    exc.orig = RuntimeError(f"Postgres refused the statement ({primary})")
+    exc.args = (str(exc.orig),)
+    return exc
+
+
+def rows(tx: Tx, sql: str, /, **params: Any) -> Sequence[Row]:
+    """All rows of a query as mappings."""
+    return tx.execute(text(sql), params).mappings().all()
+
+
+def one(tx: Tx, sql: str, /, **params: Any) -> Row | None:
+    """The first row of a query, or None."""
+    return tx.execute(text(sql), params).mappings().first()
+
+
+def execute(tx: Tx, sql: str, /, **params: Any) -> int:
+    """Run a statement; the number of rows that it touched."""
+    return tx.execute(text(sql), params).rowcount
+
+
+def copy_text(value: object) -> str:
+    """One field of COPY's text format (PostgreSQL manual, COPY, File Formats)."""
+    if value is None:
+        return "\\N"
+    if value is True:
+        return "t"
+    if value is False:
+        return "f"
+    if isinstance(value, bytes):
+        return "\\\\x" + value.hex()
+    return str(value).translate(_ESCAPES)
+
+
+def copy_rows(tx: Tx, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
+    """COPY into a temporary table (COPY into a table under row-level security is refused by Postgres)."""
+    buffer = io.StringIO()
+    for record in records:
+        buffer.write("\t".join([copy_text(value) for value in record]))
+        buffer.write("\n")
+    buffer.seek(0)
+    cursor = tx.connection.cursor()
+    try:
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", buffer)
+    finally:
+        cursor.close()

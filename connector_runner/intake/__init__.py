@@ -1,0 +1,1 @@
+"""Land raw records and move the cursor, in one transaction."""

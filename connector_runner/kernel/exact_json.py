@@ -1,0 +1,90 @@
+"""JSON that keeps number tokens, refuses what Postgres cannot hold, and has one canonical text.
+
+``1.0`` and ``1.00`` are different doses to a reader of a chart, so a number with a fraction is a
+Decimal and is written back with the digits it came with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+from connector_runner.kernel.errors import BadRecord
+
+MAX_DEPTH = 200
+_MARK = "\x00#"
+_MARKED = re.compile(r'"\\u0000#([^"]+)"')
+_SUSPECT = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def _refuse_constant(token: str) -> Any:
+    raise ValueError(f"{token} is not JSON")
+
+
+def _exact_default(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return _MARK + str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_exact_default, allow_nan=False)
+
+
+def loads(data: str | bytes | memoryview) -> Any:
+    """Parse one JSON document; fractions become Decimal.
+
+    A byte order mark is accepted. Raises BadRecord (codes ``not_utf8``, ``not_json``, ``too_deep``,
+    ``bad_text``) with the position, never with the text.
+    """
+    if not isinstance(data, str):
+        data = bytes(data)
+        try:
+            data = data.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise BadRecord(f"not UTF-8 at byte {exc.start}", code="not_utf8") from None
+    elif data.startswith("\ufeff"):
+        data = data[1:]
+    try:
+        value = _decoder.decode(data)
+    except json.JSONDecodeError as exc:
+        raise BadRecord(f"not JSON at line {exc.lineno} column {exc.colno}: {exc.msg}", code="not_json") from None
+    except RecursionError:
+        raise BadRecord(f"nested deeper than {MAX_DEPTH} levels", code="too_deep") from None
+    except ValueError:
+        raise BadRecord("a number is not JSON (NaN, Infinity, or too many digits)", code="not_json") from None
+    if "\\u" in data and _SUSPECT.search(json.dumps(value, ensure_ascii=False, default=str)):
+        raise BadRecord("text holds NUL or half a surrogate pair", code="bad_text")
+    if data.count("{") + data.count("[") > MAX_DEPTH:
+        check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raise BadRecord when ``value`` nests deeper than MAX_DEPTH."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise BadRecord(f"nested deeper than {MAX_DEPTH} levels", code="too_deep")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(v for v in item.values() if isinstance(v, dict | list))
+            elif isinstance(item, list):
+                below.extend(v for v in item if isinstance(v, dict | list))
+        level = below
+
+
+def dumps(value: Any) -> str:
+    """The canonical text: sorted keys, no spaces, ASCII, number tokens as they came."""
+    text = _encoder.encode(value)
+    return _MARKED.sub(r"\1", text) if "\\u0000#" in text else text
+
+
+def digest(value: Any) -> bytes:
+    """16 bytes that stand for the canonical text."""
+    return blake2b(dumps(value).encode(), digest_size=16).digest()

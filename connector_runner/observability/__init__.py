@@ -1,0 +1,1 @@
+"""Read-only questions: what flows, what changed and why."""

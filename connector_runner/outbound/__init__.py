@@ -1,0 +1,1 @@
+"""Gates, lanes, intents and the drain that writes to sinks."""

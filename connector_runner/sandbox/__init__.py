@@ -1,0 +1,1 @@
+"""Simulated systems to run against; shares no code with what it tests."""

@@ -1,0 +1,58 @@
+"""Typed settings of one installation, from the environment.
+
+Everything that differs between machines is here; what differs between data sources is in Postgres.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from connector_runner.kernel.errors import Misconfigured
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL with the driver we ship named: ``postgres://`` (a PaaS) and ``postgresql://`` mean psycopg2.
+
+    SQLAlchemy 2.1 reads a bare ``postgresql://`` as psycopg 3 and does not know ``postgres://``.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
+        raise Misconfigured("must be a postgres:// or postgresql:// URL", where="DATABASE_URL")
+    return f"postgresql+psycopg2://{rest}"
+
+
+class Settings(BaseSettings):
+    """What the environment says. ``*_s`` are seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="CONNECTOR_RUNNER_", extra="ignore", populate_by_name=True)
+
+    database_url: str | None = Field(None, validation_alias="DATABASE_URL")
+    redis_url: str | None = Field(None, validation_alias="REDIS_URL")
+    home: Path = Path(".connector_runner")
+    """Folder of the embedded servers' state, and of the key when none is given."""
+    encryption_key: str | None = None
+    """Base64 of 32 bytes, or a secret reference; wraps each workspace's data key."""
+    mappings: Path = PROJECT_ROOT / "mappings"
+    http_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """``host`` or ``host:port`` entries, comma separated, that may be called though they are private."""
+    flower_basic_auth: str | None = Field(None, validation_alias="FLOWER_BASIC_AUTH")
+    """``user:password`` of Flower's page."""
+    log_level: str = "INFO"
+    io_threads: int = 16
+    cpu_processes: int = 2
+
+    @field_validator("http_allow", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()

@@ -1,0 +1,1 @@
+"""Raw record and mapping rules in, facts out; a pure engine."""

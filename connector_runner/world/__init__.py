@@ -1,0 +1,1 @@
+"""Events, entities, relationships and the fold that makes state of them."""

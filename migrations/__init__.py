@@ -1,0 +1,1 @@
+"""Alembic's home: one module a change, each compatible with the running release."""
