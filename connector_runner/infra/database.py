@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from connector_runner.kernel import exact_json
-from connector_runner.kernel.errors import Misconfigured, Unavailable
+from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
 from connector_runner.settings import sqlalchemy_url
 
 Tx = Connection
-Row = Mapping[str, Any]
+Row = dict[str, Any]
+
+T = TypeVar("T")
+
+CONCURRENT_WRITE = "concurrent_write"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -68,6 +72,20 @@ class Database:
         with self._transaction("app.workspace_id", workspace_id) as tx:
             yield tx
 
+    def retrying(self, workspace_id: str, work: Callable[[Tx], T], *, attempts: int = 5) -> T:
+        """Run ``work`` in a transaction of a workspace, again from the start when another one got there first.
+
+        Raises Conflict when it lost every time.
+        """
+        for attempt in range(1, attempts + 1):
+            try:
+                with self.begin(workspace_id) as tx:
+                    return work(tx)
+            except Conflict as exc:
+                if exc.code != CONCURRENT_WRITE or attempt == attempts:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
     @contextmanager
     def sweep(self) -> Iterator[Tx]:
         """A transaction that looks across workspaces at work tables, which hold no PHI."""
@@ -81,7 +99,14 @@ class Database:
                 tx.execute(text("SELECT set_config(:name, :value, true)"), {"name": setting, "value": value})
                 yield tx
         except OperationalError as exc:
-            raise Unavailable("Postgres cannot be used now", code="database_unavailable") from _without_parameters(exc)
+            if getattr(exc.orig, "pgcode", None) == "40P01":
+                raise Conflict("two transactions waited for each other", code=CONCURRENT_WRITE) from None
+            raise Unavailable("Postgres cannot be used now", code="database_unavailable") from None
+        except IntegrityError as exc:
+            if getattr(exc.orig, "pgcode", None) == "23505":
+                raise Conflict("another transaction wrote the same row first", code=CONCURRENT_WRITE) from None
+            _without_parameters(exc)
+            raise
         except DBAPIError as exc:
             if exc.connection_invalidated:
                 raise Unavailable("the connection to Postgres broke", code="database_unavailable") from None
@@ -118,14 +143,18 @@ def _without_parameters(exc: DBAPIError) -> DBAPIError:
     return exc
 
 
-def rows(tx: Tx, sql: str, /, **params: Any) -> Sequence[Row]:
-    """All rows of a query as mappings."""
-    return tx.execute(text(sql), params).mappings().all()
+def rows(tx: Tx, sql: str, /, **params: Any) -> list[Row]:
+    """All rows of a query, each a dictionary."""
+    result = tx.execute(text(sql), params)
+    names = tuple(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]
 
 
 def one(tx: Tx, sql: str, /, **params: Any) -> Row | None:
     """The first row of a query, or None."""
-    return tx.execute(text(sql), params).mappings().first()
+    result = tx.execute(text(sql), params)
+    row = result.first()
+    return None if row is None else dict(zip(result.keys(), row, strict=True))
 
 
 def execute(tx: Tx, sql: str, /, **params: Any) -> int:

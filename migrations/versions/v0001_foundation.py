@@ -136,6 +136,7 @@ CREATE TABLE record_version (
     out_of_order boolean NOT NULL DEFAULT false,
     deleted boolean NOT NULL DEFAULT false,
     seen_at timestamptz NOT NULL,
+    batch_id uuid,                  -- the import that brought it; null for a poll
     raw_id uuid,
     raw_position integer,
     event_id uuid,                  -- the event that holds this content's facts
@@ -168,7 +169,6 @@ CREATE TABLE event (
     ingested_at timestamptz NOT NULL,
     actor text,
     correlation_id text,
-    echo jsonb,                     -- per atom, whose value came back (null: nobody's)
     raw_id uuid,
     raw_position integer,
     PRIMARY KEY (workspace_id, id)
@@ -237,7 +237,7 @@ CREATE TABLE sent_value (
     value_digest bytea NOT NULL,
     origin jsonb NOT NULL,          -- event_id, source, source_system, confidence, since of the cause
     sent_at timestamptz NOT NULL,
-    PRIMARY KEY (workspace_id, record_id, atom, value_digest)
+    PRIMARY KEY (workspace_id, record_id, atom)
 );
 
 CREATE TABLE quarantine (

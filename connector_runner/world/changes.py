@@ -1,0 +1,25 @@
+"""How effects run upwards inside one transaction: the world tells, others listen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from connector_runner.infra.database import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class EntityChange:
+    """An entity whose events grew or whose state was folded anew."""
+
+    entity_id: str
+    entity_type: str
+    created: bool
+
+
+class EntityChanged(Protocol):
+    """A subscriber; what it writes commits or rolls back with the change itself."""
+
+    def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
+        """React to ``changes`` in the same transaction."""

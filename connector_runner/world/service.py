@@ -1,0 +1,239 @@
+"""Append events and fold them, in one transaction: an event never exists without its effect on state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from connector_runner.infra.database import Tx
+from connector_runner.kernel.ids import entity_id_of
+from connector_runner.world import relationships, store
+from connector_runner.world.atoms import normalised
+from connector_runner.world.changes import EntityChange, EntityChanged
+from connector_runner.world.confidence import NONE, capped, confidence_class
+from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, StoredEvent
+from connector_runner.world.fold import VERDICT_PREFIX, Folded, fold
+from connector_runner.world.store import Projection
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did: the events, and which of their entities are new."""
+
+    events: int
+    entities_created: frozenset[str]
+    entities_updated: frozenset[str]
+
+
+class World:
+    """The verbs of the world model. Holds no state of its own beyond who is told of changes."""
+
+    def __init__(self, subscribers: Sequence[EntityChanged] = ()) -> None:
+        self._subscribers = tuple(subscribers)
+
+    def append(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        events: Sequence[NewEvent],
+        *,
+        now: datetime,
+        sightings: Sequence[RecordVersion] = (),
+        from_review: bool = False,
+    ) -> Appended:
+        """Append events, and versions of known content (``sightings``), and fold what they touch.
+
+        Locks the touched entities in id order. Raises Forbidden when a source writes verdicts that is not
+        review; Conflict (``concurrent_write``) when another transaction landed the same record first.
+        """
+        events = [self._admitted(event, from_review) for event in events]
+        touched = Counter(event.entity_id for event in events)
+        known = store.lock_entities(tx, sorted({*touched, *(s.entity_id for s in sightings)}))
+        alone = {e.entity_id for e in events if self._makes_entity(e, known, touched)}
+        store.stage(
+            tx, ((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings
+        )
+        store.insert_staged(tx, workspace_id, now)
+        if alone and store.insert_staged_entities(tx, workspace_id, now) != len(alone):
+            alone = set()
+        self._relate(tx, workspace_id, events, alone)
+        created = frozenset(entity for entity in touched if entity not in known)
+        others = sorted(({*touched} | {s.entity_id for s in sightings if s.entity_id in known}) - alone)
+        if others:
+            # Made meanwhile by another transaction, or touched twice: take their locks before folding.
+            known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
+            names = {event.entity_id: event.canonical_id for event in events}
+            self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
+        kinds = {event.entity_id: event.entity_type for event in events}
+        self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
+        return Appended(len(events), created, frozenset(touched) - created)
+
+    def refold(self, tx: Tx, workspace_id: str, entity_ids: Iterable[str], *, now: datetime) -> None:
+        """Fold entities anew from their events."""
+        known = store.lock_entities(tx, sorted(set(entity_ids)))
+        if known:
+            names = {row.entity_id: row.canonical_id for row in known.values()}
+            self._fold(tx, workspace_id, sorted(known), now, names)
+            changes = [EntityChange(row.entity_id, row.entity_type, False) for row in known.values()]
+            self._tell(tx, workspace_id, changes)
+
+    def refold_dirty(self, tx: Tx, workspace_id: str, *, now: datetime, limit: int = 200) -> int:
+        """Fold entities that were marked dirty; how many."""
+        dirty = store.take_dirty(tx, limit)
+        self.refold(tx, workspace_id, dirty, now=now)
+        return len(dirty)
+
+    def adopt(
+        self, tx: Tx, workspace_id: str, record_key: str, entity_id: str, data_source_id: str, *, now: datetime
+    ) -> None:
+        """Join a source record to an entity, as when a write of ours made that record.
+
+        A record that a poll met first has an entity of its own by then; its events count for the adopting
+        entity from now on, and the projection that they had made goes.
+        """
+        record_id = entity_id_of(workspace_id, record_key)
+        if record_id == entity_id:
+            return
+        fresh = store.adopt(tx, workspace_id, record_id, record_key, entity_id, data_source_id)
+        if fresh and store.lock_entities(tx, [record_id]):
+            store.remove_projection(tx, record_id)
+            self.refold(tx, workspace_id, [entity_id], now=now)
+
+    def remember_sent(
+        self, tx: Tx, workspace_id: str, record_key: str, atoms: Sequence[SentAtom], *, now: datetime
+    ) -> None:
+        """Keep what a sink confirmed for a record, so that its coming back is recognised as an echo.
+
+        The entity is folded again when the record has been seen already: the poll may have been first.
+        """
+        record_id = entity_id_of(workspace_id, record_key)
+        store.save_sent(tx, workspace_id, record_id, atoms, now)
+        entity = store.adopted(tx, [record_id]).get(record_id, record_id)
+        if atoms and store.versions_of(tx, [record_id]):
+            store.mark_dirty(tx, workspace_id, [entity], "sent")
+
+    @staticmethod
+    def _admitted(event: NewEvent, from_review: bool) -> NewEvent:
+        confidence = capped(event.source, event.confidence, from_review=from_review)
+        facts = event.facts if event.event_type.startswith(VERDICT_PREFIX) else normalised(event.facts)
+        if confidence == event.confidence and facts is event.facts:
+            return event
+        return replace(event, confidence=confidence, facts=facts)
+
+    @staticmethod
+    def _makes_entity(event: NewEvent, known: dict[str, Any], touched: Counter[str]) -> bool:
+        """Whether this event alone is its entity's whole state, so that no fold is needed."""
+        version = event.record_version
+        return (
+            event.entity_id not in known
+            and touched[event.entity_id] == 1
+            and confidence_class(event.confidence) != NONE
+            and not event.event_type.endswith((".retracted", ".deleted"))
+            and not event.event_type.startswith(VERDICT_PREFIX)
+            and (version is None or version.record_id == event.entity_id)
+        )
+
+    def _relate(self, tx: Tx, workspace_id: str, events: Sequence[NewEvent], alone: set[str]) -> None:
+        states = [(e.entity_id, e.facts) for e in events if e.entity_id in alone]
+        relationships.save(tx, workspace_id, states, replaced=())
+        relationships.save_identifiers(
+            tx,
+            workspace_id,
+            [
+                (token, event.record_id or event.entity_id)
+                for event in events
+                for token in relationships.tokens(workspace_id, event.fhir_resource_type, event.facts)
+            ],
+        )
+
+    def _fold(
+        self, tx: Tx, workspace_id: str, entity_ids: Sequence[str], now: datetime, canonical: Mapping[str, str]
+    ) -> None:
+        by_entity: dict[str, list[StoredEvent]] = {entity: [] for entity in entity_ids}
+        for event in store.events_of(tx, entity_ids):
+            by_entity[event.entity_id].append(event)
+        record_of = {e.record_id: entity for entity, found in by_entity.items() for e in found if e.record_id}
+        versions: dict[str, list[RecordVersion]] = {}
+        for version in store.versions_of(tx, sorted(record_of)):
+            versions.setdefault(record_of[version.record_id], []).append(version)
+        sent = store.sent_values_of(tx, sorted(record_of))
+        projections = []
+        for entity, events in by_entity.items():
+            if not events:
+                continue
+            records = {event.record_id for event in events}
+            folded = fold(events, versions.get(entity, ()), [s for s in sent if s.record_id in records])
+            projections.append(_projection(entity, canonical[entity], events, folded))
+        store.save_projections(tx, workspace_id, projections, now)
+        relationships.save(
+            tx, workspace_id, [(p.entity_id, p.state) for p in projections], replaced=entity_ids
+        )
+
+    def _tell(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
+        if changes:
+            for subscriber in self._subscribers:
+                subscriber(tx, workspace_id, changes)
+
+
+def _projection(
+    entity_id: str, canonical_id: str, events: Sequence[StoredEvent], folded: Folded
+) -> Projection:
+    own = next((event for event in events if not event.event_type.startswith(VERDICT_PREFIX)), events[0])
+    return Projection(
+        entity_id=entity_id,
+        entity_type=own.entity_type,
+        canonical_id=canonical_id,
+        status=folded.status,
+        state=folded.state,
+        provenance=_provenance(folded),
+        confidence=folded.confidence,
+        event_count=len(events),
+        first_seen_at=min(event.ingested_at for event in events),
+        last_event_at=max(event.ingested_at for event in events),
+    )
+
+
+def _provenance(folded: Folded) -> dict[str, Any]:
+    """Who said what, compactly: statements once, and per atom the number of the one that won."""
+    statements: list[dict[str, Any]] = []
+    numbers: dict[tuple[Any, ...], int] = {}
+    atoms: dict[str, int] = {}
+    conflicts = {atom: settled.conflict for atom, settled in folded.atoms.items() if settled.conflict}
+    for atom in sorted(folded.atoms):
+        claim = folded.atoms[atom].winner
+        key = (claim.event_id, claim.confidence, claim.since, claim.verdict)
+        if key not in numbers:
+            numbers[key] = len(statements)
+            statements.append(
+                _statement(claim.event_id, claim.source, claim.source_system, claim.confidence, claim.since)
+                | ({"verdict": claim.verdict} if claim.verdict else {})
+            )
+        atoms[atom] = numbers[key]
+    return {"by": statements} | ({"atoms": atoms} if len(statements) > 1 else {}) | (
+        {"conflicts": conflicts} if conflicts else {}
+    )
+
+
+def _sole_provenance(event: NewEvent, now: datetime) -> dict[str, Any]:
+    if event.record_version is not None:
+        asserted = event.record_version.last_updated or event.as_of
+        since = min(asserted, event.record_version.seen_at) if asserted else None
+    else:
+        since = min(event.effective_at or event.as_of or now, now)
+    return {"by": [_statement(event.id, event.source, event.source_system, event.confidence, since)]}
+
+
+def _statement(
+    event_id: str, source: str, source_system: str | None, confidence: float, since: datetime | None
+) -> dict[str, Any]:
+    known = since is not None and since.year > 1
+    return {
+        "event_id": event_id,
+        "source": source,
+        "source_system": source_system,
+        "confidence": confidence,
+        "since": since.isoformat() if known and since is not None else None,
+    }
