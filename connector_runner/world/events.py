@@ -33,6 +33,7 @@ class RecordVersion:
     order_version: int | None = None
     out_of_order: bool = False
     deleted: bool = False
+    direct: bool = False
     batch_id: str | None = None
     raw_id: str | None = None
     raw_position: int | None = None

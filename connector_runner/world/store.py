@@ -27,12 +27,12 @@ _COLUMNS = {
     # the version of the source record
     "n": "integer", "version": "text", "last_updated": "timestamptz", "era": "smallint",
     "order_at": "timestamptz", "order_version": "bigint", "out_of_order": "boolean", "deleted": "boolean",
-    "seen_at": "timestamptz", "batch_id": "uuid",
+    "direct": "boolean", "seen_at": "timestamptz", "batch_id": "uuid",
 }  # fmt: skip
 _EVENT_COLUMNS = list(_COLUMNS)[:25]
 _VERSION_COLUMNS = (
     "record_id, n, entity_id, data_source_id, version, last_updated, era, order_at, order_version,"
-    " content_hash, out_of_order, deleted, seen_at, batch_id, raw_id, raw_position"
+    " content_hash, out_of_order, deleted, direct, seen_at, batch_id, raw_id, raw_position"
 )
 _CREATE_STAGE = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS landing ("
@@ -100,7 +100,7 @@ def stage(
                 event.supersedes, event.caused_by, event.effective_at, event.as_of,
                 event.actor, event.correlation_id, event.raw_id, event.raw_position,
                 event.canonical_id, None if provenance is None else dumps(provenance),
-                *(_version_fields(v) if v is not None else (None,) * 10),
+                *(_version_fields(v) if v is not None else (None,) * 11),
                 False, None,
             )
         )  # fmt: skip
@@ -118,7 +118,7 @@ def stage(
 def _version_fields(v: RecordVersion) -> tuple[object, ...]:
     return (
         v.n, v.version, v.last_updated, v.era, v.order_at, v.order_version, v.out_of_order, v.deleted,
-        v.seen_at, v.batch_id,
+        v.direct, v.seen_at, v.batch_id,
     )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def events_of(tx: Tx, entity_ids: Sequence[str]) -> list[StoredEvent]:
 
 _VERSION_SELECT = (
     "SELECT record_id, n, entity_id, data_source_id, version, last_updated, era, order_at, order_version,"
-    " content_hash, out_of_order, deleted, seen_at, batch_id, raw_id, raw_position, event_id FROM record_version"
+    " content_hash, out_of_order, deleted, direct, seen_at, batch_id, raw_id, raw_position, event_id FROM record_version"
 )
 
 

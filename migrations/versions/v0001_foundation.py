@@ -135,6 +135,7 @@ CREATE TABLE record_version (
     content_hash bytea NOT NULL,
     out_of_order boolean NOT NULL DEFAULT false,
     deleted boolean NOT NULL DEFAULT false,
+    direct boolean NOT NULL DEFAULT false,  -- read by id, not found on a page
     seen_at timestamptz NOT NULL,
     batch_id uuid,                  -- the import that brought it; null for a poll
     raw_id uuid,

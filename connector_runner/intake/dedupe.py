@@ -1,0 +1,155 @@
+"""Whether a record as it came says anything new, and where it stands in the history of its record.
+
+A content is compared with the *latest* known one: A, A is one event; A, B, A is three, for the record went
+back. Order is by the source's lastUpdated (or its version, where settings declare that numeric); what has no
+stamp comes after what is known; a tie with other content is the newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.clock import EARLIEST
+
+# Not content: they change without anything having been said (FHIR R4, Resource.meta and DomainResource.text).
+_VOLATILE_META = ("lastUpdated", "versionId")
+
+
+class Novelty(StrEnum):
+    """What a record brings."""
+
+    NOTHING = "nothing"
+    STAMP = "stamp"  # the latest content under a new version or time
+    CONTENT = "content"
+    ROLLBACK = "rollback"  # an older content that the source itself insists on
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A version of a record that is already known; ``n`` counts arrivals."""
+
+    n: int
+    version: str | None
+    last_updated: datetime | None
+    era: int
+    order_at: datetime
+    order_version: int | None
+    content_hash: bytes
+    deleted: bool
+    direct: bool
+    out_of_order: bool
+    batch_id: str | None
+    event_id: str | None
+
+    @property
+    def order(self) -> tuple[int, int, datetime, int]:
+        """As RecordVersion.order."""
+        return (self.era, self.order_version or 0, self.order_at, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A record as it came, reduced to what decides."""
+
+    content_hash: bytes
+    version: str | None
+    last_updated: datetime | None
+    deleted: bool = False
+    direct: bool = False
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sighting goes in its record's history."""
+
+    novelty: Novelty
+    n: int
+    era: int
+    order_at: datetime
+    order_version: int | None
+    out_of_order: bool
+
+
+DELETED_HASH = exact_json.digest("deleted")
+
+
+def content_hash(resource: dict[str, Any]) -> bytes:
+    """The digest of what a resource says, number tokens included; generated narrative and stamps left out."""
+    content = {key: value for key, value in resource.items() if key not in ("meta", "text")}
+    text = resource.get("text")
+    if text is not None and not (isinstance(text, dict) and text.get("status") == "generated"):
+        content["text"] = text
+    meta = resource.get("meta")
+    if isinstance(meta, dict):
+        meta = {key: value for key, value in meta.items() if key not in _VOLATILE_META}
+    if meta:
+        content["meta"] = meta
+    return exact_json.digest(content)
+
+
+def place(sighting: Sighting, history: Sequence[Known], *, numeric_versions: bool = False) -> Place:
+    """Decide what ``sighting`` brings to a record with ``history``."""
+    latest = max(history, key=lambda known: known.order, default=None)
+    n = max((known.n for known in history), default=0) + 1
+    number = _number(sighting.version) if numeric_versions else None
+    order_at = sighting.last_updated or (latest.order_at if latest else EARLIEST)
+    era = latest.era if latest else 0
+    older = latest is not None and (era, number or 0, order_at, n) < latest.order
+    if latest is None:
+        novelty = Novelty.NOTHING if sighting.deleted else Novelty.CONTENT
+    elif sighting.direct and older and sighting.content_hash != latest.content_hash:
+        seen_before = any(known.content_hash == sighting.content_hash for known in history)
+        novelty = Novelty.STAMP if seen_before else Novelty.CONTENT
+        return _insisting(sighting, history, Place(novelty, n, era, order_at, number, True))
+    else:
+        novelty = _novelty(sighting, history, latest)
+    return Place(novelty, n, era, order_at, number, older)
+
+
+def _novelty(sighting: Sighting, history: Sequence[Known], latest: Known) -> Novelty:
+    stamped = sighting.version is not None or sighting.last_updated is not None
+    if stamped and any(_same_stamp(sighting, known) for known in history):
+        return Novelty.NOTHING
+    if sighting.content_hash == latest.content_hash:
+        return Novelty.STAMP if stamped else Novelty.NOTHING
+    if not stamped and _repeats_group(sighting, history, latest):
+        return Novelty.NOTHING
+    return Novelty.CONTENT
+
+
+def _same_stamp(sighting: Sighting, known: Known) -> bool:
+    return (
+        known.content_hash == sighting.content_hash
+        and known.version == sighting.version
+        and known.last_updated == sighting.last_updated
+    )
+
+
+def _repeats_group(sighting: Sighting, history: Sequence[Known], latest: Known) -> bool:
+    """Whether an import says again what the last import said of a record that it held more than once.
+
+    Files without stamps may hold one record with several contents; to import them twice says nothing new.
+    """
+    if latest.batch_id is None or latest.batch_id == sighting.batch_id:
+        return False
+    return any(
+        known.batch_id == latest.batch_id and known.content_hash == sighting.content_hash for known in history
+    )
+
+
+def _insisting(sighting: Sighting, history: Sequence[Known], as_late: Place) -> Place:
+    """A direct read that is older: noted the first time, and taken for a rollback the second time in a row."""
+    last = max(history, key=lambda known: known.n)
+    if last.direct and last.out_of_order and last.content_hash == sighting.content_hash:
+        return Place(Novelty.ROLLBACK, as_late.n, as_late.era + 1, as_late.order_at, as_late.order_version, False)
+    return as_late
+
+
+def _number(version: str | None) -> int | None:
+    return int(version) if version is not None and version.isdecimal() else None

@@ -1,0 +1,343 @@
+"""Land a page: deduplicate, keep raw, unify, append and fold, in the caller's transaction.
+
+The caller moves its cursor in the same transaction, so a page is landed and passed, or neither.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from connector_runner.connectors.base import SourceRecord
+from connector_runner.infra.database import Tx
+from connector_runner.intake import landing_store, raw
+from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, content_hash, place
+from connector_runner.kernel.clock import parse_instant
+from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.ids import canonical_id, entity_id_of, new_id
+from connector_runner.unification.model import Mapped, MappingContext
+from connector_runner.unification.run import Mapping, MappingSet
+from connector_runner.world.confidence import AUTHORITATIVE
+from connector_runner.world.events import NewEvent, RecordVersion
+from connector_runner.world.service import World
+from connector_runner.world.store import adopted
+
+Resolve = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a page comes from, and how what it says is to be taken.
+
+    ``system`` names the mappings, ``source`` is who writes the events. ``as_of`` is since when a source
+    without a clock of its own declares its records to hold.
+    """
+
+    data_source_id: str
+    name: str
+    system: str
+    source: str = "connector_runner"
+    confidence: float = AUTHORITATIVE
+    base_url: str | None = None
+    numeric_versions: bool = False
+    as_of: datetime | None = None
+    batch_id: str | None = None
+
+
+@dataclass(slots=True)
+class Landed:
+    """What became of the records of a page."""
+
+    records: int = 0
+    events_created: int = 0
+    events_updated: int = 0
+    events_skipped: int = 0
+    entities_created: int = 0
+    entities_updated: int = 0
+    quarantined: int = 0
+    unmapped: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    rollbacks: list[str] = field(default_factory=list)
+
+    def add(self, other: Landed) -> None:
+        """Add another page's counts."""
+        for name in ("records", "events_created", "events_updated", "events_skipped", "entities_created",
+                     "entities_updated", "quarantined"):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.unmapped.update(other.unmapped)
+        self.errors.extend(other.errors)
+        self.rollbacks.extend(other.rollbacks)
+
+
+class Rejects(Protocol):
+    """Where records go that cannot be used."""
+
+    def put(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        *,
+        stage: str,
+        subject: str,
+        code: str,
+        message: str,
+        place: str,
+        data_source_id: str | None,
+        body: bytes | None,
+        context: dict[str, Any],
+        now: datetime,
+    ) -> object:
+        """Keep one."""
+
+
+class Intake:
+    """Lands pages of records."""
+
+    def __init__(self, world: World, mappings: MappingSet, rejects: Rejects) -> None:
+        self._world = world
+        self._mappings = mappings
+        self._rejects = rejects
+
+    def land(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        origin: Origin,
+        records: Sequence[SourceRecord],
+        *,
+        now: datetime,
+        resolve: Resolve | None = None,
+        places: Sequence[str] | None = None,
+        direct: bool = False,
+    ) -> Landed:
+        """Land ``records`` in their order; ``places`` says for each where it stood (file and entry).
+
+        Raises Conflict (``concurrent_write``) when another worker landed one of them first: begin again.
+        """
+        page = _Page(self, tx, workspace_id, origin, now, resolve, direct)
+        page.take(records, places)
+        return page.finish(self._world)
+
+    def mapping(self, origin: Origin, resource_type: str) -> Mapping | None:
+        """The mapping for a record type of a source, if there is one."""
+        return self._mappings.inbound(origin.system, resource_type)
+
+    def reject(self, page: _Page, record: SourceRecord, key: str, where: str, error: BadRecord) -> None:
+        """Quarantine one record of a page."""
+        self._rejects.put(
+            page.tx,
+            page.workspace_id,
+            stage="unify",
+            subject=key,
+            code=error.code,
+            message=error.message,
+            place=" ".join(part for part in (where, error.where) if part),
+            data_source_id=page.origin.data_source_id,
+            body=record.raw,
+            context={"resource_type": record.resource_type, "record_key": key},
+            now=page.now,
+        )
+
+
+class _Page:
+    """One call of land: what is known, and what has been gathered so far."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        tx: Tx,
+        workspace_id: str,
+        origin: Origin,
+        now: datetime,
+        resolve: Resolve | None,
+        direct: bool,
+    ) -> None:
+        self.intake, self.tx, self.workspace_id, self.origin, self.now = intake, tx, workspace_id, origin, now
+        self.direct = direct
+        self.context = MappingContext(source=origin.name, resolve=resolve, base_url=origin.base_url)
+        self.landed = Landed()
+        self.events: list[NewEvent] = []
+        self.sightings: list[RecordVersion] = []
+        self.bodies: list[bytes] = []
+        self.raw_id = new_id()
+        self.known: dict[str, list[Known]] = {}
+        self.owners: dict[str, str] = {}
+
+    def take(self, records: Sequence[SourceRecord], places: Sequence[str] | None) -> None:
+        keys = [canonical_id(self.origin.name, record.resource_type, record.record_id) for record in records]
+        ids = [entity_id_of(self.workspace_id, key) for key in keys]
+        self.known = landing_store.known_versions(self.tx, ids)
+        self.owners = adopted(self.tx, ids)
+        self.landed.records = len(records)
+        for number, (record, key, record_id) in enumerate(zip(records, keys, ids, strict=True)):
+            try:
+                self._take_one(record, key, record_id)
+            except BadRecord as error:
+                where = places[number] if places else f"{record.resource_type}/{record.record_id}"
+                self.landed.quarantined += 1
+                self.landed.errors.append(f"{where}: {error}")
+                self.intake.reject(self, record, key, where, error)
+
+    def _take_one(self, record: SourceRecord, key: str, record_id: str) -> None:
+        digest = DELETED_HASH if record.deleted or record.body is None else content_hash(record.body)
+        sighting = Sighting(
+            digest, record.version, record.last_updated, record.deleted, self.direct, self.origin.batch_id
+        )
+        history = self.known.get(record_id, [])
+        where = place(sighting, history, numeric_versions=self.origin.numeric_versions)
+        if where.novelty is Novelty.NOTHING:
+            self.landed.events_skipped += 1
+            return
+        entity_id = self.owners.get(record_id, record_id)
+        if where.novelty is Novelty.STAMP:
+            self.landed.events_skipped += 1
+            event_id = next((k.event_id for k in reversed(history) if k.content_hash == digest), None)
+            self.sightings.append(self._version(record_id, entity_id, sighting, where, event_id, None))
+        else:
+            event_id = self._event(record, key, record_id, entity_id, sighting, where, first=not history)
+        self.known.setdefault(record_id, []).append(_remember(sighting, where, event_id))
+
+    def _event(
+        self,
+        record: SourceRecord,
+        key: str,
+        record_id: str,
+        entity_id: str,
+        sighting: Sighting,
+        where: Place,
+        *,
+        first: bool,
+    ) -> str | None:
+        mapping = self.intake.mapping(self.origin, record.resource_type)
+        mapped = None if mapping is None or record.body is None else mapping.map(record.body, self.context)
+        if mapped is not None and mapped.problems:
+            problem = mapped.problems[0]
+            raise BadRecord(problem.message, code=problem.code, where=problem.path)
+        position = len(self.bodies)
+        self.bodies.append(record.raw)
+        if mapping is None:
+            self.landed.unmapped[record.resource_type] += 1
+            self.sightings.append(self._version(record_id, entity_id, sighting, where, None, position))
+            return None
+        if where.novelty is Novelty.ROLLBACK:
+            self.landed.rollbacks.append(record_id)
+        event_id = new_id()
+        version = self._version(record_id, entity_id, sighting, where, event_id, position)
+        self.events.append(self._new_event(record, key, mapping, mapped, version, event_id, first=first))
+        if first:
+            self.landed.events_created += 1
+        else:
+            self.landed.events_updated += 1
+        return event_id
+
+    def _new_event(
+        self,
+        record: SourceRecord,
+        key: str,
+        mapping: Mapping,
+        mapped: Mapped | None,
+        version: RecordVersion,
+        event_id: str,
+        *,
+        first: bool,
+    ) -> NewEvent:
+        origin = self.origin
+        verb = "created" if first else "updated"
+        if mapped is None:
+            verb = "deleted"
+        elif mapped.retracted:
+            verb = "retracted"
+        confidence = origin.confidence
+        if mapped is not None and mapped.confidence is not None:
+            confidence = min(confidence, mapped.confidence)
+        return NewEvent(
+            id=event_id,
+            entity_id=version.entity_id,
+            entity_type=mapping.entity_type,
+            event_type=f"{mapping.entity_type}.{verb}",
+            facts={} if mapped is None or mapped.retracted else mapped.facts,
+            source=origin.source,
+            confidence=confidence,
+            snapshot=True,
+            canonical_id=key,
+            fhir_resource_type=record.resource_type,
+            fhir_resource_id=record.record_id,
+            source_system=origin.name,
+            data_source_id=origin.data_source_id,
+            record_id=version.record_id,
+            record_key=key,
+            content_hash=version.content_hash,
+            mapping_version=mapping.version,
+            effective_at=parse_instant(mapped.effective_at) if mapped and mapped.effective_at else None,
+            as_of=origin.as_of,
+            raw_id=self.raw_id,
+            raw_position=version.raw_position,
+            record_version=version,
+        )
+
+    def _version(
+        self,
+        record_id: str,
+        entity_id: str,
+        sighting: Sighting,
+        where: Place,
+        event_id: str | None,
+        position: int | None,
+    ) -> RecordVersion:
+        return RecordVersion(
+            record_id=record_id,
+            n=where.n,
+            entity_id=entity_id,
+            data_source_id=self.origin.data_source_id,
+            content_hash=sighting.content_hash,
+            order_at=where.order_at,
+            seen_at=self.now,
+            event_id=event_id,
+            version=sighting.version,
+            last_updated=sighting.last_updated,
+            era=where.era,
+            order_version=where.order_version,
+            out_of_order=where.out_of_order,
+            deleted=sighting.deleted,
+            direct=sighting.direct,
+            batch_id=sighting.batch_id,
+            raw_id=self.raw_id if position is not None else None,
+            raw_position=position,
+        )
+
+    def finish(self, world: World) -> Landed:
+        """Write what was gathered."""
+        landed, origin = self.landed, self.origin
+        if self.bodies:
+            raw.keep(self.tx, self.workspace_id, self.raw_id, origin.data_source_id, self.bodies)
+        if self.events or self.sightings:
+            appended = world.append(
+                self.tx, self.workspace_id, self.events, now=self.now, sightings=self.sightings
+            )
+            landed.entities_created = len(appended.entities_created)
+            landed.entities_updated = len(appended.entities_updated)
+        landing_store.count_unmapped(
+            self.tx, self.workspace_id, origin.data_source_id, landed.unmapped, self.now
+        )
+        landing_store.count_events(self.tx, origin.data_source_id, len(self.events))
+        return landed
+
+
+def _remember(sighting: Sighting, where: Place, event_id: str | None) -> Known:
+    return Known(
+        where.n,
+        sighting.version,
+        sighting.last_updated,
+        where.era,
+        where.order_at,
+        where.order_version,
+        sighting.content_hash,
+        sighting.deleted,
+        sighting.direct,
+        where.out_of_order,
+        sighting.batch_id,
+        event_id,
+    )

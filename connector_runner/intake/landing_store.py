@@ -1,0 +1,58 @@
+"""SQL of landing: what is known of the records of a page, and the counters of their source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import text
+
+from connector_runner.infra.database import Tx, execute
+from connector_runner.intake.dedupe import Known
+
+
+def known_versions(tx: Tx, record_ids: Sequence[str]) -> dict[str, list[Known]]:
+    """The known versions of records, by record id."""
+    found = tx.execute(
+        text(
+            "SELECT record_id, n, version, last_updated, era, order_at, order_version, content_hash, deleted,"
+            " direct, out_of_order, batch_id, event_id FROM record_version"
+            " WHERE record_id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        {"ids": list(record_ids)},
+    )
+    versions: dict[str, list[Known]] = {}
+    for record_id, n, version, updated, era, order_at, number, digest, *rest in found:
+        known = Known(n, version, updated, era, order_at, number, bytes(digest), *rest)
+        versions.setdefault(record_id, []).append(known)
+    return versions
+
+
+def count_events(tx: Tx, data_source_id: str, events: int) -> None:
+    """Add to the source's event counter."""
+    if events:
+        execute(
+            tx,
+            "UPDATE data_source SET event_count = event_count + :events WHERE data_source_id = :source",
+            events=events,
+            source=data_source_id,
+        )
+
+
+def count_unmapped(
+    tx: Tx, workspace_id: str, data_source_id: str, counts: Mapping[str, int], now: datetime
+) -> None:
+    """Add to the counters of record types that no mapping covers."""
+    for resource_type, records in sorted(counts.items()):
+        execute(
+            tx,
+            "INSERT INTO unmapped_type AS t (workspace_id, data_source_id, resource_type, records, last_seen_at)"
+            " VALUES (:ws, :source, :type, :records, :now)"
+            " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE"
+            " SET records = t.records + excluded.records, last_seen_at = excluded.last_seen_at",
+            ws=workspace_id,
+            source=data_source_id,
+            type=resource_type,
+            records=records,
+            now=now,
+        )

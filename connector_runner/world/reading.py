@@ -1,0 +1,142 @@
+"""Reading entities: the projection as stored, and the fold with its winners and losers laid open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connector_runner.infra.database import Row, Tx, one, rows
+from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.ids import entity_id_of, is_uuid, parse_canonical_id
+from connector_runner.world import store
+from connector_runner.world.events import StoredEvent
+from connector_runner.world.fold import Folded, fold
+
+
+@dataclass(frozen=True, slots=True)
+class EntityView:
+    """One entity with everything that its state rests on.
+
+    ``records`` are the source records that count for it: record key -> data source id.
+    """
+
+    entity_id: str
+    entity_type: str
+    canonical_id: str
+    revision: int
+    folded: Folded
+    events: tuple[StoredEvent, ...]
+    records: dict[str, str]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The facts that hold."""
+        return self.folded.state
+
+
+def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
+    """The entity that an entity id or a canonical id names; an adopted record names its adopter.
+
+    Raises BadRecord when ``name`` is neither.
+    """
+    if is_uuid(name):
+        record_id = name
+    else:
+        parse_canonical_id(name)
+        record_id = entity_id_of(workspace_id, name)
+    return store.adopted(tx, [record_id]).get(record_id, record_id)
+
+
+def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
+    """The stored projection of an entity, or None."""
+    return one(
+        tx, "SELECT * FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name)
+    )
+
+
+def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:
+    """Fold an entity and show how it came out; None when there is no such entity."""
+    stored = row(tx, workspace_id, name)
+    return None if stored is None else _views(tx, [stored])[0]
+
+
+def views(tx: Tx, entity_ids: Sequence[str]) -> list[EntityView]:
+    """The views of several entities, those that exist, in id order."""
+    stored = rows(
+        tx,
+        "SELECT * FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id",
+        ids=list(entity_ids),
+    )
+    return _views(tx, stored)
+
+
+def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
+    events: dict[str, list[StoredEvent]] = {entity["entity_id"]: [] for entity in stored}
+    for event in store.events_of(tx, list(events)):
+        events[event.entity_id].append(event)
+    record_ids = sorted({e.record_id for found in events.values() for e in found if e.record_id})
+    versions = store.versions_of(tx, record_ids)
+    sent = store.sent_values_of(tx, record_ids)
+    answer = []
+    for entity in stored:
+        found = events[entity["entity_id"]]
+        mine = {event.record_id for event in found if event.record_id}
+        answer.append(
+            EntityView(
+                entity_id=entity["entity_id"],
+                entity_type=entity["entity_type"],
+                canonical_id=entity["canonical_id"],
+                revision=entity["revision"],
+                folded=fold(
+                    found,
+                    [version for version in versions if version.record_id in mine],
+                    [value for value in sent if value.record_id in mine],
+                ),
+                events=tuple(found),
+                records=_records(tx, entity["entity_id"], found),
+            )
+        )
+    return answer
+
+
+def _records(tx: Tx, of: str, events: Sequence[StoredEvent]) -> dict[str, str]:
+    records = {e.record_key: e.data_source_id for e in events if e.record_key and e.data_source_id}
+    for adopted in rows(
+        tx, "SELECT record_key, data_source_id FROM adopted_record WHERE entity_id = :id", id=of
+    ):
+        records[adopted["record_key"]] = adopted["data_source_id"]
+    return records
+
+
+def event(tx: Tx, event_id: str) -> Row | None:
+    """One event as stored, or None.
+
+    Raises BadRecord when ``event_id`` is not an event id.
+    """
+    if not is_uuid(event_id):
+        raise BadRecord("an event id is a UUID", code="event_id")
+    return one(tx, "SELECT * FROM event WHERE id = :id", id=event_id)
+
+
+def related(tx: Tx, of: str) -> list[Row]:
+    """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
+    return rows(
+        tx,
+        "SELECT 'out' AS direction, r.name, coalesce(a.entity_id, b.record_id, r.target_id) AS other_id,"
+        " e.entity_type, e.canonical_id FROM relationship r"
+        " LEFT JOIN business_identifier b ON r.by_identifier AND b.token = r.target_id"
+        " LEFT JOIN adopted_record a ON a.record_id = coalesce(b.record_id, r.target_id)"
+        " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, b.record_id, r.target_id)"
+        " WHERE r.entity_id = :id"
+        " UNION ALL"
+        " SELECT 'in', r.name, r.entity_id, e.entity_type, e.canonical_id FROM ("
+        "  SELECT CAST(:id AS uuid) AS target_id"
+        "  UNION SELECT record_id FROM adopted_record WHERE entity_id = :id"
+        "  UNION SELECT token FROM business_identifier WHERE record_id = :id"
+        "   OR record_id IN (SELECT record_id FROM adopted_record WHERE entity_id = :id)) t"
+        " JOIN relationship r ON r.target_id = t.target_id"
+        " LEFT JOIN entity e ON e.entity_id = r.entity_id"
+        " ORDER BY 1 DESC, 2, 3",
+        id=of,
+    )
