@@ -147,7 +147,9 @@ def _insisting(sighting: Sighting, history: Sequence[Known], as_late: Place) -> 
     """A direct read that is older: noted the first time, and taken for a rollback the second time in a row."""
     last = max(history, key=lambda known: known.n)
     if last.direct and last.out_of_order and last.content_hash == sighting.content_hash:
-        return Place(Novelty.ROLLBACK, as_late.n, as_late.era + 1, as_late.order_at, as_late.order_version, False)
+        return Place(
+            Novelty.ROLLBACK, as_late.n, as_late.era + 1, as_late.order_at, as_late.order_version, False
+        )
     return as_late
 
 

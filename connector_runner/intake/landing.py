@@ -18,8 +18,9 @@ from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, 
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id, entity_id_of, new_id
+from connector_runner.unification.engine import Mapping
+from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import Mapped, MappingContext
-from connector_runner.unification.run import Mapping, MappingSet
 from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.events import NewEvent, RecordVersion
 from connector_runner.world.service import World

@@ -47,7 +47,13 @@ class Claim:
     @property
     def rank(self) -> tuple[int, datetime, float, datetime, str]:
         """Sorts the better claim last."""
-        return (confidence_class(self.confidence), self.since, self.confidence, self.ingested_at, self.event_id)
+        return (
+            confidence_class(self.confidence),
+            self.since,
+            self.confidence,
+            self.ingested_at,
+            self.event_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,9 @@ def _record_claims(
             start -= 1
         claim = _claim(atom, value, by_id[history[start].event_id or ""], _asserted(history[start], by_id))
         echo = sent.get((record_id, atom))
-        if echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]):
+        if echo is not None and _is_echo(
+            echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]
+        ):
             claim = replace(
                 claim,
                 event_id=echo.event_id,

@@ -50,9 +50,7 @@ def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
 
 def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
     """The stored projection of an entity, or None."""
-    return one(
-        tx, "SELECT * FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name)
-    )
+    return one(tx, "SELECT * FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name))
 
 
 def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:

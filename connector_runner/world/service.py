@@ -66,7 +66,9 @@ class World:
             # Made meanwhile by another transaction, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
-            self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
+            self._fold(
+                tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()}
+            )
         kinds = {event.entity_id: event.entity_type for event in events}
         self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
         return Appended(len(events), created, frozenset(touched) - created)
@@ -87,7 +89,14 @@ class World:
         return len(dirty)
 
     def adopt(
-        self, tx: Tx, workspace_id: str, record_key: str, entity_id: str, data_source_id: str, *, now: datetime
+        self,
+        tx: Tx,
+        workspace_id: str,
+        record_key: str,
+        entity_id: str,
+        data_source_id: str,
+        *,
+        now: datetime,
     ) -> None:
         """Join a source record to an entity, as when a write of ours made that record.
 
@@ -150,7 +159,12 @@ class World:
         )
 
     def _fold(
-        self, tx: Tx, workspace_id: str, entity_ids: Sequence[str], now: datetime, canonical: Mapping[str, str]
+        self,
+        tx: Tx,
+        workspace_id: str,
+        entity_ids: Sequence[str],
+        now: datetime,
+        canonical: Mapping[str, str],
     ) -> None:
         by_entity: dict[str, list[StoredEvent]] = {entity: [] for entity in entity_ids}
         for event in store.events_of(tx, entity_ids):
@@ -212,8 +226,10 @@ def _provenance(folded: Folded) -> dict[str, Any]:
                 | ({"verdict": claim.verdict} if claim.verdict else {})
             )
         atoms[atom] = numbers[key]
-    return {"by": statements} | ({"atoms": atoms} if len(statements) > 1 else {}) | (
-        {"conflicts": conflicts} if conflicts else {}
+    return (
+        {"by": statements}
+        | ({"atoms": atoms} if len(statements) > 1 else {})
+        | ({"conflicts": conflicts} if conflicts else {})
     )
 
 
