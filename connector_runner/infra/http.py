@@ -1,0 +1,277 @@
+"""The one way out over HTTP: guarded against private addresses, bounded in time and size, never retried.
+
+A caller learns which of two things happened when there is no answer: the request never left (Unavailable,
+code ``not_sent``), or it may have been acted upon (AnswerLost). Messages name the host and a template of the
+path; query, headers and bodies are never in them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.structures import CaseInsensitiveDict
+
+from connector_runner.infra.addresses import AddressGuard
+from connector_runner.infra.transport import Attempt, GuardedAdapter, current_attempt
+from connector_runner.kernel.errors import Misconfigured, TryAgain, Unavailable
+from connector_runner.settings import Settings
+
+MAX_REDIRECTS: Final = 5
+_CHUNK = 65_536
+_PORTS = {"http": 80, "https": 443}
+_USER_AGENT = "connector-runner"
+_CROSS_ORIGIN_HEADERS = frozenset({"accept", "accept-language", "user-agent", "prefer"})
+_PLAIN_SEGMENT = re.compile(r"[$_]?[A-Za-z][A-Za-z_.$-]{0,30}|[rv]?\d{1,2}|R4B?|STU\d")
+_TYPE_SEGMENT = re.compile(r"[A-Z][A-Za-z]+")
+
+Params = Mapping[str, str | int | Sequence[str]] | Sequence[tuple[str, str]]
+
+
+class AnswerLost(TryAgain):
+    """The request left and its answer did not come: it may have been acted upon.
+
+    After a read, try again; after a write, look first.
+    """
+
+    default_code = "answer_lost"
+
+
+class BadAnswer(AnswerLost):
+    """The answer came and cannot be used: too long (``answer_too_long``) or not decodable (``answer_not_decodable``).
+
+    ``status`` is what it said before that.
+    """
+
+    default_code = "bad_answer"
+
+    def __init__(self, message: str, *, code: str, where: str, status: int) -> None:
+        super().__init__(message, code=code, where=where)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One complete answer. ``headers`` ignores case; ``url`` is the last one asked."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+def path_template(path: str) -> str:
+    """The path with everything that may name a record replaced: ``/fhir/Patient/{id}``."""
+    parts: list[str] = []
+    after_type = False
+    for segment in path.split("/"):
+        operation = segment[:1] in ("_", "$")
+        plain = not segment or (_PLAIN_SEGMENT.fullmatch(segment) is not None and (operation or not after_type))
+        parts.append(segment if plain else "{id}")
+        after_type = bool(segment) and plain and _TYPE_SEGMENT.fullmatch(segment) is not None
+    return "/".join(parts)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS[parts.scheme]
+
+
+def _checked(url: str) -> SplitResult:
+    """The parts of an absolute http(s) URL without credentials; Misconfigured otherwise, without quoting it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Misconfigured("an address must be an absolute http or https URL", code="bad_url", where="url")
+    if parts.username is not None or parts.password is not None:
+        raise Misconfigured("a URL may not hold credentials", code="bad_url", where=parts.hostname or "url")
+    return parts
+
+
+class HTTP:
+    """Sends requests. Share one between threads; a forked child opens connections of its own."""
+
+    def __init__(self, settings: Settings, *, ca_file: Path | None = None) -> None:
+        """``ca_file``: trusted in place of the bundled certificates. Raises Misconfigured on a bad allow entry."""
+        self._guard = AddressGuard(settings.http_allow)
+        self._verify: str | bool = str(ca_file) if ca_file else True
+        self._connections = max(settings.io_threads, 4)
+        self._lock = threading.Lock()
+        self._adapter: GuardedAdapter | None = None
+        self._pid = 0
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Params | None = None,
+        data: bytes | None = None,
+        timeout_s: float = 15.0,
+        deadline_s: float | None = None,
+        max_bytes: int = 64 * 1024 * 1024,
+        allow_redirects: bool = False,
+    ) -> Answer:
+        """Send one request and read its whole answer, whatever its status.
+
+        ``timeout_s`` bounds connecting and each silence, ``deadline_s`` (default four times that) everything
+        together save a slow name resolver, ``max_bytes`` the decoded body. Redirects are returned as they are
+        unless ``allow_redirects``; then GET and HEAD follow up to five, each checked anew, and headers that
+        may hold credentials stay with the first origin.
+
+        Raises Unavailable (``not_sent``), AnswerLost, BadAnswer, Misconfigured (``address_refused``,
+        ``bad_url``, ``bad_header``, ``bad_redirect``).
+        """
+        attempt = Attempt(time.monotonic() + (deadline_s or timeout_s * 4), timeout_s)
+        sent = CaseInsensitiveDict({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **(headers or {})})
+        first = parts = _checked(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._once(method, url, sent, params, data, attempt, max_bytes)
+            location = answer.headers.get("Location")
+            follows = allow_redirects and method in ("GET", "HEAD") and answer.status in (301, 302, 303, 307, 308)
+            if not follows or location is None:
+                return answer
+            parts = _redirected(answer.url, location)
+            url, params = parts.geturl(), None
+            if _origin(parts) != _origin(first):
+                sent = CaseInsensitiveDict({k: v for k, v in sent.items() if k.lower() in _CROSS_ORIGIN_HEADERS})
+        raise Misconfigured("more than five redirects", code="bad_redirect", where=_place(method, first))
+
+    def close(self) -> None:
+        """Close idle connections; the next request opens new ones."""
+        with self._lock:
+            if self._adapter is not None and self._pid == os.getpid():
+                self._adapter.close()
+            self._adapter = None
+
+    def _transport(self) -> GuardedAdapter:
+        with self._lock:
+            if self._adapter is None or self._pid != os.getpid():
+                self._adapter = GuardedAdapter(self._guard, pools=64, connections=self._connections)
+                self._pid = os.getpid()
+            return self._adapter
+
+    def _once(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        params: Params | None,
+        data: bytes | None,
+        attempt: Attempt,
+        max_bytes: int,
+    ) -> Answer:
+        parts = _checked(url)
+        place = _place(method, parts)
+        prepared = _prepare(method, url, headers, params, data, place)
+        attempt.sent = False
+        token = current_attempt.set(attempt)
+        try:
+            timeout = (attempt.read_timeout_s, attempt.read_timeout_s)
+            response = self._transport().send(prepared, stream=True, timeout=timeout, verify=self._verify)
+            try:
+                body = _read(response, attempt, max_bytes, place)
+            finally:
+                response.close()
+            return Answer(response.status_code, response.headers, body, prepared.url or url)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
+            raise _named(exc, attempt, place) from None
+        finally:
+            current_attempt.reset(token)
+
+
+def _place(method: str, parts: SplitResult) -> str:
+    port = f":{parts.port}" if parts.port else ""
+    return f"{method} {parts.hostname}{port}{path_template(parts.path)}"
+
+
+def _prepare(
+    method: str, url: str, headers: Mapping[str, str], params: Params | None, data: bytes | None, place: str
+) -> requests.PreparedRequest:
+    try:
+        return requests.Request(method, url, headers=dict(headers), params=params, data=data).prepare()
+    except (requests.RequestException, UnicodeError) as exc:
+        code = "bad_header" if isinstance(exc, requests.exceptions.InvalidHeader) else "bad_url"
+        raise Misconfigured("the request cannot be written", code=code, where=place) from None
+
+
+def _redirected(url: str, location: str) -> SplitResult:
+    before = urlsplit(url)
+    parts = _checked(urljoin(url, location))
+    if before.scheme == "https" and parts.scheme != "https":
+        raise Misconfigured("a redirect leaves TLS", code="bad_redirect", where=parts.hostname or "")
+    return parts
+
+
+def _read(response: requests.Response, attempt: Attempt, max_bytes: int, place: str) -> bytes:
+    """The decoded body, whole."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for piece in response.raw.stream(_CHUNK, decode_content=True):
+            size += len(piece)
+            if size > max_bytes:
+                raise BadAnswer(
+                    f"the answer is longer than {max_bytes} bytes",
+                    code="answer_too_long",
+                    where=place,
+                    status=response.status_code,
+                )
+            pieces.append(piece)
+            attempt.remaining()
+    except urllib3.exceptions.DecodeError:
+        raise BadAnswer(
+            "the answer's content encoding is broken",
+            code="answer_not_decodable",
+            where=place,
+            status=response.status_code,
+        ) from None
+    return b"".join(pieces)
+
+
+def _named(exc: Exception, attempt: Attempt, place: str) -> TryAgain:
+    """Our error for what requests, urllib3 or the socket reported; the report itself may quote the URL."""
+    kind = _kind(exc)
+    if attempt.sent:
+        return AnswerLost(f"the request left and no complete answer came ({kind})", where=place)
+    return Unavailable(f"the request was not sent ({kind})", code="not_sent", where=place)
+
+
+_KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+    ((urllib3.exceptions.NameResolutionError,), "the name does not resolve"),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "TLS failed"),
+    ((ConnectionRefusedError,), "connection refused"),
+    ((TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError), "timed out"),
+    ((ConnectionResetError, BrokenPipeError), "connection reset"),
+    ((urllib3.exceptions.IncompleteRead,), "the body was cut short"),
+)
+
+
+def _kind(exc: BaseException | None) -> str:
+    """A few words for the cause, chosen from ours."""
+    seen = 0
+    queue: list[object] = [exc]
+    while queue and seen < 12:
+        found = queue.pop(0)
+        seen += 1
+        if not isinstance(found, BaseException):
+            continue
+        # NewConnectionError is a ConnectTimeoutError by inheritance only: its cause says what happened.
+        named = type(found) is not urllib3.exceptions.NewConnectionError
+        for types, words in _KINDS if named else ():
+            if isinstance(found, types):
+                return words
+        queue += [*found.args, getattr(found, "reason", None), found.__cause__, found.__context__]
+    return "connection failed"
