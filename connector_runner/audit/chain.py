@@ -1,0 +1,99 @@
+"""The hash chain: what an entry's hash covers, and what a digest of reads covers. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+from connector_runner.kernel import exact_json
+
+SEAL_ACTION = "reads.sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the log. ``txid`` is the transaction that wrote it."""
+
+    n: int
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    detail: Mapping[str, Any]
+    txid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One access to protected data, before or after it is sealed."""
+
+    read_id: str
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    detail: Mapping[str, Any]
+
+
+def genesis(workspace_id: str) -> bytes:
+    """What the first entry of a workspace points back to."""
+    return sha256(f"connector_runner audit|{workspace_id}".encode()).digest()
+
+
+def entry_hash(workspace_id: str, previous: bytes, entry: Entry) -> bytes:
+    """32 bytes over the previous hash and everything that the entry says."""
+    text = exact_json.dumps(
+        [
+            workspace_id,
+            entry.n,
+            _instant(entry.at),
+            entry.actor,
+            entry.action,
+            entry.object,
+            normalised(entry.detail),
+            entry.txid,
+        ]
+    )
+    return sha256(previous + text.encode()).digest()
+
+
+def reads_digest(workspace_id: str, reads: Iterable[Read]) -> tuple[int, str]:
+    """How many reads there are, and the digest (hex) over them in the order of their ids."""
+    total = sha256(workspace_id.encode())
+    count = 0
+    for read in sorted(reads, key=lambda read: read.read_id):
+        text = exact_json.dumps(
+            [read.read_id, _instant(read.at), read.actor, read.action, read.object, normalised(read.detail)]
+        )
+        total.update(len(text).to_bytes(4, "big") + text.encode())
+        count += 1
+    return count, total.hexdigest()
+
+
+def normalised(value: Any) -> Any:
+    """``value`` as it comes back from jsonb: numbers in plain notation, tuples as lists, keys as text.
+
+    Raises TypeError for what JSON does not know, ValueError for a number that is not finite.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float | Decimal):
+        number = value if isinstance(value, Decimal) else Decimal(repr(value))
+        if not math.isfinite(number):
+            raise ValueError("a number in the audit log is finite")
+        text = format(abs(number) if number == 0 else number, "f")
+        return Decimal(text) if "." in text else int(text)
+    if isinstance(value, Mapping):
+        return {str(key): normalised(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [normalised(item) for item in value]
+    raise TypeError(f"{type(value).__name__} does not belong in the audit log")
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
