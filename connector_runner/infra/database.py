@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, text
+import psycopg2.extensions
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from connector_runner.kernel import exact_json
@@ -25,6 +26,10 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 CONCURRENT_WRITE = "concurrent_write"
+
+# Ids are text everywhere in this code base; building UUID objects would only cost time.
+_UUID_AS_TEXT = psycopg2.extensions.new_type((2950,), "UUID_AS_TEXT", lambda value, _: value)
+_UUIDS_AS_TEXT = psycopg2.extensions.new_array_type((2951,), "UUIDS_AS_TEXT", _UUID_AS_TEXT)
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -60,6 +65,7 @@ class Database:
                     " -c idle_in_transaction_session_timeout=60000",
                 },
             )
+            event.listen(self._engine, "connect", _ids_as_text)
             self._pid = os.getpid()
         return self._engine
 
@@ -130,6 +136,11 @@ class Database:
         """Close idle connections."""
         if self._engine is not None:
             self._engine.dispose()
+
+
+def _ids_as_text(connection: Any, _: object) -> None:
+    psycopg2.extensions.register_type(_UUID_AS_TEXT, connection)
+    psycopg2.extensions.register_type(_UUIDS_AS_TEXT, connection)
 
 
 def _without_parameters(exc: DBAPIError) -> DBAPIError:

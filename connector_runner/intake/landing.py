@@ -212,14 +212,10 @@ class _Page:
         *,
         first: bool,
     ) -> str | None:
-        mapping = self.intake.mapping(self.origin, record.resource_type)
-        mapped = None if mapping is None or record.body is None else mapping.map(record.body, self.context)
-        if mapped is not None and mapped.problems:
-            problem = mapped.problems[0]
-            raise BadRecord(problem.message, code=problem.code, where=problem.path)
+        mapped = self._map(record)
         position = len(self.bodies)
         self.bodies.append(record.raw)
-        if mapping is None:
+        if mapped is None:
             self.landed.unmapped[record.resource_type] += 1
             self.sightings.append(self._version(record_id, entity_id, sighting, where, None, position))
             return None
@@ -227,39 +223,61 @@ class _Page:
             self.landed.rollbacks.append(record_id)
         event_id = new_id()
         version = self._version(record_id, entity_id, sighting, where, event_id, position)
-        self.events.append(self._new_event(record, key, mapping, mapped, version, event_id, first=first))
+        self.events.append(self._new_event(record, key, mapped, version, event_id, first=first))
         if first:
             self.landed.events_created += 1
         else:
             self.landed.events_updated += 1
         return event_id
 
+    def _map(self, record: SourceRecord) -> Mapped | None:
+        """What the record says, or None when no mapping covers its type.
+
+        Raises BadRecord for the first value that cannot be read: half a record would withdraw the other half.
+        """
+        mapping = self.intake.mapping(self.origin, record.resource_type)
+        if mapping is None:
+            return None
+        if record.body is None:
+            return Mapped(
+                entity_type="",
+                event_type="",
+                facts={},
+                confidence=None,
+                mapping_version=mapping.version,
+                effective_at=None,
+                retracted=False,
+                problems=(),
+            )
+        mapped = mapping.map(record.body, self.context)
+        if mapped.problems:
+            problem = mapped.problems[0]
+            raise BadRecord(problem.message, code=problem.code, where=problem.path)
+        return mapped
+
     def _new_event(
         self,
         record: SourceRecord,
         key: str,
-        mapping: Mapping,
-        mapped: Mapped | None,
+        mapped: Mapped,
         version: RecordVersion,
         event_id: str,
         *,
         first: bool,
     ) -> NewEvent:
-        origin = self.origin
+        origin, entity_type = self.origin, mapped.entity_type
         verb = "created" if first else "updated"
-        if mapped is None:
-            verb = "deleted"
+        if version.deleted:
+            verb, entity_type = "deleted", landing_store.entity_type(self.tx, version.entity_id) or "unknown"
         elif mapped.retracted:
             verb = "retracted"
-        confidence = origin.confidence
-        if mapped is not None and mapped.confidence is not None:
-            confidence = min(confidence, mapped.confidence)
+        confidence = origin.confidence if mapped.confidence is None else min(origin.confidence, mapped.confidence)
         return NewEvent(
             id=event_id,
             entity_id=version.entity_id,
-            entity_type=mapping.entity_type,
-            event_type=f"{mapping.entity_type}.{verb}",
-            facts={} if mapped is None or mapped.retracted else mapped.facts,
+            entity_type=entity_type,
+            event_type=f"{entity_type}.{verb}",
+            facts={} if mapped.retracted else mapped.facts,
             source=origin.source,
             confidence=confidence,
             snapshot=True,
@@ -271,8 +289,8 @@ class _Page:
             record_id=version.record_id,
             record_key=key,
             content_hash=version.content_hash,
-            mapping_version=mapping.version,
-            effective_at=parse_instant(mapped.effective_at) if mapped and mapped.effective_at else None,
+            mapping_version=mapped.mapping_version,
+            effective_at=parse_instant(mapped.effective_at) if mapped.effective_at else None,
             as_of=origin.as_of,
             raw_id=self.raw_id,
             raw_position=version.raw_position,

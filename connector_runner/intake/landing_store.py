@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from connector_runner.infra.database import Tx, execute
+from connector_runner.infra.database import Tx, execute, one
 from connector_runner.intake.dedupe import Known
 
 
@@ -56,3 +56,9 @@ def count_unmapped(
             records=records,
             now=now,
         )
+
+
+def entity_type(tx: Tx, entity_id: str) -> str | None:
+    """The type of an entity that exists."""
+    row = one(tx, "SELECT entity_type FROM entity WHERE entity_id = :id", id=entity_id)
+    return None if row is None else str(row["entity_type"])

@@ -41,7 +41,9 @@ def is_uuid(text: str) -> bool:
 
 def derived_id(namespace: str, name: str) -> str:
     """A UUID version 5 (RFC 9562, section 5.5) of ``name`` under the UUID ``namespace``."""
-    digest = bytearray(sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).digest()[:16])
+    digest = bytearray(
+        sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).digest()[:16]
+    )
     digest[6] = (digest[6] & 0x0F) | 0x50
     digest[8] = (digest[8] & 0x3F) | 0x80
     return format_uuid(bytes(digest))

@@ -83,9 +83,7 @@ class Folded:
         return min((settled.winner.confidence for settled in self.atoms.values()), default=1.0)
 
 
-def fold(
-    events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent: Iterable[SentValue] = ()
-) -> Folded:
+def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent: Iterable[SentValue] = ()) -> Folded:
     """Fold one entity's events, the versions of its source records, and what its records were sent."""
     by_id = {event.id: event for event in events}
     histories = _histories(versions, by_id)
@@ -111,9 +109,7 @@ def fold(
     return Folded(settled, _status(histories, by_id))
 
 
-def _histories(
-    versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]
-) -> dict[str, list[RecordVersion]]:
+def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:
     histories: dict[str, list[RecordVersion]] = {}
     for version in versions:
         if version.deleted or version.event_id in by_id:
@@ -150,9 +146,7 @@ def _record_claims(
             start -= 1
         claim = _claim(atom, value, by_id[history[start].event_id or ""], _asserted(history[start], by_id))
         echo = sent.get((record_id, atom))
-        if echo is not None and _is_echo(
-            echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]
-        ):
+        if echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]):
             claim = replace(
                 claim,
                 event_id=echo.event_id,

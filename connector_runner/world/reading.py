@@ -100,9 +100,7 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
 
 def _records(tx: Tx, of: str, events: Sequence[StoredEvent]) -> dict[str, str]:
     records = {e.record_key: e.data_source_id for e in events if e.record_key and e.data_source_id}
-    for adopted in rows(
-        tx, "SELECT record_key, data_source_id FROM adopted_record WHERE entity_id = :id", id=of
-    ):
+    for adopted in rows(tx, "SELECT record_key, data_source_id FROM adopted_record WHERE entity_id = :id", id=of):
         records[adopted["record_key"]] = adopted["data_source_id"]
     return records
 

@@ -73,9 +73,7 @@ def save(
 ) -> None:
     """Store the relationships of ``states`` (entity id, state); those of ``replaced`` entities go first."""
     if replaced:
-        execute(
-            tx, "DELETE FROM relationship WHERE entity_id = ANY(CAST(:ids AS uuid[]))", ids=list(replaced)
-        )
+        execute(tx, "DELETE FROM relationship WHERE entity_id = ANY(CAST(:ids AS uuid[]))", ids=list(replaced))
     edges = {(entity, *target) for entity, state in states for target in targets(workspace_id, state)}
     if not edges:
         return

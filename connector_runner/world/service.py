@@ -52,23 +52,22 @@ class World:
         events = [self._admitted(event, from_review) for event in events]
         touched = Counter(event.entity_id for event in events)
         known = store.lock_entities(tx, sorted({*touched, *(s.entity_id for s in sightings)}))
-        alone = {e.entity_id for e in events if self._makes_entity(e, known, touched)}
-        store.stage(
-            tx, ((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings
-        )
+        seen_again = {sighting.entity_id for sighting in sightings}
+        alone = {
+            e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)
+        }
+        store.stage(tx, ((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings)
         store.insert_staged(tx, workspace_id, now)
         if alone and store.insert_staged_entities(tx, workspace_id, now) != len(alone):
             alone = set()
         self._relate(tx, workspace_id, events, alone)
         created = frozenset(entity for entity in touched if entity not in known)
-        others = sorted(({*touched} | {s.entity_id for s in sightings if s.entity_id in known}) - alone)
+        others = sorted(({*touched} | {entity for entity in seen_again if entity in known}) - alone)
         if others:
             # Made meanwhile by another transaction, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
-            self._fold(
-                tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()}
-            )
+            self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
         kinds = {event.entity_id: event.entity_type for event in events}
         self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
         return Appended(len(events), created, frozenset(touched) - created)
@@ -182,9 +181,7 @@ class World:
             folded = fold(events, versions.get(entity, ()), [s for s in sent if s.record_id in records])
             projections.append(_projection(entity, canonical[entity], events, folded))
         store.save_projections(tx, workspace_id, projections, now)
-        relationships.save(
-            tx, workspace_id, [(p.entity_id, p.state) for p in projections], replaced=entity_ids
-        )
+        relationships.save(tx, workspace_id, [(p.entity_id, p.state) for p in projections], replaced=entity_ids)
 
     def _tell(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
         if changes:
@@ -192,9 +189,7 @@ class World:
                 subscriber(tx, workspace_id, changes)
 
 
-def _projection(
-    entity_id: str, canonical_id: str, events: Sequence[StoredEvent], folded: Folded
-) -> Projection:
+def _projection(entity_id: str, canonical_id: str, events: Sequence[StoredEvent], folded: Folded) -> Projection:
     own = next((event for event in events if not event.event_type.startswith(VERDICT_PREFIX)), events[0])
     return Projection(
         entity_id=entity_id,

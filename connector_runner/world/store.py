@@ -216,7 +216,8 @@ def events_of(tx: Tx, entity_ids: Sequence[str]) -> list[StoredEvent]:
 
 _VERSION_SELECT = (
     "SELECT record_id, n, entity_id, data_source_id, version, last_updated, era, order_at, order_version,"
-    " content_hash, out_of_order, deleted, direct, seen_at, batch_id, raw_id, raw_position, event_id FROM record_version"
+    " content_hash, out_of_order, deleted, direct, seen_at, batch_id, raw_id, raw_position, event_id"
+    " FROM record_version"
 )
 
 
@@ -286,9 +287,7 @@ def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
     return {row["record_id"]: row["entity_id"] for row in found}
 
 
-def adopt(
-    tx: Tx, workspace_id: str, record_id: str, record_key: str, entity_id: str, data_source_id: str
-) -> bool:
+def adopt(tx: Tx, workspace_id: str, record_id: str, record_key: str, entity_id: str, data_source_id: str) -> bool:
     """Join a record to an entity; False when it already was."""
     return (
         execute(

@@ -482,16 +482,45 @@ CREATE INDEX audit_read_open ON audit_read (workspace_id, read_id) WHERE sealed_
 """
 
 TENANT_TABLES = (
-    "workspace", "data_source", "source_resource", "unmapped_type", "secret", "api_key",
-    "raw_page", "record_version", "event", "entity", "relationship", "business_identifier",
-    "adopted_record", "sent_value", "quarantine",
-    "dirty_entity", "pending_release", "sync_lane", "open_intent", "write_log",
-    "import_job", "import_file", "import_part", "import_reference",
-    "audit_log", "audit_head", "audit_read",
+    "workspace",
+    "data_source",
+    "source_resource",
+    "unmapped_type",
+    "secret",
+    "api_key",
+    "raw_page",
+    "record_version",
+    "event",
+    "entity",
+    "relationship",
+    "business_identifier",
+    "adopted_record",
+    "sent_value",
+    "quarantine",
+    "dirty_entity",
+    "pending_release",
+    "sync_lane",
+    "open_intent",
+    "write_log",
+    "import_job",
+    "import_file",
+    "import_part",
+    "import_reference",
+    "audit_log",
+    "audit_head",
+    "audit_read",
 )
 # No PHI in these, so a sweep may look at them across workspaces.
-SWEPT = ("workspace", "data_source", "source_resource", "pending_release", "sync_lane", "open_intent",
-         "import_job", "dirty_entity")
+SWEPT = (
+    "workspace",
+    "data_source",
+    "source_resource",
+    "pending_release",
+    "sync_lane",
+    "open_intent",
+    "import_job",
+    "dirty_entity",
+)
 APPEND_ONLY_TABLES = ("event", "write_log", "audit_log", "record_version", "raw_page")
 
 
@@ -507,9 +536,7 @@ def upgrade() -> None:
             " (workspace_id = nullif(current_setting('app.workspace_id', true), '')::uuid)"
         )
     for table in SWEPT:
-        op.execute(
-            f"CREATE POLICY sweep ON {table} FOR SELECT USING (current_setting('app.scope', true) = 'sweep')"
-        )
+        op.execute(f"CREATE POLICY sweep ON {table} FOR SELECT USING (current_setting('app.scope', true) = 'sweep')")
     for table in APPEND_ONLY_TABLES:
         op.execute(
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}"
