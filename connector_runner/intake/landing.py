@@ -20,7 +20,7 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id, entity_id_of, new_id
 from connector_runner.unification.engine import Mapping
 from connector_runner.unification.loader import MappingSet
-from connector_runner.unification.model import Mapped, MappingContext
+from connector_runner.unification.model import Mapped, MappingContext, same_reference
 from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.events import NewEvent, RecordVersion
 from connector_runner.world.service import World
@@ -110,7 +110,7 @@ class Intake:
         records: Sequence[SourceRecord],
         *,
         now: datetime,
-        resolve: Resolve | None = None,
+        resolve: Resolve = same_reference,
         places: Sequence[str] | None = None,
         direct: bool = False,
     ) -> Landed:
@@ -153,7 +153,7 @@ class _Page:
         workspace_id: str,
         origin: Origin,
         now: datetime,
-        resolve: Resolve | None,
+        resolve: Resolve,
         direct: bool,
     ) -> None:
         self.intake, self.tx, self.workspace_id, self.origin, self.now = intake, tx, workspace_id, origin, now
@@ -333,14 +333,10 @@ class _Page:
         if self.bodies:
             raw.keep(self.tx, self.workspace_id, self.raw_id, origin.data_source_id, self.bodies)
         if self.events or self.sightings:
-            appended = world.append(
-                self.tx, self.workspace_id, self.events, now=self.now, sightings=self.sightings
-            )
+            appended = world.append(self.tx, self.workspace_id, self.events, now=self.now, sightings=self.sightings)
             landed.entities_created = len(appended.entities_created)
             landed.entities_updated = len(appended.entities_updated)
-        landing_store.count_unmapped(
-            self.tx, self.workspace_id, origin.data_source_id, landed.unmapped, self.now
-        )
+        landing_store.count_unmapped(self.tx, self.workspace_id, origin.data_source_id, landed.unmapped, self.now)
         landing_store.count_events(self.tx, origin.data_source_id, len(self.events))
         return landed
 
