@@ -1,24 +1,50 @@
 """Dot-paths: ``telecom[system=phone].value``, ``name[0].given[1]``, ``period.start``.
 
 A step is a key, optionally followed by one list index or one first-match filter. A step over a list
-without either takes its first element, as FHIR lists mostly hold one.
+without either takes its first element, as FHIR lists mostly hold one. Inside a filter a list matches
+when any of its elements does: ``category[coding.code=laboratory]``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from connector_runner.kernel.errors import Misconfigured
 
 Getter = Callable[[Any], Any]
-_STEP = re.compile(r"(?P<key>[A-Za-z_][\w-]*|\*)?(?:\[(?:(?P<index>\d+)|(?P<field>[\w.-]+)=(?P<value>[^\]]*))\])?")
+_PARTS = re.compile(r"[^.\[\]]*\[[^\]]*\]|[^.\[\]]+")
+_STEP = re.compile(r"(?P<key>[A-Za-z_][\w-]*)?(?:\[(?:(?P<index>\d+)|(?P<field>[\w.-]+)=(?P<value>[^\]]+))\])?")
 
 
-def _split(path: str) -> list[str]:
-    """Cut at the dots that stand outside brackets."""
-    return re.findall(r"[^.\[\]]*\[[^\]]*\]|[^.\[\]]+", path)
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a path: a key, then at most one of a list index and a filter (field path, wanted text)."""
+
+    key: str | None
+    index: int | None = None
+    field: str | None = None
+    wanted: str | None = None
+
+
+def parse_path(path: str) -> tuple[Step, ...]:
+    """The steps of ``path``.
+
+    Raises Misconfigured (code ``path``) when it cannot be read.
+    """
+    parts = _PARTS.findall(path)
+    if not parts or ".".join(parts) != path:
+        raise Misconfigured(f"not a dot-path: {path!r}", code="path")
+    steps = []
+    for part in parts:
+        match = _STEP.fullmatch(part)
+        if match is None:
+            raise Misconfigured(f"not a dot-path: {path!r}, at {part!r}", code="path")
+        index = match["index"]
+        steps.append(Step(match["key"], None if index is None else int(index), match["field"], match["value"]))
+    return tuple(steps)
 
 
 def compile_path(path: str) -> Getter:
@@ -26,51 +52,79 @@ def compile_path(path: str) -> Getter:
 
     Raises Misconfigured (code ``path``) when the path cannot be read.
     """
-    steps: list[tuple[str | None, int | None, str | None, str | None]] = []
-    parts = _split(path)
-    if not parts or "".join(parts) != path.replace(".", "", path.count(".")) and ".".join(parts) != path:
-        raise Misconfigured(f"not a dot-path: {path!r}", code="path")
-    for part in parts:
-        match = _STEP.fullmatch(part)
-        if match is None or not part:
-            raise Misconfigured(f"not a dot-path: {path!r}, at {part!r}", code="path")
-        index = match["index"]
-        steps.append((match["key"], int(index) if index is not None else None, match["field"], match["value"]))
-    return _getter(steps)
-
-
-def _getter(steps: list[tuple[str | None, int | None, str | None, str | None]]) -> Getter:
-    if all(index is None and field is None for _, index, field, _ in steps):
-        keys = [key for key, *_ in steps]
-        if len(keys) == 1:
-            only = keys[0]
-            return lambda value: value.get(only) if isinstance(value, dict) else None
+    steps = parse_path(path)
+    walkers = tuple(_walker(step) for step in steps)
+    if len(walkers) == 1:
+        return walkers[0]
+    first, *others = walkers
+    rest = tuple(others)
 
     def get(value: Any) -> Any:
-        for key, index, field, wanted in steps:
-            if key is not None:
-                if isinstance(value, list):
-                    value = value[0] if value else None
-                value = value.get(key) if isinstance(value, dict) else None
-            if index is not None:
-                value = value[index] if isinstance(value, list) and index < len(value) else None
-            elif field is not None:
-                value = _first(value, field, wanted)
+        value = first(value)
+        for walk in rest:
             if value is None:
                 return None
+            value = walk(value)
         return value
 
     return get
 
 
-def _first(value: Any, field: str, wanted: str | None) -> Any:
-    keys = field.split(".")
-    for item in value if isinstance(value, list) else ():
-        found = item
-        for key in keys:
-            if isinstance(found, list):
-                found = found[0] if found else None
-            found = found.get(key) if isinstance(found, dict) else None
-        if found is not None and (found if isinstance(found, str) else str(found)) == wanted:
-            return item
-    return None
+def _walker(step: Step) -> Getter:
+    key = step.key
+    if step.index is not None:
+        return _at(key, step.index)
+    if step.field is not None and step.wanted is not None:
+        return _matching(key, tuple(step.field.split(".")), step.wanted)
+
+    def walk(value: Any) -> Any:
+        if type(value) is list:
+            value = value[0] if value else None
+        return value.get(key) if type(value) is dict else None
+
+    return walk
+
+
+def _list_at(value: Any, key: str | None) -> list[Any] | None:
+    if key is not None:
+        if type(value) is list:
+            value = value[0] if value else None
+        value = value.get(key) if type(value) is dict else None
+    return value if type(value) is list else None
+
+
+def _at(key: str | None, index: int) -> Getter:
+    def walk(value: Any) -> Any:
+        items = _list_at(value, key)
+        return items[index] if items is not None and index < len(items) else None
+
+    return walk
+
+
+def _matching(key: str | None, fields: tuple[str, ...], wanted: str) -> Getter:
+    def walk(value: Any) -> Any:
+        for item in _list_at(value, key) or ():
+            if _matches(item, fields, wanted):
+                return item
+        return None
+
+    return walk
+
+
+def _matches(value: Any, fields: tuple[str, ...], wanted: str) -> bool:
+    if type(value) is list:
+        return any(_matches(item, fields, wanted) for item in value)
+    if not fields:
+        return (value if type(value) is str else _scalar_text(value)) == wanted
+    if type(value) is not dict:
+        return False
+    return _matches(value.get(fields[0]), fields[1:], wanted)
+
+
+def _scalar_text(value: Any) -> str | None:
+    """A JSON scalar as its JSON text; None for null and for objects."""
+    if value is None or type(value) is dict:
+        return None
+    if type(value) is bool:
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,71 @@
+"""What the mapping engine is given and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+def same_reference(text: str) -> str | None:
+    """The resolver of a record that stands alone: a reference names what it says."""
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class MappingContext:
+    """Whose record is mapped.
+
+    ``source`` is the name of the data source and the first part of every canonical id made. ``resolve`` turns
+    a reference that is not ``Type/id`` (``urn:uuid:``, conditional, absolute) into ``Type/id``, or None when it
+    cannot. ``base_url`` is the FHIR base of the source; absolute references elsewhere are foreign. Without a
+    base (a file) an absolute reference is taken to be into the same source.
+    """
+
+    source: str
+    resolve: Callable[[str], str | None] = same_reference
+    base_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundContext:
+    """``resolve`` answers the ``Type/id`` under which the sink holds a canonical id, None if it does not."""
+
+    resolve: Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One value that was left out. ``message`` is ours and never quotes the value."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What one record says.
+
+    ``facts`` may share parts with the resource it came from: neither is to be changed in place.
+    ``confidence`` is None where the mapping leaves it to the data source. ``effective_at`` is the record's own
+    clinical date, with the precision it came with.
+    """
+
+    entity_type: str
+    event_type: str
+    facts: dict[str, Any]
+    confidence: float | None
+    mapping_version: str
+    effective_at: str | None
+    retracted: bool
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """A record that the rendered resource refers to; ``required`` when it cannot be written without it."""
+
+    field: str
+    canonical_id: str
+    required: bool
