@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from connector_runner.connectors.settings import SourceSettings
+from connector_runner.kernel.errors import TryAgain
+
+Reveal = Callable[[str], str]
+"""From a secret reference to its value; raises Misconfigured naming the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """One external system of one workspace, with its settings read and typed."""
+
+    workspace_id: str
+    data_source_id: str
+    name: str
+    source_type: str
+    settings: SourceSettings
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +55,39 @@ class BadEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a source and the cursor that is true once the page has landed."""
+    """One page of a source and the cursor that is true once the page has landed.
+
+    ``last`` ends a window: everything that had changed when it was opened has been seen. ``whole`` says that
+    the window held all records of the type, so that what was missing from it may be gone.
+    """
 
     records: tuple[SourceRecord, ...]
     bad: tuple[BadEntry, ...]
     cursor: dict[str, Any]
     last: bool
+    whole: bool = False
+    window: str = ""
+    """Names the window, the same over all its pages, however many polls they take."""
+
+
+class WindowLost(TryAgain):
+    """The window cannot be read to its end; begin it again from the checkpoint."""
+
+    default_code = "window_lost"
 
 
 class Source(Protocol):
     """The inbound side of a connector."""
 
     def pages(self, resource_type: str, cursor: dict[str, Any], *, full: bool) -> Iterator[Page]:
-        """Pages of what changed since ``cursor``, or of everything when ``full``."""
+        """Pages of what changed since ``cursor``, or of everything when ``full``.
+
+        A cursor taken in the middle of a window goes on with that window. Raises WindowLost,
+        Unavailable, RateLimited, TokenExpired, Forbidden, Misconfigured.
+        """
+
+    def deletions(self, resource_type: str, cursor: dict[str, Any]) -> Iterator[Page]:
+        """Pages of explicit deletes since ``cursor``; none at all where the source does not tell."""
 
     def read(self, resource_type: str, record_id: str) -> SourceRecord | None:
         """One record read directly; a ``deleted`` record when the source says gone, None when it says unknown."""

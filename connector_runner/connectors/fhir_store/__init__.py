@@ -1,0 +1,1 @@
+"""Any server that speaks FHIR R4 REST, both ways."""

@@ -1,0 +1,40 @@
+"""Typed settings of a FHIR store connection."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from connector_runner.connectors.settings import Auth, SourceSettings
+
+
+class FhirStoreSettings(SourceSettings):
+    """Where the server is and how it is read. ``*_s`` are seconds.
+
+    ``overlap_s`` is read again before the cursor on every poll: it must exceed the time between a change and
+    its being found by a search. ``history`` false never asks ``_history`` for deletes, though it be offered.
+    """
+
+    base_url: str
+    auth: Auth = Auth()
+    overlap_s: float = Field(60, ge=0, le=7 * 86400)
+    page_size: int = Field(200, ge=1, le=10_000)
+    request_timeout_s: float = Field(15, gt=0, le=300)
+    max_page_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    history: bool = True
+
+    @field_validator("base_url")
+    @classmethod
+    def _http_base(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an absolute http or https URL")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must hold neither credentials nor a query nor a fragment")
+        return value.rstrip("/")
+
+    @property
+    def base(self) -> str:
+        """The address that absolute references of this source begin with."""
+        return self.base_url
