@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     flower_basic_auth: str | None = Field(None, validation_alias="FLOWER_BASIC_AUTH")
     """``user:password`` of Flower's page."""
     log_level: str = "INFO"
+    max_resource_bytes: int = 16 * 1024 * 1024
+    """The largest single resource that an import takes in; a larger one is quarantined by its first part."""
     io_threads: int = 16
     cpu_processes: int = 2
 

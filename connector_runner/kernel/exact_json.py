@@ -56,11 +56,24 @@ def loads(data: str | bytes | memoryview) -> Any:
         raise BadRecord(f"nested deeper than {MAX_DEPTH} levels", code="too_deep") from None
     except ValueError:
         raise BadRecord("a number is not JSON (NaN, Infinity, or too many digits)", code="not_json") from None
-    if "\\u" in data and _SUSPECT.search(json.dumps(value, ensure_ascii=False, default=str)):
-        raise BadRecord("text holds NUL or half a surrogate pair", code="bad_text")
-    if data.count("{") + data.count("[") > MAX_DEPTH:
-        check_depth(value)
+    check(data, value)
     return value
+
+
+def scan(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that begins at ``start`` of a longer text, and the index after it; ``check`` comes after.
+
+    Raises json.JSONDecodeError with its place in ``text``, RecursionError, or ValueError for a number.
+    """
+    return _decoder.raw_decode(text, start)
+
+
+def check(text: str, value: Any) -> None:
+    """Raise BadRecord (``bad_text``, ``too_deep``) when ``value``, parsed from ``text``, cannot be kept."""
+    if text.count("{") + text.count("[") > MAX_DEPTH:
+        check_depth(value)
+    if "\\u" in text and _SUSPECT.search(json.dumps(value, ensure_ascii=False, default=str)):
+        raise BadRecord("text holds NUL or half a surrogate pair", code="bad_text")
 
 
 def check_depth(value: Any) -> None:

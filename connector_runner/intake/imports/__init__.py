@@ -1,0 +1,1 @@
+"""Import files: FHIR Bundles, NDJSON and single resources of any size, a chunk a transaction."""

@@ -1,0 +1,333 @@
+"""One file from parse to landing: a chunk a transaction, the progress in the same one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, BinaryIO
+
+from connector_runner.connectors.base import SourceRecord
+from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.intake.imports import references, store
+from connector_runner.intake.imports.content import LINES, Content, Parser, parser_for, recognise
+from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item
+from connector_runner.intake.imports.records import record_of
+from connector_runner.intake.imports.registering import Deps
+from connector_runner.intake.imports.report import Report
+from connector_runner.intake.landing import Origin
+from connector_runner.kernel.clock import utc_now
+from connector_runner.kernel.errors import BadRecord, Conflict, RunnerError
+
+CHUNK_ITEMS = 1000
+CHUNK_BYTES = 4 * 1024 * 1024
+SMALL_BYTES = 4 * 1024 * 1024
+"""A file whose bodies are not more than this is parsed once and held, names and all."""
+NAMES_A_WRITE = 5000
+STAGE = "import"
+
+log = get_logger(__name__)
+
+Progress = Callable[[Report, int], None]
+"""Told after each chunk: what came of the file so far, and how far it is in bytes."""
+
+
+class FileRun:
+    """Works on one leased file until it is done, its time is up, or it cannot go on."""
+
+    def __init__(
+        self,
+        deps: Deps,
+        lease: store.FileLease,
+        origin: Origin,
+        content: Content,
+        deadline: float,
+        progress: Progress | None = None,
+    ) -> None:
+        """``deadline`` is a monotonic time in seconds; the chunk at hand is finished first."""
+        self._deps, self._lease, self._origin, self._content = deps, lease, origin, content
+        self._deadline = deadline
+        self._progress = progress
+        self._report = Report(lease.counts, lease.errors)
+        self._names: dict[str, str] = {}
+        self._parser: Parser | None = None
+        self._recent = _Recent()
+
+    def run(self) -> bool:
+        """Whether the file is done. Raises Conflict (``lease_lost``) when another worker has it now."""
+        lease = self._lease
+        if "kind" not in lease.resume:
+            try:
+                lease.resume = {"kind": recognise(lease.name, self._content.head())}
+            except BadRecord as error:
+                self._report.tell(f"{lease.name}: {error.message}")
+                self._end("failed")
+                return True
+        kept = self._gather_names()
+        if kept is None and lease.resume["names"] == "gathering":
+            return False
+        for chunk, at_end in _chunks(self._items(kept)):
+            self._land_apart(chunk, last=True)
+            if self._progress is not None and self._parser is not None:
+                self._progress(self._report, int(self._parser.checkpoint()["byte"]))
+            if self._late() and not at_end:
+                return False
+        self._tell_damage()
+        self._end("completed")
+        return True
+
+    def _late(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    # -- reading
+
+    def _parse(self, state: dict[str, Any] | None) -> Iterator[list[Item]]:
+        with self._content.open() as raw:
+            self._parser = self._open_parser(raw, state)
+            yield from self._parser.items()
+
+    def _open_parser(self, raw: BinaryIO, state: dict[str, Any] | None) -> Parser:
+        read = self._content.from_byte(state["byte"] if state else 0, raw)
+        limit = self._deps.settings.max_resource_bytes
+        return parser_for(self._lease.resume["kind"], read, max_bytes=limit, state=state)
+
+    def _items(self, kept: list[list[Item]] | None) -> Iterator[list[Item]]:
+        if kept is None:
+            yield from self._parse(self._lease.resume.get("state"))
+            return
+        skip = self._lease.position
+        for items in kept:
+            skip -= len(items)
+            if skip < 0:
+                yield items
+
+    def _gather_names(self) -> list[list[Item]] | None:
+        """Learn the names inside the file; its items when it is small enough to be held whole."""
+        resume = self._lease.resume
+        if "names" not in resume:
+            with self._content.open() as raw:
+                named = self._may_name() and references.needs_names(self._content.from_byte(0, raw))
+            resume["names"] = "gathering" if named else "none"
+        if resume["names"] != "gathering":
+            return None
+        kept, size = [], 0
+        for items in self._parse(resume.get("naming")):
+            if "naming" not in resume and size <= SMALL_BYTES:
+                kept.append(items)
+                size += sum(len(item.raw) for item in items)
+                self._names.update(_names(items))
+                continue
+            kept.clear()
+            self._keep_names(items)
+            if self._late():
+                self._save_names(done=False)
+                return None
+        if "naming" not in resume and size <= SMALL_BYTES:
+            return kept
+        self._save_names(done=True)
+        return None
+
+    def _may_name(self) -> bool:
+        return self._lease.resume["kind"] != LINES or b'"Bundle"' in self._content.head()
+
+    def _keep_names(self, items: list[Item]) -> None:
+        self._names.update(_names(items))
+        if len(self._names) >= NAMES_A_WRITE:
+            self._save_names(done=False)
+
+    def _save_names(self, *, done: bool) -> None:
+        lease, names, parser = self._lease, self._names, self._parser
+        if parser is None:
+            raise AssertionError("names are gathered by parsing")
+        resume = {key: value for key, value in lease.resume.items() if key != "naming"}
+        resume |= {"names": "stored"} if done else {"naming": parser.checkpoint()}
+
+        def save(tx: Tx) -> None:
+            self._hold(tx)
+            store.add_names(tx, lease, names.items())
+            store.save_progress(tx, replace(lease, resume=resume))
+
+        self._deps.database.retrying(lease.workspace_id, save)
+        lease.resume, self._names = resume, {}
+
+    # -- landing
+
+    def _land_apart(self, chunk: Sequence[Item], *, last: bool) -> None:
+        """Land a chunk; when it makes us fail, by halves, until what does it stands alone in quarantine."""
+        try:
+            self._land(chunk, last=last)
+        except RunnerError as error:
+            if not isinstance(error, BadRecord):
+                raise
+            self._halve(chunk, error, error.code, last=last)
+        except Exception as error:
+            # One record must not hold up all others, whatever it brings to light: a fault of ours, too.
+            log.error("import_chunk_failed", import_id=self._lease.import_id, items=len(chunk), exc_info=error)
+            self._halve(chunk, error, "internal_error", last=last)
+
+    def _halve(self, chunk: Sequence[Item], error: Exception, code: str, *, last: bool) -> None:
+        if len(chunk) > 1:
+            middle = len(chunk) // 2
+            self._land_apart(chunk[:middle], last=False)
+            self._land_apart(chunk[middle:], last=last)
+            return
+        item = chunk[0]
+        if isinstance(item, Fault):
+            raise error  # there is nowhere further to put it
+        fault = Fault(item.place, code, "this record made the import fail; it was set aside", item.raw)
+        self._land([fault], last=last)
+
+    def _land(self, chunk: Sequence[Item], *, last: bool) -> None:
+        """``last``: the parser stands behind this chunk, so the file may be resumed there."""
+        lease = self._lease
+        position = lease.position + len(chunk)
+        resume = dict(lease.resume)
+        if last and self._parser is not None and resume["names"] != "gathering":
+            resume["state"] = self._parser.checkpoint()
+
+        def land(tx: Tx) -> Report:
+            now = self._hold(tx)
+            report = self._report.copy()
+            records, places = self._sort_out(tx, chunk, report, now)
+            if records:
+                resolve = references.resolver(self._names_for(tx, records))
+                report.landed(
+                    self._deps.intake.land(
+                        tx, lease.workspace_id, self._origin, records, now=now, resolve=resolve, places=places
+                    )
+                )
+            done = replace(lease, position=position, resume=resume, counts=report.counts(), errors=report.errors)
+            if last:
+                store.save_progress(tx, done)
+            return report
+
+        self._report = self._deps.database.retrying(lease.workspace_id, land)
+        self._recent.keep()
+        lease.position, lease.resume = position, resume
+        lease.counts, lease.errors = self._report.counts(), self._report.errors
+
+    def _hold(self, tx: Tx) -> datetime:
+        now = utc_now()
+        if not store.hold(tx, self._lease, now):
+            raise Conflict("another worker has taken this file over", code="lease_lost")
+        return now
+
+    def _names_for(self, tx: Tx, records: Sequence[SourceRecord]) -> dict[str, str]:
+        if self._lease.resume["names"] != "stored":
+            return self._names
+        wanted = references.used_in(record.raw for record in records)
+        return store.names_for(tx, self._lease, sorted(wanted))
+
+    def _sort_out(
+        self, tx: Tx, chunk: Sequence[Item], report: Report, now: datetime
+    ) -> tuple[list[SourceRecord], list[str]]:
+        records: list[SourceRecord] = []
+        places: list[str] = []
+        self._recent.begin()
+        for item in chunk:
+            found = record_of(item) if isinstance(item, Entry) else item
+            if isinstance(found, Fault):
+                self._put_aside(tx, found, report, now)
+            elif isinstance(found, str):
+                report.ignored[found] += 1
+            else:
+                place = self._place(item.place)
+                if self._recent.met(found) and not self._versions():
+                    report.numbers["duplicates"] += 1
+                    report.tell(f"{place}: duplicate_id: the same id as an earlier entry; the later one stands")
+                records.append(found)
+                places.append(place)
+        return records, places
+
+    def _versions(self) -> bool:
+        return self._parser is not None and self._parser.bundle_type == "history"
+
+    def _put_aside(self, tx: Tx, fault: Fault, report: Report, now: datetime) -> None:
+        lease, place = self._lease, self._place(fault.place)
+        report.tell(f"{place}: {fault.code}: {fault.message}")
+        if fault.notice:
+            return
+        body = fault.raw or None
+        told = (body or place.encode("utf-8", "replace"))[:KEPT_OF_A_FAULT]
+        self._deps.quarantine.put(
+            tx,
+            lease.workspace_id,
+            stage=STAGE,
+            subject=f"{self._origin.data_source_id}:{blake2b(told, digest_size=12).hexdigest()}",
+            code=fault.code,
+            message=fault.message,
+            place=place,
+            data_source_id=self._origin.data_source_id,
+            body=body,
+            context={"import_id": lease.import_id, "file_n": lease.file_n},
+            now=now,
+        )
+        report.numbers["quarantined"] += 1
+
+    def _place(self, place: str) -> str:
+        return f"{self._lease.name} {place}".strip()
+
+    # -- ending
+
+    def _tell_damage(self) -> None:
+        if self._content.damage is not None:
+            self._report.tell(f"{self._lease.name}: {self._content.damage}; what could be unpacked was taken")
+
+    def _end(self, status: str) -> None:
+        lease = self._lease
+        lease.counts, lease.errors = self._report.counts(), self._report.errors
+
+        def end(tx: Tx) -> None:
+            self._hold(tx)
+            store.end_file(tx, lease, status)
+
+        self._deps.database.retrying(lease.workspace_id, end)
+
+
+class _Recent:
+    """The records met lately in one file, in bounded memory; a chunk counts once it has landed."""
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self._limit = limit
+        self._now: set[int] = set()
+        self._before: set[int] = set()
+        self._chunk: set[int] = set()
+
+    def begin(self) -> None:
+        self._chunk = set()
+
+    def met(self, record: SourceRecord) -> bool:
+        key = hash((record.resource_type, record.record_id))
+        if key in self._chunk or key in self._now or key in self._before:
+            return True
+        self._chunk.add(key)
+        return False
+
+    def keep(self) -> None:
+        self._now |= self._chunk
+        self._chunk = set()
+        if len(self._now) >= self._limit:
+            self._before, self._now = self._now, set()
+
+
+def _names(items: Sequence[Item]) -> Iterator[tuple[str, str]]:
+    for item in items:
+        if isinstance(item, Entry) and (name := references.name_of(item)) is not None:
+            yield name
+
+
+def _chunks(source: Iterator[list[Item]]) -> Iterator[tuple[list[Item], bool]]:
+    """The items in chunks that end where a checkpoint may be taken, and whether it is the last one."""
+    chunk: list[Item] = []
+    size = 0
+    for items in source:
+        chunk.extend(items)
+        size += sum(len(item.raw) for item in items)
+        if len(chunk) >= CHUNK_ITEMS or size >= CHUNK_BYTES:
+            yield chunk, False
+            chunk, size = [], 0
+    if chunk:
+        yield chunk, True
