@@ -11,9 +11,10 @@ help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make the virtual environment (.venv) with all that is needed
+	@:
 
-# A .venv whose interpreter is gone, or out of this account's reach, is made anew. uv is quick; pip is what
-# there always is, and knows a company's own index, which uv is told of.
+# A .venv whose interpreter is gone, or out of this account's reach, is made anew. uv is quick, and is told of
+# the index that pip is configured with; pip is what there always is.
 $(STAMP): setup.cfg pyproject.toml
 	@set -e; export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore; \
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
@@ -27,10 +28,11 @@ $(STAMP): setup.cfg pyproject.toml
 	  echo 'Python 3.11 or later with its venv module is needed (on Debian: apt install python3-venv).' >&2; exit 1; \
 	fi; \
 	echo "Installing into $(VENV) ($$($(BIN)/python --version)) ..."; \
-	index=$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true); \
+	index=$$($(BIN)/python -m pip config list 2>/dev/null | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1); \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
+	export UV_SYSTEM_CERTS=1; \
 	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -e '.[local,test]' \
-	  || $(BIN)/python -m pip install -q -e '.[local,test]'
+	  || { echo 'Trying again with pip ...' >&2; $(BIN)/python -m pip install -q -e '.[local,test]'; }
 	@touch $(STAMP)
 
 # On a terminal the stack gets a process group of its own (set -m), so Ctrl-C reaches it and not make,
