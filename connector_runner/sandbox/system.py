@@ -1,0 +1,99 @@
+"""One simulated system: its resources, how it behaves, and what befalls it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .bundle_pages import Behaviour
+from .bundles import Bundles
+from .commits import CommitFile
+from .faults import Faults
+from .interactions import Interactions
+from .journal import Journal
+from .life import Life
+from .limits import RateLimit
+from .messages import Answer, Request, error_answer
+from .outcomes import FhirError
+from .people import population
+from .store import Store, wall_clock_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a system begins: without ``state`` it forgets everything when it ends."""
+
+    name: str
+    seed: int = 7
+    patients: int = 0
+    state: Path | None = None
+
+
+@dataclass(slots=True)
+class System:
+    """Everything of one system."""
+
+    start: Start
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    limit: RateLimit = field(default_factory=RateLimit)
+    late: set[asyncio.Task[None]] = field(default_factory=set)
+    store: Store = field(init=False)
+    journal: Journal = field(init=False)
+    faults: Faults = field(init=False)
+    life: Life = field(init=False)
+    _interactions: Interactions = field(init=False)
+
+    def __post_init__(self) -> None:
+        state = self.start.state
+        self.store = Store(CommitFile(state) if state else None)
+        self.journal = Journal(state)
+        self.faults = Faults(self.start.seed)
+        self.life = Life(self.store, self.start.seed)
+        self._interactions = Interactions(self.store, self.behaviour, self.start.name)
+        if self.store.is_empty:
+            self._seed()
+
+    def _seed(self) -> None:
+        resources = list(population(self.start.seed, self.start.patients)) if self.start.patients else []
+        # The past in which they were written is as long in seconds as they are many.
+        first = wall_clock_ms() - 1000 * (len(resources) + 1)
+        for place, resource in enumerate(resources):
+            self.store.put(resource["resourceType"], resource["id"], resource, "PUT", at_ms=first + 1000 * place)
+        self.store.commit()
+
+    def reset(self, *, empty: bool) -> None:
+        """Back to the start: seeded resources or none, no faults, no limit, no journal, default behaviour."""
+        for task in list(self.late):
+            task.cancel()
+        self.store.clear()
+        self.store.resolution_ms = 1
+        self.journal.clear()
+        self.faults.replace([])
+        self.limit.change(0, 1)
+        for name, value in vars_of(Behaviour()).items():
+            setattr(self.behaviour, name, value)
+        self.life.restart()
+        if not empty:
+            self._seed()
+
+    def perform(self, request: Request) -> Answer:
+        """Answer a request in full: what it wrote is committed, or nothing is."""
+        try:
+            if request.path == "" and request.method == "POST":
+                answer = Bundles(self._interactions).perform(request)
+            else:
+                answer = self._interactions.perform(request)
+        except FhirError as error:
+            self.store.rollback()
+            return error_answer(error)
+        except BaseException:
+            self.store.rollback()
+            raise
+        answer.committed = tuple(version.reference for version in self.store.commit())
+        return answer
+
+
+def vars_of(behaviour: Behaviour) -> dict[str, str | int | bool]:
+    """The settings by name."""
+    return {name: getattr(behaviour, name) for name in Behaviour.__dataclass_fields__}
