@@ -17,7 +17,8 @@ from connector_runner.kernel.errors import BadRecord
 MAX_DEPTH = 200
 _MARK = "\x00#"
 _MARKED = re.compile(r'"\\u0000#([^"]+)"')
-_SUSPECT = re.compile(r"[\x00\ud800-\udfff]")
+# As json.dumps writes them: NUL escaped behind an even number of backslashes, half a surrogate pair as it is.
+_SUSPECT = re.compile(r"(?<!\\)(?:\\\\)*\\u0000|[\ud800-\udfff]")
 
 
 def _refuse_constant(token: str) -> Any:

@@ -16,11 +16,11 @@ from connector_runner.intake.imports.text import Skipper, TextWindow, end_of_val
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 
-_KEY = re.compile(r'[ \t\r\n]*"((?:[^"\\]|\\.)*)"[ \t\r\n]*:[ \t\r\n]*')
+_KEY = re.compile(r'[ \t\r\n]*"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(r"[ \t\r\n]*([,}])")
 _EMPTY = re.compile(r"[ \t\r\n]*}")
 _KEY_CUT = re.compile(r'[ \t\r\n]*(?:"(?:[^"\\]|\\.)*+(?:\\?|"[ \t\r\n]*))?\Z', re.DOTALL)
-_NEXT_ENTRY = re.compile(r',?[ \t\r\n]*(?=\{[ \t\r\n]*"(?:fullUrl|resource)"[ \t\r\n]*:)')
+_NEXT_ENTRY = re.compile(r',[ \t\r\n]*(?=\{[ \t\r\n]*"(?:fullUrl|resource)"[ \t\r\n]*:)')
 _BUNDLE_ELEMENT = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"(?:fullUrl|resource|request|response|search|link)"')
 _TOKEN = 16  # characters: no JSON token other than a string or a number is longer
 _TOO_LARGE = "too_large"
@@ -143,17 +143,9 @@ class DocumentParser:
     def _whole_or_bundle(self) -> Iterator[list[Item]]:
         """A document that is no array: step into a Bundle's entries, or give the document out whole."""
         window = self._window
-        while window.text[window.pos] == "{" and len(window.text) - window.pos <= self._max:
-            try:
-                inside = self._find_entries(window.text, window.pos)
-            except _NotJSON as problem:
-                if problem.cut and window.fill():
-                    continue
-                inside = None
-            if inside is not None:
-                window.pos, self._mode = inside, "entry"
-                return
-            break
+        if window.text[window.pos] == "{" and (inside := self._inside()) is not None:
+            window.pos, self._mode = inside, "entry"
+            return
         item = self._take(self._read_resource, "")
         if isinstance(item, Fault):
             self._stopped = item.code not in (_TOO_LARGE, "too_deep", "bad_text", "not_utf8")
@@ -168,6 +160,17 @@ class DocumentParser:
             yield [Fault("entry", "wrong_type", "a Bundle's entry is a list", item.raw)]
         else:
             yield [Fault("", "empty_bundle", "the Bundle has no entries", notice=True)]
+
+    def _inside(self) -> int | None:
+        """As ``_find_entries`` of what stands at the window, with as much more of the text as it takes."""
+        window = self._window
+        while True:
+            try:
+                return self._find_entries(window.text, window.pos)
+            except _NotJSON as problem:
+                too_much = len(window.text) - window.pos > self._max
+                if not problem.cut or too_much or not window.fill():
+                    return None
 
     def _find_entries(self, text: str, start: int, *, certain: bool = False) -> int | None:
         """The index behind the bracket of a Bundle's entry list; None when the document is something else."""
@@ -318,7 +321,7 @@ class DocumentParser:
         window = self._window
         text, start = window.text, window.pos
         ends = [end_of_value(text, start)] if text[start] in "{[" else []
-        if self._mode == "entry" and (marker := _NEXT_ENTRY.search(text, max(problem.at, start + 1))):
+        if self._mode == "entry" and (marker := _NEXT_ENTRY.search(text, start + 1)):
             ends.append(marker.start())
         found = [end for end in ends if end is not None]
         if not found:

@@ -66,10 +66,11 @@ class LineParser:
         try:
             value = exact_json.loads(line)
         except BadRecord as error:
+            told = error.message.replace("at line 1 column", "at column")
             if not ended and error.code == "not_json":
-                message = f"the file ends early, at byte {self._byte}: {error.message}"
+                message = f"the file ends early, at byte {self._byte}: {told}"
                 return [Fault(place, "truncated", message, line)]
-            return [Fault(place, error.code, error.message, line)]
+            return [Fault(place, error.code, told, line)]
         if isinstance(value, dict) and value.get("resourceType") == "Bundle":
             return entries_of(value, place, line)
         return [Entry(place, value, line.removeprefix(b"\xef\xbb\xbf"))]

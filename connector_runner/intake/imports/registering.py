@@ -50,6 +50,16 @@ def workspace_id_of(deps: Deps, slug_or_id: str) -> str:
     return found
 
 
+def only_workspace(deps: Deps) -> str:
+    """The id of the one workspace there is. Raises Misconfigured when there are several, or none."""
+    with deps.database.sweep() as tx:
+        found = store.workspaces(tx, limit=2)
+    if len(found) != 1:
+        message = "name a workspace: there are several" if found else "there is no workspace yet: create one"
+        raise Misconfigured(message, code="no_workspace", where="workspace")
+    return found[0]
+
+
 def register(deps: Deps, workspace: str, source: str, path_or_url: str, mapping: str | None = None) -> tuple[str, str]:
     """Register an import for the workers; workspace id and import id.
 

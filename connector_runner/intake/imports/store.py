@@ -44,6 +44,12 @@ def workspace_of(tx: Tx, slug_or_id: str) -> str | None:
     return None if row is None else str(row["workspace_id"])
 
 
+def workspaces(tx: Tx, limit: int) -> list[str]:
+    """Ids of active workspaces; for a sweep."""
+    found = rows(tx, "SELECT workspace_id FROM workspace WHERE status = 'active' LIMIT :limit", limit=limit)
+    return [str(row["workspace_id"]) for row in found]
+
+
 def source_named(tx: Tx, name: str) -> Row | None:
     """A data source's ``data_source_id``, ``source_type`` and ``settings``."""
     return one(tx, "SELECT data_source_id, name, source_type, settings FROM data_source WHERE name = :name", name=name)

@@ -30,7 +30,8 @@ class TextWindow:
         self._base = at_byte
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         if at_byte == 0:
-            self.fill()
+            while not self.text and self.fill():
+                pass
             if self.text.startswith("\ufeff"):
                 self.pos = 1
 
