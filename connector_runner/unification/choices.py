@@ -29,37 +29,49 @@ def _as_is(value: Any, path: str, run: Run) -> Any:
     return value
 
 
-# In order: the first that fits the shape and is allowed by the mapping. "Plain" text comes before
-# dates, because a mapping that allows both marks the date.
-_SHAPES: tuple[tuple[str, Callable[[Any], bool], Transform], ...] = (
-    ("Boolean", _is(bool), _as_is),
-    ("Integer", _is(int), _as_is),
-    ("Decimal", _is(int, float, Decimal), _as_is),
-    ("String", _is(str), _as_is),
-    ("DateTime", _is(str), _as_is),
-    ("Date", _is(str), _as_is),
-    ("DateTime", _has("date_time"), _inner("date_time")),
-    ("Time", _has("time"), _inner("time")),
-    ("Reference", _has("ref", "identifier"), renderers.reference),
-    ("SampledData", _has("origin"), renderers.structure),
-    ("Ratio", _has("numerator", "denominator"), renderers.ratio),
-    ("Range", _has("low", "high"), renderers.quantity_range),
-    ("Period", _has("start", "end"), renderers.period),
-    ("Age", _has("value"), renderers.quantity),
-    ("Quantity", _has("value"), renderers.quantity),
-    ("CodeableConcept", _has("code", "system", "text", "codings"), renderers.concept),
-    ("String", _has("text"), _inner("text")),
-    ("Reference", _has("display"), renderers.reference),
-    ("CodeableConcept", _has("display"), renderers.concept),
-)
-SUFFIXES = frozenset(suffix for suffix, *_ in _SHAPES)
+def _is_concept(value: Any) -> bool:
+    named = type(value) is dict and not value.keys().isdisjoint({"code", "system", "text", "codings"})
+    return named and value.keys().isdisjoint({"value", "ref", "identifier"})
 
 
-def choose(value: Any, allowed: frozenset[str], path: str, run: Run) -> tuple[str, Any] | None:
-    """The suffix (``Quantity``) and the rendered value, or None when no allowed type has this shape."""
-    for suffix, fits, render in _SHAPES:
-        if suffix in allowed and fits(value):
-            rendered = render(value, path, run)
-            if rendered is not None:
-                return suffix, rendered
+def _is_display(value: Any) -> bool:
+    return type(value) is dict and "display" in value
+
+
+_Shape = tuple[Callable[[Any], bool], Transform]
+# Which facts each type can hold. Text fits String and the dates: the mapping's order of types decides,
+# and the inbound side marks what the first of them is not.
+_SHAPES: dict[str, tuple[_Shape, ...]] = {
+    "Boolean": ((_is(bool), _as_is),),
+    "Integer": ((_is(int), _as_is),),
+    "Decimal": ((_is(int, float, Decimal), _as_is),),
+    "String": ((_is(str), _as_is), (_has("text"), _inner("text"))),
+    "DateTime": ((_is(str), _as_is), (_has("date_time"), _inner("date_time"))),
+    "Date": ((_is(str), _as_is),),
+    "Time": ((_has("time"), _inner("time")),),
+    "SampledData": ((_has("origin"), renderers.structure),),
+    "Ratio": ((_has("numerator", "denominator"), renderers.ratio),),
+    "Range": ((_has("low", "high"), renderers.quantity_range),),
+    "Period": ((_has("start", "end"), renderers.period),),
+    "Age": ((_has("value"), renderers.quantity),),
+    "Quantity": ((_has("value"), renderers.quantity),),
+    "Attachment": ((_has("content_type", "url", "title"), renderers.attachment),),
+    "Reference": ((_has("ref", "identifier"), renderers.reference), (_is_display, renderers.reference)),
+    "CodeableConcept": ((_is_concept, renderers.concept), (_is_display, renderers.concept)),
+}
+SUFFIXES = frozenset(_SHAPES)
+
+
+def choose(value: Any, allowed: tuple[str, ...], path: str, run: Run) -> tuple[str, Any] | None:
+    """The suffix (``Quantity``) and the rendered value, or None when no allowed type has this shape.
+
+    What tells a type surely is tried for all types before what might be several.
+    """
+    for rank in (0, 1):
+        for suffix in allowed:
+            shapes = _SHAPES[suffix]
+            if rank < len(shapes) and shapes[rank][0](value):
+                rendered = shapes[rank][1](value, path, run)
+                if rendered is not None:
+                    return suffix, rendered
     return None

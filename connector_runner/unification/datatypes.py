@@ -120,11 +120,10 @@ def _literal(literal: str, path: str, run: Run) -> Fact | None:
     if literal[0] == "#":
         return _contained(literal[1:], path, run)
     context = run.context
-    resolved = context.resolve(literal)
-    if resolved is not None:
-        canonical = relative_id(run.source, resolved) or absolute_id(run.source, context.base_url, resolved)
-        if canonical is not None:
-            return {"ref": canonical}
+    named = context.resolve(literal) or literal
+    canonical = relative_id(run.source, named) or absolute_id(run.source, context.base_url, named)
+    if canonical is not None:
+        return {"ref": canonical}
     found = logical_value(literal)
     if found is None:
         run.problem(f"{path}.reference", "bad_reference", "not a reference in any known form")
@@ -194,7 +193,8 @@ references = _listed(reference, "A list of References.")
 def reference_kind(found: Fact) -> str | None:
     """The resource type that a reference fact points to, where it says."""
     ref = found.get("ref")
-    return ref.split(":", 2)[1] if type(ref) is str else found.get("type")
+    kind = ref.partition(":")[2].partition(":")[0] if type(ref) is str else found.get("type")
+    return kind if type(kind) is str else None
 
 
 def reference_to(kinds: frozenset[str], *, otherwise: bool = False) -> Transform:

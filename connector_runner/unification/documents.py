@@ -78,11 +78,11 @@ def read_document(path: Path, root: Path) -> Document:
 
 def _build(loader: Any, node: yaml.Node, keys: Keys, document: Document, seen: set[int]) -> Any:
     document.lines.setdefault(keys, node.start_mark.line + 1)
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_object(node)
     if id(node) in seen:
         Place(document, keys).fail("anchors are not used here: use extends or a vocabulary")
     seen.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_object(node)
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*keys, index), document, seen) for index, item in enumerate(node.value)]
     built: dict[Any, Any] = {}

@@ -63,8 +63,8 @@ class ElementCompiler(RuleCompiler):
         return fields
 
     def _choice_element(self, node: dict[str, Any], at: Place) -> Rule:
-        allowed = frozenset(node.get("as", ()))
-        unknown = sorted(allowed - SUFFIXES)
+        allowed = tuple(node.get("as", ()))
+        unknown = set(allowed) - SUFFIXES
         if not allowed or unknown:
             at.fail(f"a choice element says `as` which types; known are {', '.join(sorted(SUFFIXES))}")
         path = node.get("path")

@@ -172,14 +172,19 @@ def contact_point(value: Any, path: str, run: Run) -> Json | None:
     raw = value.get("raw")
     if type(raw) is str and _same_point(raw, value):
         rendered["value"] = raw
-    elif value.get("extension") and value.get("system") in PHONE_SYSTEMS:
+    elif value.get("extension") and _is_phone(value):
         rendered["value"] = f"{value['value']} x{value['extension']}"
     return rendered
 
 
+def _is_phone(value: Json) -> bool:
+    system = value.get("system")
+    return type(system) is str and system in PHONE_SYSTEMS
+
+
 def _same_point(raw: str, value: Json) -> bool:
     """Whether ``raw`` still is the point that ``value`` names."""
-    if value.get("system") in PHONE_SYSTEMS:
+    if _is_phone(value):
         phone = normalise_phone(raw.strip())
         if phone is None:
             return raw.strip() == str(value["value"])
