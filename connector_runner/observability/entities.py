@@ -1,0 +1,275 @@
+"""Entities as people and programs ask for them: the projection, who says so, and what happened in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from connector_runner.infra.database import Row, Tx, one, rows
+from connector_runner.intake import raw
+from connector_runner.kernel import exact_json
+from connector_runner.world import reading
+from connector_runner.world.atoms import field_of
+from connector_runner.world.fold import VERDICT_PREFIX, Claim, Settled
+
+MRN_CODE = "MR"
+
+
+def listing(tx: Tx, *, entity_type: str | None = None, limit: int = 50, after: str | None = None) -> dict[str, Any]:
+    """A page of entities in id order, and the id to go on after."""
+    found = rows(
+        tx,
+        "SELECT * FROM entity WHERE (CAST(:type AS text) IS NULL OR entity_type = :type)"
+        " AND (CAST(:after AS uuid) IS NULL OR entity_id > CAST(:after AS uuid)) ORDER BY entity_id LIMIT :limit",
+        type=entity_type,
+        after=after,
+        limit=limit + 1,
+    )
+    total = one(
+        tx,
+        "SELECT count(*) AS n FROM entity WHERE CAST(:type AS text) IS NULL OR entity_type = :type",
+        type=entity_type,
+    )
+    page = found[:limit]
+    return {
+        "entities": [response(row) for row in page],
+        "total": total["n"] if total else 0,
+        "has_more": len(found) > limit,
+        "next_after": page[-1]["entity_id"] if len(found) > limit else None,
+    }
+
+
+def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any] | None:
+    """One entity with the provenance of each field and what it is related to; None when there is none."""
+    view = reading.view(tx, workspace_id, name)
+    stored = reading.row(tx, workspace_id, name)
+    if view is None or stored is None:
+        return None
+    return response(stored) | {
+        "provenance": {atom: _provenance(settled.winner) for atom, settled in sorted(view.folded.atoms.items())},
+        "linked_entities": [
+            {"canonical_id": key, "data_source_id": source}
+            for key, source in sorted(view.records.items())
+            if key != view.canonical_id
+        ],
+        "relationships": [dict(related) for related in reading.related(tx, view.entity_id)],
+    }
+
+
+def explain(tx: Tx, workspace_id: str, name: str, *, field: str | None = None) -> dict[str, Any] | None:
+    """Per atom the winner, the losers and why; None when there is no such entity."""
+    view = reading.view(tx, workspace_id, name)
+    if view is None:
+        return None
+    atoms = {
+        atom: _explained(settled)
+        for atom, settled in sorted(view.folded.atoms.items())
+        if field is None or field in (atom, field_of(atom))
+    }
+    verdicts = [
+        {"event_id": event.id, "verdict": event.event_type.removeprefix(VERDICT_PREFIX), "actor": event.actor,
+         "confidence": event.confidence, "at": event.ingested_at, **event.facts}
+        for event in view.events
+        if event.event_type.startswith(VERDICT_PREFIX)
+    ]  # fmt: skip
+    return {
+        "id": view.entity_id,
+        "canonical_id": view.canonical_id,
+        "entity_type": view.entity_type,
+        "status": view.folded.status,
+        "atoms": atoms,
+        "verdicts": verdicts,
+        "lanes": lanes(tx, view.entity_id),
+    }
+
+
+def lanes(tx: Tx, entity_id: str) -> list[Row]:
+    """Where the entity's way into each sink stands."""
+    return rows(
+        tx,
+        "SELECT d.name AS sink, l.lane_id, l.state, l.reason, l.reason_detail, l.withheld, l.sink_ref, l.sink_etag,"
+        " l.attempts, l.last_status, l.synced_at, l.due_at, EXISTS (SELECT 1 FROM open_intent i"
+        " WHERE i.lane_id = l.lane_id) AS open_intent FROM sync_lane l"
+        " JOIN data_source d ON d.data_source_id = l.sink_id WHERE l.entity_id = :id ORDER BY d.name",
+        id=entity_id,
+    )
+
+
+def timeline(tx: Tx, workspace_id: str, name: str, *, limit: int = 50, offset: int = 0) -> dict[str, Any]:
+    """The events of an entity, the newest first, without their values."""
+    events = _events(tx, workspace_id, name)
+    page = events[offset : offset + limit]
+    return {
+        "entity_id": reading.entity_id(tx, workspace_id, name),
+        "events": [_without_values(event) for event in page],
+        "total": len(events),
+        "has_more": offset + limit < len(events),
+        "next_offset": offset + limit if offset + limit < len(events) else None,
+    }
+
+
+def history(tx: Tx, workspace_id: str, name: str, *, limit: int = 10, offset: int = 0) -> dict[str, Any]:
+    """What each event said, the newest first, with the record as it came and the fields that it changed."""
+    events = _events(tx, workspace_id, name)
+    entries = []
+    for number, event in list(enumerate(events))[offset : offset + limit]:
+        before = next(
+            (older["facts"] for older in events[number + 1 :] if older["record_key"] == event["record_key"]), {}
+        )
+        entries.append(
+            _without_values(event)
+            | {
+                "facts": event["facts"],
+                "data": _body(tx, event),
+                "fields_affected": _changed(before, event["facts"]),
+                "is_current": number == 0,
+            }
+        )
+    return {"entity_id": reading.entity_id(tx, workspace_id, name), "entries": entries, "total": len(events)}
+
+
+def _events(tx: Tx, workspace_id: str, name: str) -> list[Row]:
+    return rows(
+        tx,
+        "SELECT e.* FROM event e WHERE e.entity_id = :id OR e.entity_id IN"
+        " (SELECT record_id FROM adopted_record WHERE entity_id = :id) ORDER BY e.id DESC",
+        id=reading.entity_id(tx, workspace_id, name),
+    )
+
+
+_METADATA = (
+    "id", "event_type", "domain", "source", "source_system", "record_key", "confidence", "mapping_version",
+    "supersedes", "caused_by", "effective_at", "ingested_at", "actor", "correlation_id", "fhir_resource_type",
+    "fhir_resource_id",
+)  # fmt: skip
+
+
+def _without_values(event: Row) -> dict[str, Any]:
+    return {name: event[name] for name in _METADATA} | {"fields": sorted(event["facts"])}
+
+
+def _body(tx: Tx, event: Row) -> Any:
+    if event["raw_id"] is None:
+        return None
+    body = raw.read(tx, event["raw_id"], event["raw_position"])
+    return exact_json.loads(body) if body else None
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _provenance(claim: Claim) -> dict[str, Any]:
+    return {
+        "event_id": claim.event_id,
+        "source": claim.source,
+        "source_system": claim.source_system,
+        "confidence": claim.confidence,
+        "since": _known(claim.since),
+    } | ({"verdict": claim.verdict} if claim.verdict else {})
+
+
+def _known(moment: datetime) -> datetime | None:
+    return moment if moment.year > 1 else None
+
+
+def _explained(settled: Settled) -> dict[str, Any]:
+    return {
+        "value": settled.winner.value,
+        "winner": _claim(settled.winner),
+        "losers": [
+            _claim(loser) | {"value": loser.value, "because": _because(settled.winner, loser, settled.conflict)}
+            for loser in settled.losers
+        ],
+        "conflict": settled.conflict,
+    }
+
+
+def _claim(claim: Claim) -> dict[str, Any]:
+    return _provenance(claim) | {
+        "record_key": claim.record_key,
+        "mapping_version": claim.mapping_version,
+        "echo": claim.echo,
+    }
+
+
+def _because(winner: Claim, loser: Claim, conflict: str | None) -> str:
+    """Which rule of the fold decided between two claims."""
+    if conflict and loser.verdict == "automated":
+        return conflict
+    if winner.rank[0] != loser.rank[0]:
+        return "rejected" if loser.confidence == 0 else "lower_confidence_class"
+    for place, reason in ((1, "asserted_earlier"), (2, "lower_confidence"), (3, "ingested_earlier")):
+        if winner.rank[place] != loser.rank[place]:
+            return reason
+    return "tie_by_id"
+
+
+def response(row: Row) -> dict[str, Any]:
+    """An entity's row with the flat fields that lists show."""
+    state: dict[str, Any] = row["state"]
+    return {
+        "id": row["entity_id"],
+        "workspace_id": row["workspace_id"],
+        "entity_type": row["entity_type"],
+        "canonical_id": row["canonical_id"],
+        "display_name": _display_name(state),
+        "name": _display_name(state),
+        "status": state.get("status") if isinstance(state.get("status"), str) else row["status"],
+        "record_status": row["status"],
+        "birth_date": state.get("birth_date"),
+        "gender": state.get("gender"),
+        "phone": _telecom(state, "phone"),
+        "email": _telecom(state, "email"),
+        "mrn": _mrn(state),
+        "appointment_start": state.get("start") if row["entity_type"] == "appointment" else None,
+        "appointment_end": state.get("end") if row["entity_type"] == "appointment" else None,
+        "appointment_status": state.get("status") if row["entity_type"] == "appointment" else None,
+        "confidence": row["confidence"],
+        "event_count": row["event_count"],
+        "external_ids": {str(i.get("system") or i.get("type") or ""): i.get("value") for i in _identifiers(state)},
+        "first_seen_at": row["first_seen_at"],
+        "created_at": row["first_seen_at"],
+        "last_event_at": row["last_event_at"],
+        "updated_at": row["updated_at"],
+        "source": row["provenance"]["by"][0]["source"] if row["provenance"].get("by") else None,
+        "has_projection": True,
+        "revision": row["revision"],
+        "state": state,
+    }
+
+
+def _identifiers(state: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    found = state.get("identifier")
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _mrn(state: dict[str, Any]) -> str | None:
+    return next((str(i["value"]) for i in _identifiers(state) if i.get("type") == MRN_CODE and i.get("value")), None)
+
+
+def _telecom(state: dict[str, Any], system: str) -> str | None:
+    found = state.get("telecom")
+    for item in found if isinstance(found, list) else ():
+        if isinstance(item, dict) and item.get("system") == system and item.get("use") != "old":
+            return str(item.get("value"))
+    return None
+
+
+def _display_name(state: dict[str, Any]) -> str | None:
+    name = state.get("name")
+    if isinstance(name, str):
+        return name
+    if isinstance(name, dict):
+        parts = [*_texts(name.get("prefix")), *_texts(name.get("given")), *_texts([name.get("family")])]
+        return str(name.get("text") or " ".join([*parts, *_texts(name.get("suffix"))])) or None
+    for field in ("code", "medication", "type"):
+        value = state.get(field)
+        if isinstance(value, dict) and (text := value.get("text") or value.get("display")):
+            return str(text)
+    return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
