@@ -114,7 +114,7 @@ def history(tx: Tx, workspace_id: str, name: str, *, limit: int = 10, offset: in
     events = _events(tx, workspace_id, name)
     entries = []
     for number, event in list(enumerate(events))[offset : offset + limit]:
-        before = next(
+        before: dict[str, Any] = next(
             (older["facts"] for older in events[number + 1 :] if older["record_key"] == event["record_key"]), {}
         )
         entries.append(
