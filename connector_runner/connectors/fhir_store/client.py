@@ -37,7 +37,7 @@ _ISSUE_TYPES = frozenset(
     """invalid structure required value invariant security login unknown expired forbidden suppressed
     processing not-supported duplicate multiple-matches not-found deleted too-long code-invalid extension
     too-costly business-rule conflict transient lock-error no-store exception timeout incomplete throttled
-    informational""".split()
+    informational""".split()  # noqa: SIM905 - a list of words
 )
 
 

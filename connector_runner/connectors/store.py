@@ -1,0 +1,336 @@
+"""SQL of data sources and of the record types that are polled from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from connector_runner.infra.database import Row, Tx, execute, one, rows
+
+SOURCE_COLUMNS = (
+    "workspace_id, data_source_id, name, source_type, settings, enabled, health_status, health_code, health_detail,"
+    " health_since, consecutive_errors, last_poll_at, last_ok_at, event_count, sink_enabled, sink_paused_reason"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A record type that this process may poll until ``lease_until``; ``fence`` proves it to the database."""
+
+    workspace_id: str
+    data_source_id: str
+    resource_type: str
+    owner: str
+    fence: int
+    cursor: dict[str, Any]
+    due_at: datetime
+    cadence_s: float
+    full_sync_every_s: float | None
+    full_sync_due_at: datetime | None
+    consecutive_errors: int
+    lease_until: datetime
+
+
+def source(tx: Tx, workspace_id: str, name_or_id: str, *, lock: bool = False) -> Row | None:
+    """The row of one data source, by its name or its id."""
+    return one(
+        tx,
+        f"SELECT {SOURCE_COLUMNS} FROM data_source WHERE workspace_id = :ws"
+        f" AND (name = :key OR data_source_id::text = :key){' FOR UPDATE' if lock else ''}",
+        ws=workspace_id,
+        key=name_or_id,
+    )
+
+
+def sources(tx: Tx, workspace_id: str) -> Sequence[Row]:
+    """The rows of all data sources of a workspace, by name."""
+    return rows(tx, f"SELECT {SOURCE_COLUMNS} FROM data_source WHERE workspace_id = :ws ORDER BY name", ws=workspace_id)
+
+
+def save_source(
+    tx: Tx,
+    workspace_id: str,
+    data_source_id: str,
+    *,
+    name: str,
+    source_type: str,
+    settings: dict[str, Any],
+    enabled: bool,
+    sink_enabled: bool,
+) -> None:
+    """Insert a data source or bring it to these settings; what is not enabled shows so in its health."""
+    tx.execute(
+        text(
+            "INSERT INTO data_source AS d (workspace_id, data_source_id, name, source_type, settings, enabled,"
+            " sink_enabled, health_status) VALUES (:ws, :id, :name, :type, :settings, :enabled, :sink,"
+            " CASE WHEN :enabled THEN 'unknown' ELSE 'disabled' END)"
+            " ON CONFLICT (workspace_id, data_source_id) DO UPDATE SET source_type = excluded.source_type,"
+            " settings = excluded.settings, enabled = excluded.enabled, sink_enabled = excluded.sink_enabled,"
+            " health_status = CASE WHEN NOT excluded.enabled THEN 'disabled'"
+            " WHEN d.health_status = 'disabled' THEN 'unknown' ELSE d.health_status END"
+        ).bindparams(bindparam("settings", type_=JSONB)),
+        {
+            "ws": workspace_id,
+            "id": data_source_id,
+            "name": name,
+            "type": source_type,
+            "settings": settings,
+            "enabled": enabled,
+            "sink": sink_enabled,
+        },
+    )
+
+
+def save_resource(
+    tx: Tx,
+    workspace_id: str,
+    data_source_id: str,
+    resource_type: str,
+    *,
+    enabled: bool,
+    cadence_s: float,
+    full_sync_every_s: float | None,
+    now: datetime,
+) -> None:
+    """Insert a polled record type, due at once, or bring it to these settings and make it due no later."""
+    execute(
+        tx,
+        "INSERT INTO source_resource AS r (workspace_id, data_source_id, resource_type, enabled, cadence_s,"
+        " full_sync_every_s, due_at) VALUES (:ws, :source, :type, :enabled, :cadence, :full, :now)"
+        " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE SET enabled = excluded.enabled,"
+        " cadence_s = excluded.cadence_s, full_sync_every_s = excluded.full_sync_every_s,"
+        " due_at = least(r.due_at, excluded.due_at)",
+        ws=workspace_id,
+        source=data_source_id,
+        type=resource_type,
+        enabled=enabled,
+        cadence=cadence_s,
+        full=full_sync_every_s,
+        now=now,
+    )
+
+
+def drop_resources_except(tx: Tx, workspace_id: str, data_source_id: str, keep: Sequence[str]) -> int:
+    """Stop polling the record types that the settings no longer name; their cursors stay."""
+    return execute(
+        tx,
+        "UPDATE source_resource SET enabled = false WHERE workspace_id = :ws AND data_source_id = :source"
+        " AND enabled AND NOT resource_type = ANY(:keep)",
+        ws=workspace_id,
+        source=data_source_id,
+        keep=list(keep),
+    )
+
+
+def forget_cursors(tx: Tx, workspace_id: str, data_source_id: str) -> None:
+    """Begin every record type anew and void the leases of polls under way: the address changed."""
+    execute(
+        tx,
+        "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, fence = fence + 1, lease_until = NULL,"
+        " lease_owner = NULL WHERE workspace_id = :ws AND data_source_id = :source",
+        ws=workspace_id,
+        source=data_source_id,
+    )
+
+
+def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
+    """The polled record types of a source, those that were dropped included."""
+    return rows(
+        tx,
+        "SELECT resource_type, enabled, cadence_s, full_sync_every_s, due_at, full_sync_due_at, lease_until,"
+        " consecutive_errors, last_ok_at, last_error_code FROM source_resource"
+        " WHERE workspace_id = :ws AND data_source_id = :source ORDER BY resource_type",
+        ws=workspace_id,
+        source=data_source_id,
+    )
+
+
+def make_due(
+    tx: Tx, workspace_id: str, data_source_id: str, now: datetime, *, resource_type: str | None, full: bool
+) -> int:
+    """Make the enabled record types of a source due now, with a full sync if ``full``; how many there are."""
+    return execute(
+        tx,
+        "UPDATE source_resource SET due_at = least(due_at, :now),"
+        " full_sync_due_at = CASE WHEN :full THEN :now ELSE full_sync_due_at END"
+        " WHERE workspace_id = :ws AND data_source_id = :source AND enabled"
+        " AND (CAST(:type AS text) IS NULL OR resource_type = :type)",
+        ws=workspace_id,
+        source=data_source_id,
+        now=now,
+        full=full,
+        type=resource_type,
+    )
+
+
+def claim(
+    tx: Tx,
+    workspace_id: str,
+    data_source_id: str,
+    resource_type: str,
+    *,
+    owner: str,
+    now: datetime,
+    lease_until: datetime,
+    tolerance: float,
+) -> Claim | None:
+    """Take the lease of a record type that is due; None when it is not due, off, or somebody else's.
+
+    ``tolerance`` is the part of its cadence by which a hint may come early (two seconds at most).
+    """
+    row = one(
+        tx,
+        "UPDATE source_resource r SET fence = r.fence + 1, lease_owner = :owner, lease_until = :until"
+        " FROM (SELECT s.workspace_id, s.data_source_id, s.resource_type FROM source_resource s"
+        "  WHERE s.workspace_id = :ws AND s.data_source_id = :source AND s.resource_type = :type AND s.enabled"
+        "  AND s.due_at <= :now + least(s.cadence_s * :tolerance, 2) * interval '1 second'"
+        "  AND (s.lease_until IS NULL OR s.lease_until <= :now)"
+        "  AND EXISTS (SELECT 1 FROM data_source d JOIN workspace w USING (workspace_id)"
+        "   WHERE d.workspace_id = s.workspace_id AND d.data_source_id = s.data_source_id AND d.enabled"
+        "   AND w.status = 'active')"
+        "  FOR UPDATE OF s SKIP LOCKED) c"
+        " WHERE r.workspace_id = c.workspace_id AND r.data_source_id = c.data_source_id"
+        " AND r.resource_type = c.resource_type"
+        " RETURNING r.fence, r.cursor, r.due_at, r.cadence_s, r.full_sync_every_s, r.full_sync_due_at,"
+        " r.consecutive_errors",
+        ws=workspace_id,
+        source=data_source_id,
+        type=resource_type,
+        owner=owner,
+        now=now,
+        until=lease_until,
+        tolerance=tolerance,
+    )
+    if row is None:
+        return None
+    return Claim(workspace_id, data_source_id, resource_type, owner, lease_until=lease_until, **row)
+
+
+def hold(tx: Tx, claim: Claim, lease_until: datetime) -> bool:
+    """Lock the claimed row and renew its lease; False when the fence is no longer ours."""
+    found = execute(
+        tx,
+        "UPDATE source_resource SET lease_until = :until WHERE workspace_id = :ws AND data_source_id = :source"
+        " AND resource_type = :type AND fence = :fence",
+        until=lease_until,
+        **_key(claim),
+    )
+    return found == 1
+
+
+def move(tx: Tx, claim: Claim, cursor: dict[str, Any]) -> bool:
+    """Move the cursor; False when the fence is no longer ours."""
+    statement = text(
+        "UPDATE source_resource SET cursor = :cursor WHERE workspace_id = :ws AND data_source_id = :source"
+        " AND resource_type = :type AND fence = :fence"
+    ).bindparams(bindparam("cursor", type_=JSONB))
+    return tx.execute(statement, {"cursor": cursor, **_key(claim)}).rowcount == 1
+
+
+def settle(
+    tx: Tx,
+    claim: Claim,
+    *,
+    due_at: datetime,
+    full_sync_due_at: datetime | None,
+    ok_at: datetime | None = None,
+    error_code: str | None = None,
+) -> bool:
+    """Give the lease back and say when to look again; with an error, count it; with ``ok_at``, forget them."""
+    found = execute(
+        tx,
+        "UPDATE source_resource SET lease_until = NULL, lease_owner = NULL, due_at = :due,"
+        " full_sync_due_at = :full, last_ok_at = coalesce(:ok, last_ok_at),"
+        " consecutive_errors = CASE WHEN CAST(:code AS text) IS NOT NULL THEN consecutive_errors + 1"
+        "  WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN 0 ELSE consecutive_errors END,"
+        " last_error_code = CASE WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN NULL"
+        "  ELSE coalesce(:code, last_error_code) END"
+        " WHERE workspace_id = :ws AND data_source_id = :source AND resource_type = :type AND fence = :fence",
+        due=due_at,
+        full=full_sync_due_at,
+        ok=ok_at,
+        code=error_code,
+        **_key(claim),
+    )
+    return found == 1
+
+
+def _key(claim: Claim) -> dict[str, Any]:
+    return {
+        "ws": claim.workspace_id,
+        "source": claim.data_source_id,
+        "type": claim.resource_type,
+        "fence": claim.fence,
+    }
+
+
+def set_health(
+    tx: Tx,
+    workspace_id: str,
+    data_source_id: str,
+    *,
+    status: str,
+    code: str | None,
+    detail: str | None,
+    errors: int,
+    now: datetime,
+    ok: bool,
+) -> None:
+    """Write a source's health; ``health_since`` moves only when the status does. A disabled source stays so."""
+    execute(
+        tx,
+        "UPDATE data_source SET health_since = CASE WHEN health_status = :status THEN coalesce(health_since, :now)"
+        "  ELSE :now END, health_status = CASE WHEN enabled THEN :status ELSE 'disabled' END, health_code = :code,"
+        " health_detail = :detail, consecutive_errors = :errors, last_poll_at = :now,"
+        " last_ok_at = CASE WHEN :ok THEN :now ELSE last_ok_at END"
+        " WHERE workspace_id = :ws AND data_source_id = :source",
+        ws=workspace_id,
+        source=data_source_id,
+        status=status,
+        code=code,
+        detail=detail,
+        errors=errors,
+        now=now,
+        ok=ok,
+    )
+
+
+def worst_resource(tx: Tx, workspace_id: str, data_source_id: str) -> Row | None:
+    """The enabled record type of a source that failed most often in a row, if any did."""
+    return one(
+        tx,
+        "SELECT resource_type, consecutive_errors, last_error_code FROM source_resource WHERE workspace_id = :ws"
+        " AND data_source_id = :source AND enabled AND consecutive_errors > 0"
+        " ORDER BY consecutive_errors DESC, resource_type LIMIT 1",
+        ws=workspace_id,
+        source=data_source_id,
+    )
+
+
+def due(tx: Tx, now: datetime, limit: int) -> Sequence[Row]:
+    """Over all workspaces: enabled record types that are due and that nobody holds, longest overdue first."""
+    return rows(
+        tx,
+        "SELECT r.workspace_id, r.data_source_id, r.resource_type FROM source_resource r"
+        " JOIN data_source d USING (workspace_id, data_source_id) JOIN workspace w USING (workspace_id)"
+        " WHERE r.enabled AND d.enabled AND w.status = 'active' AND r.due_at <= :now"
+        " AND (r.lease_until IS NULL OR r.lease_until <= :now) ORDER BY r.due_at LIMIT :limit",
+        now=now,
+        limit=limit,
+    )
+
+
+def scheduled(tx: Tx) -> Sequence[Row]:
+    """Over all workspaces: every enabled record type of an enabled source, with its cadence."""
+    return rows(
+        tx,
+        "SELECT r.workspace_id, w.slug AS workspace, r.data_source_id, d.name AS source, r.resource_type, r.cadence_s"
+        " FROM source_resource r JOIN data_source d USING (workspace_id, data_source_id)"
+        " JOIN workspace w USING (workspace_id) WHERE r.enabled AND d.enabled AND w.status = 'active'"
+        " ORDER BY w.slug, d.name, r.resource_type",
+    )
