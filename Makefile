@@ -31,7 +31,7 @@ $(STAMP): setup.cfg pyproject.toml
 	index=$$($(BIN)/python -m pip config list 2>/dev/null | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$$/\1/p" | tail -n 1); \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
 	export UV_SYSTEM_CERTS=1; \
-	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -e '.[local,test]' \
+	$(BIN)/python -m pip install -q uv && $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[local,test]' \
 	  || { echo 'Trying again with pip ...' >&2; $(BIN)/python -m pip install -q -e '.[local,test]'; }
 	@touch $(STAMP)
 
