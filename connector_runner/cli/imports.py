@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.bootstrap import build, ready
 from connector_runner.infra import migrations
-from connector_runner.infra.embedded import ensure_services
 from connector_runner.intake.imports import registering, running
 from connector_runner.intake.imports.chunks import Progress
 from connector_runner.intake.imports.registering import Deps
@@ -57,13 +57,11 @@ def import_files(
 
 def _deps() -> Deps:
     """What imports work with; the embedded services are started when none run."""
-    from connector_runner.bootstrap import build
-
     settings = Settings()
-    database_url = ensure_services(settings).database_url
+    runner = build(settings, start=True)
     if settings.database_url is None:
-        migrations.upgrade(database_url)
-    return build(settings)
+        migrations.upgrade(runner.addresses.database_url)
+    return ready(runner)
 
 
 def run(deps: Deps, workspace: str | None, source: str, paths: list[str], mapping: str | None = None) -> dict[str, Any]:

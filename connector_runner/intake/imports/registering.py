@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from connector_runner.connectors import directory
+from connector_runner.connectors.base import DataSource
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.http import HTTP
 from connector_runner.intake.imports import storage, store
@@ -20,7 +21,7 @@ from connector_runner.settings import Settings
 from connector_runner.unification.loader import MappingSet
 
 DEFAULT_MAPPING = "fhir_r4"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+FILE_DROP = "file_drop"
 _ABANDONED_AFTER = timedelta(hours=6)
 
 
@@ -98,37 +99,36 @@ def begin(
 ) -> str:
     """The rows of an import that no worker looks at yet; its id. ``local``: no worker ever will."""
     import_id = new_id()
-    with deps.database.begin(workspace_id) as tx:
+
+    def add(tx: Tx) -> None:
         store.abandon(tx, utc_now() - _ABANDONED_AFTER)
-        source_id = _source(deps, tx, workspace_id, source, mapping)
+        source_id = _source(deps, tx, workspace_id, source, mapping).data_source_id
         store.add_job(tx, workspace_id, import_id, source_id, {"local": local})
         for file_n, (name, location, size) in enumerate(files):
             store.add_file(tx, workspace_id, import_id, file_n, _storable(name), location, size)
+
+    deps.database.retrying(workspace_id, add)
     return import_id
 
 
-def _source(deps: Deps, tx: Tx, workspace_id: str, name: str, mapping: str | None) -> str:
-    known = store.source_named(tx, name)
-    if known is None:
+def _source(deps: Deps, tx: Tx, workspace_id: str, name: str, mapping: str | None) -> DataSource:
+    """The data source of that name; a file drop is made of it when there is none."""
+    try:
+        source = directory.load(tx, workspace_id, name)
+    except Misconfigured as error:
+        if error.code != "no_such_source":
+            raise
         wanted = mapping or DEFAULT_MAPPING
         if wanted not in deps.mappings.systems():
-            raise Misconfigured(
-                f"there are no mappings of that name; there are {', '.join(sorted(deps.mappings.systems()))}",
-                code="no_mapping",
-                where="mapping",
-            )
-        if not _NAME.fullmatch(name):
-            raise Misconfigured(
-                "a source's name has lower-case letters, digits, - and _", code="bad_name", where="source"
-            )
-        store.add_source(tx, workspace_id, new_id(), name, wanted)
-        known = store.source_named(tx, name)
-    if known is None:
-        raise Misconfigured("the source was removed meanwhile", code="no_source", where="source")
-    has = known["settings"].get("mapping", DEFAULT_MAPPING)
-    if mapping is not None and mapping != has:
-        raise Misconfigured(f"this source has mappings {has}", code="other_mapping", where="mapping")
-    return str(known["data_source_id"])
+            known = ", ".join(sorted(deps.mappings.systems()))
+            message = f"there are no mappings of that name; there are {known}"
+            raise Misconfigured(message, code="no_mapping", where="mapping") from None
+        document = {"name": name, "source_type": FILE_DROP, "settings": {"mapping": wanted}}
+        return directory.apply(tx, workspace_id, document, actor="import", now=utc_now(), file="source")[0].source
+    if mapping not in (None, source.settings.mapping):
+        message = f"this source has mappings {source.settings.mapping}"
+        raise Misconfigured(message, code="other_mapping", where="mapping")
+    return source
 
 
 def _copy(database: Database, workspace_id: str, import_id: str, file_n: int, path: Path) -> None:

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from connector_runner.connectors import directory
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.intake.imports import registering, storage, store
 from connector_runner.intake.imports.chunks import FileRun, Progress
 from connector_runner.intake.imports.content import Content
-from connector_runner.intake.imports.registering import DEFAULT_MAPPING, Deps
+from connector_runner.intake.imports.registering import Deps
 from connector_runner.intake.imports.report import Report, summed
 from connector_runner.intake.landing import Origin
 from connector_runner.kernel.clock import utc_now
@@ -209,17 +210,18 @@ def _have_parts(deps: Deps, lease: store.FileLease) -> None:
 
 def _origin(deps: Deps, lease: store.FileLease) -> Origin:
     with deps.database.begin(lease.workspace_id) as tx:
-        source = store.source_of_job(tx, lease.import_id)
-    if source is None:
-        raise Misconfigured("the data source is gone", code="no_source", where="source")
-    settings = source["settings"]
+        job = store.job(tx, lease.import_id)
+        if job is None:
+            raise Misconfigured("the import is gone", code="no_import", where="import_id")
+        source = directory.load(tx, lease.workspace_id, str(job["data_source_id"]))
     return Origin(
-        data_source_id=str(source["data_source_id"]),
-        name=source["name"],
-        system=settings.get("mapping", DEFAULT_MAPPING),
+        data_source_id=source.data_source_id,
+        name=source.name,
+        system=source.settings.mapping,
         source=WRITER,
-        confidence=float(settings.get("confidence", 1.0)),
-        numeric_versions=bool(settings.get("numeric_versions", False)),
+        confidence=source.settings.confidence,
+        base_url=source.settings.base,
+        numeric_versions=source.settings.numeric_versions,
         batch_id=lease.import_id,
     )
 
@@ -243,6 +245,9 @@ def _settle(deps: Deps, workspace_id: str, import_id: str, done: int) -> ImportO
             return ImportOutcome(done, more=False)
         if not todo:
             store.end_job(tx, import_id, now)
+            source = directory.load(tx, workspace_id, str(job["data_source_id"]))
+            if source.source_type == registering.FILE_DROP:
+                directory.record_ok(tx, source, now)
         elif free and not job["options"].get("local"):
             store.release_job(tx, import_id, now)
         return ImportOutcome(done, more=bool(todo and free))

@@ -50,35 +50,6 @@ def workspaces(tx: Tx, limit: int) -> list[str]:
     return [str(row["workspace_id"]) for row in found]
 
 
-def source_named(tx: Tx, name: str) -> Row | None:
-    """A data source's ``data_source_id``, ``source_type`` and ``settings``."""
-    return one(tx, "SELECT data_source_id, name, source_type, settings FROM data_source WHERE name = :name", name=name)
-
-
-def source_of_job(tx: Tx, import_id: str) -> Row | None:
-    """The data source of a job."""
-    return one(
-        tx,
-        "SELECT s.data_source_id, s.name, s.source_type, s.settings FROM import_job j"
-        " JOIN data_source s USING (workspace_id, data_source_id) WHERE j.import_id = :id",
-        id=import_id,
-    )
-
-
-def add_source(tx: Tx, workspace_id: str, source_id: str, name: str, mapping: str) -> None:
-    """A file drop, unless another one made it first."""
-    execute(
-        tx,
-        "INSERT INTO data_source (workspace_id, data_source_id, name, source_type, settings, health_status)"
-        " VALUES (:ws, :id, :name, 'file_drop', CAST(:settings AS jsonb), 'healthy')"
-        " ON CONFLICT (workspace_id, name) DO NOTHING",
-        ws=workspace_id,
-        id=source_id,
-        name=name,
-        settings=exact_json.dumps({"mapping": mapping}),
-    )
-
-
 def add_job(tx: Tx, workspace_id: str, import_id: str, source_id: str, options: dict[str, Any]) -> None:
     """A job that no worker looks at before ``release_job``."""
     execute(
@@ -185,12 +156,13 @@ def claim_file(
     """Lease a file of a job that nobody works on, the first or a named one; None when there is none."""
     row = one(
         tx,
-        "UPDATE import_file f SET status = 'running', fence = f.fence + 1, lease_owner = :owner,"
-        " lease_until = :until, attempts = f.attempts + 1"
-        " FROM (SELECT file_n FROM import_file WHERE import_id = :id AND status IN ('pending', 'running')"
-        "       AND (lease_until IS NULL OR lease_until < :now)"
-        "       AND (CAST(:n AS integer) IS NULL OR file_n = CAST(:n AS integer))"
-        "       ORDER BY file_n LIMIT 1 FOR UPDATE SKIP LOCKED) c"
+        # A CTE, for the planner may run a subquery in FROM several times over and so lease several files.
+        "WITH c AS MATERIALIZED (SELECT file_n FROM import_file"
+        "  WHERE import_id = :id AND status IN ('pending', 'running') AND (lease_until IS NULL OR lease_until < :now)"
+        "  AND (CAST(:n AS integer) IS NULL OR file_n = CAST(:n AS integer))"
+        "  ORDER BY file_n LIMIT 1 FOR UPDATE SKIP LOCKED)"
+        " UPDATE import_file f SET status = 'running', fence = f.fence + 1, lease_owner = :owner,"
+        " lease_until = :until, attempts = f.attempts + 1 FROM c"
         f" WHERE f.import_id = :id AND f.file_n = c.file_n RETURNING {', '.join('f.' + c for c in _FILE.split(', '))}",
         id=import_id,
         owner=owner,
