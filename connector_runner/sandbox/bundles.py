@@ -92,8 +92,9 @@ class Bundles:
             if method == "PUT" and "/" in path:
                 identities[full_url] = path
             elif method in ("POST", "PUT"):
-                found = self._found(path, condition) if condition else None
-                own = entry.get("resource", {}).get("id") if method == "PUT" else None
+                found = self._found(path, str(condition)) if condition else None
+                content = entry.get("resource")
+                own = content.get("id") if method == "PUT" and isinstance(content, dict) else None
                 identities[full_url] = found or f"{path}/{own or uuid.uuid4()}"
         return identities
 

@@ -52,7 +52,7 @@ class Fault:
 
     def as_json(self) -> dict[str, Any]:
         """As it was ordered, with ``hits`` so far and ``next`` still to come."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, False)}
+        return {key: value for key, value in asdict(self).items() if value is not None and value is not False}
 
 
 class Faults:

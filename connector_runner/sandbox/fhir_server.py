@@ -91,7 +91,10 @@ class FhirServer:
     ) -> Answer | None:
         seconds = fault.seconds
         if fault.kind == "slow":
+            epoch = self._system.store.epoch
             await asyncio.sleep(5.0 if seconds is None else seconds)
+            if epoch != self._system.store.epoch:
+                return error_answer(FhirError(503, "the system was reset meanwhile"))
             return self._perform(request, entry)
         if fault.kind == "stale":
             reading = request.method in ("GET", "HEAD") or request.path.endswith("/_search")

@@ -14,6 +14,7 @@ from .json_patch import patched
 from .messages import Answer, Pairs, Request, error_answer, json_answer
 from .outcomes import FhirError, outcome
 from .resource_types import RESOURCE_TYPES
+from .search_index import many
 from .store import Store, Version
 from .validation import validate
 
@@ -183,7 +184,8 @@ class Interactions:
     def _validate(self, request: Request, resource_type: str) -> Answer:
         content = _parsed(request.body)
         if isinstance(content, dict) and content.get("resourceType") == "Parameters":
-            parts = [part for part in content.get("parameter", []) if part.get("name") == "resource"]
+            given = [part for part in many(content.get("parameter")) if isinstance(part, dict)]
+            parts = [part for part in given if part.get("name") == "resource"]
             content = parts[0].get("resource") if parts else None
         try:
             self._check(content, resource_type)

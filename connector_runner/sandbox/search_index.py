@@ -80,7 +80,9 @@ def _objects(value: Any) -> Iterator[Json]:
 
 def _tokens(resource: Json, found: dict[str, list[Any]]) -> None:
     found["identifier"] = [
-        (item.get("system"), item["value"]) for item in _objects(resource.get("identifier")) if "value" in item
+        (item.get("system"), item["value"])
+        for item in _objects(resource.get("identifier"))
+        if isinstance(item.get("value"), str)
     ]
     for plain in ("status", "gender", "intent"):
         if isinstance(resource.get(plain), str):

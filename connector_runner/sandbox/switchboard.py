@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .fhir_json import loads
+import orjson
+
 from .messages import Answer, Pairs, json_answer
 from .outcomes import FhirError
 from .system import System, vars_of
@@ -43,7 +44,7 @@ class Switchboard:
             if method == "GET":
                 argument: Any = dict(pairs)
             else:
-                argument = loads(body) if body.strip() else {}
+                argument = orjson.loads(body) if body.strip() else {}
             return _plain(200, handler(argument))
         except (ValueError, TypeError, KeyError, FhirError) as error:
             return _plain(400, {"error": str(error)})
