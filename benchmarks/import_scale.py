@@ -1,6 +1,6 @@
 """Memory between a small and a large import, and CPU a resource as the database grows.
 
-    python -m benchmarks.import_scale [--steps 50000 ... ]
+python -m benchmarks.import_scale [--steps 50000 ... ]
 """
 
 from __future__ import annotations

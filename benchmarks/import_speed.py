@@ -1,6 +1,6 @@
 """CPU a resource of an import, end to end, against a bare COPY of the same bodies in the same run.
 
-    python -m benchmarks.import_speed [--resources 50000]
+python -m benchmarks.import_speed [--resources 50000]
 """
 
 from __future__ import annotations

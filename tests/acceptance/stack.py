@@ -98,7 +98,9 @@ class Stack:
         self.sandboxes.append(made)
         return made
 
-    def start(self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli.main",)) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli.main",)
+    ) -> subprocess.Popen[bytes]:
         """Start ``connector-runner ARGUMENTS`` and leave it running; its output goes to a log."""
         with (self.folder / "processes.log").open("ab") as log:
             process = subprocess.Popen(
@@ -153,7 +155,12 @@ class Stack:
 
         def look() -> dict[str, Any] | None:
             status = self.status()
-            moving = sum(n for sink in status["sinks"] for state, n in sink["lanes"].items() if state not in ("idle", "quarantined"))
+            moving = sum(
+                n
+                for sink in status["sinks"]
+                for state, n in sink["lanes"].items()
+                if state not in ("idle", "quarantined")
+            )
             return status if not moving and not self.pending() else None
 
         return wait_for("the lanes to settle", look, timeout_s=timeout_s, every_s=1)
@@ -218,7 +225,9 @@ def ehr_settings(base_url: str, *, cadence_s: float = 1, sink: bool = True) -> d
     return {"name": "ehr", "source_type": "fhir_store", "settings": settings}
 
 
-def store_settings(base_url: str, *, polled: tuple[str, ...] = (), accept_from: tuple[str, ...] = ("ehr",)) -> dict[str, Any]:
+def store_settings(
+    base_url: str, *, polled: tuple[str, ...] = (), accept_from: tuple[str, ...] = ("ehr",)
+) -> dict[str, Any]:
     """A FHIR store that gets what the EHR says."""
     return {
         "name": "store",

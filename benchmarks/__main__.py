@@ -1,0 +1,26 @@
+"""``make bench``: every benchmark, one after the other, at sizes that take minutes; each prints lines of JSON.
+
+Names choose some: ``make bench ARGS="import_speed write_rate"``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+ALL = {
+    "import_speed": ["--resources", "100000"],
+    "import_scale": ["--total", "300000", "--step", "50000", "--large", "150000"],
+    "write_rate": [],
+    "write_latency": [],
+}
+
+
+def main() -> None:
+    """Run the benchmarks named, or all."""
+    for name in sys.argv[1:] or ALL:
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *ALL[name]], check=True)
+
+
+if __name__ == "__main__":
+    main()
