@@ -168,6 +168,11 @@ def one(tx: Tx, sql: str, /, **params: Any) -> Row | None:
     return None if row is None else dict(zip(result.keys(), row, strict=True))
 
 
+def tuples(tx: Tx, sql: str, /, **params: Any) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query as tuples, for the paths where a dictionary a row would cost too much."""
+    yield from map(tuple, tx.execute(text(sql), params))
+
+
 def execute(tx: Tx, sql: str, /, **params: Any) -> int:
     """Run a statement; the number of rows that it touched."""
     return tx.execute(text(sql), params).rowcount

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
-from connector_runner.infra.database import Tx, execute, one
+from connector_runner.infra.database import Tx, execute, one, tuples
 from connector_runner.intake.dedupe import Known
 
 
 def known_versions(tx: Tx, record_ids: Sequence[str]) -> dict[str, list[Known]]:
     """The known versions of records, by record id."""
-    found = tx.execute(
-        text(
-            "SELECT record_id, n, version, last_updated, era, order_at, order_version, content_hash, deleted,"
-            " direct, out_of_order, batch_id, event_id FROM record_version"
-            " WHERE record_id = ANY(CAST(:ids AS uuid[]))"
-        ),
-        {"ids": list(record_ids)},
+    found = tuples(
+        tx,
+        "SELECT record_id, n, version, last_updated, era, order_at, order_version, content_hash, deleted,"
+        " direct, out_of_order, batch_id, event_id FROM record_version"
+        " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
+        ids=list(record_ids),
     )
     versions: dict[str, list[Known]] = {}
     for record_id, n, version, updated, era, order_at, number, digest, *rest in found:
