@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from connector_runner.connectors.base import DataSource, Reveal, Source
 from connector_runner.connectors.fhir_store.client import FHIRClient
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
+from connector_runner.connectors.fhir_store.sink import FHIRSink
 from connector_runner.connectors.fhir_store.source import FHIRSource
 from connector_runner.connectors.settings import FileDropSettings, SourceSettings
+from connector_runner.connectors.sinks import Sink
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import Misconfigured
 
 OpenSource = Callable[[HTTP, SourceSettings, Reveal], Source]
+OpenSink = Callable[[HTTP, SourceSettings, Reveal], Sink]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """What a type of data source is made of; ``open`` is absent where nothing is polled."""
+    """What a type of data source is made of; ``open`` is absent where nothing is polled, ``sink`` where nothing is written."""
 
     settings: type[SourceSettings]
     open: OpenSource | None = None
+    sink: OpenSink | None = None
 
 
 def _open_fhir_store(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Source:
@@ -30,8 +34,14 @@ def _open_fhir_store(http: HTTP, settings: SourceSettings, reveal: Reveal) -> So
     return FHIRSource(FHIRClient(http, settings, reveal))
 
 
+def _open_fhir_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sink:
+    if not isinstance(settings, FhirStoreSettings) or settings.sink is None:
+        raise Misconfigured("these are not the settings of a FHIR store that is written to", code="settings")
+    return FHIRSink(FHIRClient(http, settings, reveal), client_id=settings.sink.client_id)
+
+
 SOURCE_TYPES: dict[str, SourceType] = {
-    "fhir_store": SourceType(FhirStoreSettings, _open_fhir_store),
+    "fhir_store": SourceType(FhirStoreSettings, _open_fhir_store, _open_fhir_sink),
     "file_drop": SourceType(FileDropSettings),
 }
 
@@ -51,3 +61,11 @@ def open_source(source: DataSource, http: HTTP, reveal: Reveal) -> Source:
     if kind.open is None:
         raise Misconfigured("nothing is polled from this type of source", code="not_polled", where=source.name)
     return kind.open(http, source.settings, reveal)
+
+
+def open_sink(source: DataSource, http: HTTP, reveal: Reveal) -> Sink:
+    """The outbound side of a data source; Misconfigured (``not_a_sink``) when it has none."""
+    kind = source_type(source.source_type)
+    if kind.sink is None:
+        raise Misconfigured("nothing is written to this type of source", code="not_a_sink", where=source.name)
+    return kind.sink(http, source.settings, reveal)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 Json = dict[str, Any]
-
-# Entered around each request: it waits for the sink's limiter and may refuse by raising NotYet.
-Pace = Callable[[], AbstractContextManager[None]]
 
 
 class Outcome(StrEnum):

@@ -1,0 +1,156 @@
+"""What an entity has to say to one sink: per atom the best claim that the gates let through.
+
+The sink's own word takes part: where it outranks every eligible claim, the atom is left alone. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.ids import parse_canonical_id
+from connector_runner.outbound.gates import SAME_SYSTEM, external_system, first_closed
+from connector_runner.outbound.lanes import Withheld
+from connector_runner.world.atoms import field_of
+from connector_runner.world.confidence import NONE, confidence_class
+from connector_runner.world.fold import Claim, Settled
+
+CONFLICT: Final = "conflict"
+OUR_IDENTIFIER: Final = "identifier[urn:connector-runner:"
+
+ORIGIN_NOT_ACCEPTED: Final = "origin_not_accepted"
+RECORD_NOT_SEEN: Final = "record_not_seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``chosen``: atom -> the claim to be written. ``own``: atom -> what the sink was last seen to hold.
+
+    ``kept`` are atoms in which the sink's own word wins.
+    """
+
+    chosen: dict[str, Claim]
+    own: dict[str, Any]
+    kept: frozenset[str]
+    withheld: tuple[Withheld, ...] = field(default=())
+
+    def differing(self) -> list[str]:
+        """Atoms whose chosen value is not what the sink was last seen to hold."""
+        return [
+            atom
+            for atom, claim in self.chosen.items()
+            if atom not in self.own or not same_value(self.own[atom], claim.value)
+        ]
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values of an atom mean the same: how a number was typed does not count."""
+    if isinstance(one, dict) and isinstance(other, dict) and ("raw" in one or "raw" in other):
+        return {k: v for k, v in one.items() if k != "raw"} == {k: v for k, v in other.items() if k != "raw"}
+    return bool(one == other)
+
+
+def choose(atoms: Mapping[str, Settled], terms: SinkTerms, entity_type: str, fields: Container[str]) -> Choice:
+    """Choose per atom among the winner and the losers, best first. ``fields`` are those that are written there."""
+    chosen: dict[str, Claim] = {}
+    own: dict[str, Any] = {}
+    kept: set[str] = set()
+    withheld: list[Withheld] = []
+    for atom, settled in sorted(atoms.items()):
+        if field_of(atom) not in fields or atom.startswith(OUR_IDENTIFIER):
+            continue
+        claims = (settled.winner, *settled.losers)
+        for claim in claims:
+            if claim.data_source_id == terms.sink_id and atom not in own:
+                own[atom] = claim.value
+        if settled.conflict:
+            withheld.append(Withheld(public_name(atom), CONFLICT))
+            continue
+        if not _asserted(claims):
+            continue
+        winner, code = _best(claims, terms, entity_type)
+        if code is not None:
+            withheld.append(Withheld(public_name(atom), code))
+        if winner is None:
+            continue
+        if external_system(winner) == terms.name:
+            kept.add(atom)
+        else:
+            chosen[atom] = winner
+    return Choice(chosen, own, frozenset(kept), tuple(withheld))
+
+
+def _asserted(claims: tuple[Claim, ...]) -> bool:
+    """Whether anybody but an echo says so: what was withdrawn at its origin does not live on in a copy of ours."""
+    return any(not claim.echo for claim in claims)
+
+
+def _best(claims: tuple[Claim, ...], terms: SinkTerms, entity_type: str) -> tuple[Claim | None, str | None]:
+    """The best claim that is eligible or the sink's own, and why a better one was passed over."""
+    passed: str | None = None
+    for claim in claims:
+        if confidence_class(claim.confidence) == NONE:
+            continue
+        code = first_closed(claim, terms, entity_type)
+        if code is None or code == SAME_SYSTEM:
+            return _original(claim, claims), passed
+        passed = passed or code
+    return None, passed
+
+
+def _original(claim: Claim, claims: tuple[Claim, ...]) -> Claim:
+    """For a value that came back to us, the claim that first made it."""
+    if not claim.echo:
+        return claim
+    mark = (claim.source, claim.source_system)
+    same = (
+        other
+        for other in claims
+        if not other.echo and (other.source, other.source_system) == mark and same_value(other.value, claim.value)
+    )
+    return next(same, claim)
+
+
+def public_name(atom: str) -> str:
+    """An atom's name without whatever of its key is a value: ``telecom[phone|home]``, ``identifier[system]``."""
+    name, bracket, key = atom.partition("[")
+    if not bracket:
+        return name
+    parts = key.removesuffix("]").split("|")
+    kept = {"telecom": 2, "address": 1, "identifier": 1}.get(name, 0)
+    return f"{name}[{'|'.join(parts[:kept])}]" if kept else name
+
+
+def may_create(
+    canonical_id: str, records: Mapping[str, str], terms: SinkTerms, sources: Mapping[str, str]
+) -> str | None:
+    """Why an entity without a record in the sink must not be created there; None when it may.
+
+    An entity of an agent's own making may go anywhere. One that is a record of an external system goes only
+    where that system's word is accepted, and never back to that system. ``sources``: name -> data source id.
+    """
+    try:
+        home = parse_canonical_id(canonical_id)[0]
+    except BadRecord:
+        home = ""
+    if home not in sources:
+        return None
+    if home == terms.name:
+        return RECORD_NOT_SEEN
+    return None if home in terms.accept_from else ORIGIN_NOT_ACCEPTED
+
+
+def record_in(sink_id: str, records: Mapping[str, str], *, except_id: str) -> str | None:
+    """``Type/id`` of the entity's record in the sink: the first by name should there be several.
+
+    The record that we make ourselves (``except_id``) is not one until its lane knows that it landed.
+    """
+    for key in sorted(records):
+        if records[key] == sink_id:
+            _, kind, record = parse_canonical_id(key)
+            if record != except_id:
+                return f"{kind}/{record}"
+    return None

@@ -1,0 +1,80 @@
+"""One worker's pace towards one sink: it sends only on a grant that is still fresh."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from connector_runner.infra.metrics import LIMITER
+from connector_runner.resilience.limiter import Grant, Limit, Limiter
+
+LONGEST_WAIT_S: Final = 2.0
+"""A longer wait for a grant is not sat out: the worker goes and comes back."""
+_MARGIN_S: Final = 0.001
+
+
+class Pacer:
+    """Asks the limiter, waits for short times, and gives back what it does not use.
+
+    ``wait_s`` says when to come back after ``take`` answered False, ``stopped`` why.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        sink_id: str,
+        sink_name: str,
+        limit: Limit,
+        holder: str,
+        until: float,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``until``: on the monotonic clock, after which nothing more is begun."""
+        self._limiter, self._sink_id, self._name, self._limit = limiter, sink_id, sink_name, limit
+        self._holder, self._until, self._sleep, self._clock = holder, until, sleep, clock
+        self._grant: Grant | None = None
+        self.wait_s = 0.0
+        self.stopped = ""
+
+    def take(self) -> bool:
+        """Get a grant for one request, waiting for it if that is short; False when there is none in time."""
+        if self.fresh():
+            return True
+        self.put_back()
+        while True:
+            grant = self._limiter.acquire(self._sink_id, self._limit, self._holder)
+            LIMITER.labels(sink=self._name, reason=grant.reason).inc()
+            if grant.granted:
+                self._grant = grant
+                return True
+            too_long = grant.wait_s > LONGEST_WAIT_S or self._clock() + grant.wait_s > self._until
+            if too_long or grant.reason in ("slots", "closed"):
+                self.wait_s, self.stopped = grant.wait_s, grant.reason
+                return False
+            self._sleep(grant.wait_s + _MARGIN_S)
+
+    def fresh(self) -> bool:
+        """Whether the grant in hand may still be used."""
+        return self._grant is not None and self._clock() <= self._grant.use_by
+
+    def use(self) -> None:
+        """The request is sent."""
+        self._grant = None
+
+    def put_back(self) -> None:
+        """Give back the grant in hand, if there is one: what it was for is not sent, or not yet."""
+        if self._grant is not None:
+            self._grant = None
+            self._limiter.refund(self._sink_id, self._limit)
+
+    def cut(self, retry_after_s: float | None) -> None:
+        """The sink said: too fast."""
+        self._limiter.cut(self._sink_id, retry_after_s)
+
+    def close(self) -> None:
+        """Give back the grant and the slot."""
+        self.put_back()
+        self._limiter.release(self._sink_id, self._holder)

@@ -1,0 +1,135 @@
+"""Release: an entity changed, so which sinks shall hear of it? The gates decide, lanes remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.infra.database import Tx
+from connector_runner.outbound import sink_store, store
+from connector_runner.outbound.choosing import CONFLICT
+from connector_runner.outbound.dependencies import DEPENDENCY, rank
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.gates import BELOW_THRESHOLD, external_system
+from connector_runner.outbound.lanes import FRESH, INTERACTIVE, State, Withheld, client_ref, lane_id
+from connector_runner.outbound.planning import IN_STEP, Nothing, Plan, Wait, Wanted
+from connector_runner.world.changes import EntityChange
+from connector_runner.world.reading import EntityView, views
+
+DEPENDENCY_RECHECK_S: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadySink:
+    """A sink that has something to be sent."""
+
+    sink_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many entities were looked at, which sinks got work, and whether more entities wait."""
+
+    entities: int
+    sinks: tuple[ReadySink, ...]
+    more: bool
+
+
+def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
+    """World's EntityChanged: ask for a release of those that any sink covers, in the same transaction."""
+    covered = sink_store.covered_types(tx, workspace_id)
+    if not covered:
+        return
+    wanted = [change.entity_id for change in changes if change.entity_type in covered]
+    if wanted:
+        sink_store.request_release(tx, workspace_id, wanted)
+
+
+def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released:
+    """Look at the entities that changed longest ago and bring their lanes to where they belong.
+
+    Safe to run many times at once. A change that comes meanwhile asks again and is looked at again.
+    """
+
+    def work(tx: Tx) -> Released:
+        taken = sink_store.take_pending(tx, workspace_id, limit)
+        if not taken:
+            return Released(0, (), False)
+        ready: dict[str, ReadySink] = {}
+        all_terms = outbound.sinks.terms(tx, workspace_id)
+        sources = sink_store.source_ids(tx, workspace_id)
+        for view in views(tx, [entity for entity, _ in taken]):
+            for terms in all_terms:
+                if view.entity_type in terms.entity_types and consider(
+                    outbound, tx, workspace_id, terms, view, sources
+                ):
+                    ready[terms.sink_id] = ReadySink(terms.sink_id, terms.name)
+        sink_store.released(tx, workspace_id, taken)
+        return Released(len(taken), tuple(ready.values()), len(taken) == limit)
+
+    return outbound.database.retrying(workspace_id, work)
+
+
+def consider(
+    outbound: Outbound,
+    tx: Tx,
+    workspace_id: str,
+    terms: SinkTerms,
+    view: EntityView,
+    sources: Mapping[str, str],
+) -> bool:
+    """Bring one lane to where its entity belongs; whether it has something to be sent now."""
+    lane = store.lane_of(tx, terms.sink_id, view.entity_id)
+    plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
+    state, reason, detail, withheld = _where(plan, lane.synced_hash if lane else None)
+    if lane is None and state is State.IDLE and not _worth_showing(withheld):
+        return False
+    now = sink_store.want(
+        tx,
+        workspace_id,
+        sink_id=terms.sink_id,
+        lane_id=lane_id(terms.sink_id, view.entity_id),
+        entity_id=view.entity_id,
+        entity_type=view.entity_type,
+        client_ref=client_ref(terms.sink_id, view.entity_id),
+        state=state,
+        prio=_priority(plan, view.entity_type),
+        policy=terms.policies.get(view.entity_type, "latest"),
+        revision=view.revision,
+        delay_s=DEPENDENCY_RECHECK_S if state is State.WAITING else 0.0,
+        reason=reason,
+        detail=detail,
+        withheld=withheld,
+        sink_ref=plan.ref if isinstance(plan, Wanted) else None,
+    )
+    return now is State.READY
+
+
+def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
+    """State, reason, detail and withheld atoms of a plan."""
+    if isinstance(plan, Nothing):
+        return State.IDLE, plan.reason, plan.detail, plan.withheld
+    if isinstance(plan, Wait):
+        return State.WAITING, DEPENDENCY, plan.detail, plan.withheld
+    in_step = plan.desired_hash == synced_hash or (
+        plan.ref is not None and not plan.removed and not plan.choice.differing()
+    )
+    if in_step:
+        return State.IDLE, IN_STEP, None, plan.withheld
+    return State.READY, None, None, plan.withheld
+
+
+def _worth_showing(withheld: Sequence[Withheld]) -> bool:
+    """Whether a person may ask why this was not sent; another system's word that a sink never takes is not that."""
+    return any(item.code in (BELOW_THRESHOLD, CONFLICT) for item in withheld)
+
+
+def _priority(plan: Plan, entity_type: str) -> int:
+    """What agents and people said goes before what systems said; within that, what others refer to goes first."""
+    interactive = isinstance(plan, Wanted) and any(
+        external_system(claim) is None for claim in plan.choice.chosen.values()
+    )
+    return (INTERACTIVE if interactive else FRESH) + rank(entity_type)

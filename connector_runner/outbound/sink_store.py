@@ -1,0 +1,213 @@
+"""SQL of sinks as such (may they be written to now) and of what waits to be released to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.outbound.lanes import State, Withheld
+from connector_runner.outbound.store import withheld_json
+
+
+@dataclass(frozen=True, slots=True)
+class SinkState:
+    """Whether a sink may be written to. ``closed`` is the reason why not; ``wait_s`` when to look again."""
+
+    closed: str | None
+    wait_s: float
+    failures: int
+    paused: bool
+
+
+def state(tx: Tx, workspace_id: str, sink_id: str) -> SinkState:
+    """The state of a sink now. One that is paused for its credential is tried again when its time has come."""
+    row = one(
+        tx,
+        "SELECT sink_enabled AND enabled AS open, sink_paused_reason AS paused, sink_breaker_failures AS failures,"
+        " greatest(extract(epoch FROM sink_breaker_until - clock_timestamp()), 0)::float8 AS breaker_s,"
+        " greatest(extract(epoch FROM sink_next_wake_at - clock_timestamp()), 0)::float8 AS wake_s"
+        " FROM data_source WHERE workspace_id = :ws AND data_source_id = :sink",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+    if row is None or not row["open"]:
+        return SinkState("disabled", 0.0, 0, False)
+    closed, wait_s = None, 0.0
+    if row["paused"] and (row["wake_s"] is None or row["wake_s"] > 0):
+        closed, wait_s = "paused", row["wake_s"] or 0.0
+    elif row["breaker_s"]:
+        closed, wait_s = "breaker", row["breaker_s"]
+    return SinkState(closed, wait_s, row["failures"], row["paused"] is not None)
+
+
+def pause(tx: Tx, workspace_id: str, sink_id: str, reason: str, retry_in_s: float | None) -> None:
+    """Stop writing to a sink; after ``retry_in_s`` one drain may try again, with None only an operator resumes."""
+    execute(
+        tx,
+        "UPDATE data_source SET sink_paused_reason = :reason,"
+        " sink_next_wake_at = clock_timestamp() + :wait * interval '1 second'"
+        " WHERE workspace_id = :ws AND data_source_id = :sink",
+        reason=reason,
+        wait=retry_in_s,
+        ws=workspace_id,
+        sink=sink_id,
+    )
+
+
+def fail(tx: Tx, workspace_id: str, sink_id: str, *, first_s: float, most_s: float) -> float:
+    """The sink cannot be reached: leave it alone, each time for twice as long; seconds until the next try."""
+    row = one(
+        tx,
+        "UPDATE data_source SET sink_breaker_failures = least(sink_breaker_failures + 1, 30),"
+        " sink_breaker_until = clock_timestamp()"
+        "  + least(:first * power(2, least(sink_breaker_failures, 20)), :most) * interval '1 second'"
+        " WHERE workspace_id = :ws AND data_source_id = :sink RETURNING"
+        " extract(epoch FROM sink_breaker_until - clock_timestamp())::float8 AS wait_s",
+        first=first_s,
+        most=most_s,
+        ws=workspace_id,
+        sink=sink_id,
+    )
+    return float(row["wait_s"]) if row is not None else most_s
+
+
+def works(tx: Tx, workspace_id: str, sink_id: str) -> None:
+    """The sink answered: forget failures and a pause."""
+    execute(
+        tx,
+        "UPDATE data_source SET sink_breaker_failures = 0, sink_breaker_until = NULL, sink_paused_reason = NULL,"
+        " sink_next_wake_at = NULL WHERE workspace_id = :ws AND data_source_id = :sink"
+        " AND (sink_breaker_failures > 0 OR sink_paused_reason IS NOT NULL OR sink_next_wake_at IS NOT NULL)",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+
+
+def covered_types(tx: Tx, workspace_id: str) -> set[str]:
+    """Entity types that any enabled sink of the workspace takes."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT jsonb_object_keys(settings->'sink'->'entity_types') AS entity_type FROM data_source"
+        " WHERE workspace_id = :ws AND sink_enabled AND enabled"
+        " AND jsonb_typeof(settings->'sink'->'entity_types') = 'object'",
+        ws=workspace_id,
+    )
+    return {row["entity_type"] for row in found}
+
+
+def source_ids(tx: Tx, workspace_id: str) -> dict[str, str]:
+    """Name -> id of every data source."""
+    found = rows(tx, "SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws", ws=workspace_id)
+    return {row["name"]: row["data_source_id"] for row in found}
+
+
+def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
+    """Sinks that are switched on: ids and names."""
+    return rows(
+        tx,
+        "SELECT data_source_id, name FROM data_source WHERE workspace_id = :ws AND sink_enabled AND enabled"
+        " ORDER BY name",
+        ws=workspace_id,
+    )
+
+
+def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
+    """Ask for a look at entities that changed; in id order, so that two who ask never wait for each other."""
+    execute(
+        tx,
+        "INSERT INTO pending_release AS p (workspace_id, entity_id)"
+        " SELECT :ws, id FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id"
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1",
+        ws=workspace_id,
+        ids=sorted(set(entity_ids)),
+    )
+
+
+def take_pending(tx: Tx, workspace_id: str, limit: int) -> list[tuple[str, int]]:
+    """Lock the entities that have waited longest: (entity, generation)."""
+    found = rows(
+        tx,
+        "SELECT entity_id, generation FROM pending_release WHERE workspace_id = :ws"
+        " ORDER BY requested_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        ws=workspace_id,
+        limit=limit,
+    )
+    return [(row["entity_id"], row["generation"]) for row in found]
+
+
+def released(tx: Tx, workspace_id: str, taken: Sequence[tuple[str, int]]) -> int:
+    """Forget requests that were served, unless they were made anew meanwhile; how many."""
+    return execute(
+        tx,
+        "DELETE FROM pending_release p USING unnest(CAST(:ids AS uuid[]), CAST(:generations AS bigint[]))"
+        " t(entity_id, generation) WHERE p.workspace_id = :ws AND p.entity_id = t.entity_id"
+        " AND p.generation = t.generation",
+        ws=workspace_id,
+        ids=[entity for entity, _ in taken],
+        generations=[generation for _, generation in taken],
+    )
+
+
+def want(
+    tx: Tx,
+    workspace_id: str,
+    *,
+    sink_id: str,
+    lane_id: str,
+    entity_id: str,
+    entity_type: str,
+    client_ref: str,
+    state: State,
+    prio: int,
+    policy: str,
+    revision: int,
+    delay_s: float,
+    reason: str | None,
+    detail: str | None,
+    withheld: Sequence[Withheld],
+    sink_ref: str | None,
+) -> State:
+    """Bring a lane to ``state`` (idle, ready or waiting) unless something is under way there; where it is now.
+
+    Under way are a lease, an unknown outcome, a quarantine and a pause: they learn of the new revision only.
+    """
+    row = one(
+        tx,
+        "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state, prio,"
+        " policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, wanted_at) VALUES (:ws, :sink,"
+        " :lane, :entity, :type, :client, :state, :prio, :policy,"
+        " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
+        " :ref, clock_timestamp())"
+        " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
+        " desired_revision = greatest(l.desired_revision, excluded.desired_revision),"
+        " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
+        "  ELSE l.wanted_at END,"
+        " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
+        " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
+        " prio = CASE WHEN l.state = 'ready' THEN least(l.prio, excluded.prio) ELSE excluded.prio END,"
+        " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
+        " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
+        "  ELSE l.reason_detail END,"
+        " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
+        " updated_at = clock_timestamp()"
+        " RETURNING l.state",
+        ws=workspace_id,
+        sink=sink_id,
+        lane=lane_id,
+        entity=entity_id,
+        type=entity_type,
+        client=client_ref,
+        state=str(state),
+        prio=prio,
+        policy=policy,
+        delay=delay_s,
+        revision=revision,
+        reason=reason,
+        detail=detail,
+        withheld=withheld_json(withheld),
+        ref=sink_ref,
+    )
+    if row is None:
+        raise LookupError("the lane is not visible in this transaction")
+    return State(row["state"])

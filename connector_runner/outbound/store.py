@@ -1,0 +1,377 @@
+"""SQL of lanes, intents and the write log. Leases and due times are on the database's clock.
+
+Every change to a leased lane is fenced: it counts only while the lane carries the number of the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.kernel import exact_json
+from connector_runner.outbound.lanes import Lane, State, Withheld, legal
+
+_LANE = (
+    "l.workspace_id, l.sink_id, l.lane_id, l.entity_id, l.entity_type, l.state, l.fence, l.attempts, l.client_ref,"
+    " l.desired_revision, l.synced_revision, l.synced_hash, l.last_sent, l.sink_ref, l.sink_etag, l.reason,"
+    " l.wanted_at, l.lease_owner AS owner, l.withheld,"
+    " EXISTS (SELECT 1 FROM open_intent i WHERE i.workspace_id = l.workspace_id AND i.lane_id = l.lane_id)"
+    " AS open_intent"
+)
+
+
+def _lane(row: Row) -> Lane:
+    return Lane(
+        **{
+            **row,
+            "state": State(row["state"]),
+            "synced_hash": None if row["synced_hash"] is None else bytes(row["synced_hash"]),
+            "last_sent": None if row["last_sent"] is None else bytes(row["last_sent"]),
+        }
+    )
+
+
+def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
+    """Lease the lane that is due first: an unknown one whose quiet period is over, else by priority.
+
+    None when nothing is due that nobody else holds.
+    """
+    for due in (
+        "state = 'unknown' AND due_at <= clock_timestamp() ORDER BY due_at",
+        "state IN ('ready', 'waiting') AND due_at <= clock_timestamp() ORDER BY prio, due_at",
+    ):
+        row = one(
+            tx,
+            "UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
+            " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
+            " updated_at = clock_timestamp()"
+            " FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+            f"  AND {due} LIMIT 1 FOR UPDATE SKIP LOCKED) due"
+            f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {_LANE}",
+            ws=workspace_id,
+            sink=sink_id,
+            owner=owner,
+            lease=lease_s,
+        )
+        if row is not None:
+            return _lane(row)
+    return None
+
+
+def lane_by_id(tx: Tx, lane_id: str) -> Lane | None:
+    """One lane."""
+    row = one(tx, f"SELECT {_LANE} FROM sync_lane l WHERE l.lane_id = :id", id=lane_id)
+    return None if row is None else _lane(row)
+
+
+def lane_of(tx: Tx, sink_id: str, entity_id: str) -> Lane | None:
+    """The lane of an entity in a sink."""
+    row = one(
+        tx,
+        f"SELECT {_LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity",
+        sink=sink_id,
+        entity=entity_id,
+    )
+    return None if row is None else _lane(row)
+
+
+def lock_lane(tx: Tx, lane: Lane) -> bool:
+    """Lock a claimed lane's row; False when the claim is no longer ours."""
+    row = one(
+        tx,
+        "SELECT 1 FROM sync_lane WHERE lane_id = :lane AND fence = :fence AND state = 'leased' FOR UPDATE",
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return row is not None
+
+
+def give_back(
+    tx: Tx,
+    lane: Lane,
+    to: State,
+    *,
+    reason: str | None,
+    detail: str | None = None,
+    delay_s: float = 0.0,
+    counts: bool = True,
+    status: int | None = None,
+    withheld: Sequence[Withheld] | None = None,
+    forget_version: bool = False,
+) -> bool:
+    """Move a claimed lane to where it goes next; False when the claim is no longer ours.
+
+    ``counts`` is whether this was an attempt. Where the entity changed since the lane was read, a lane that would
+    be idle is ready instead. ``forget_version``: the ETag is no longer true.
+    """
+    if not legal(State.LEASED, to):
+        raise ValueError(f"a lane never moves from leased to {to}")
+    found = execute(
+        tx,
+        "UPDATE sync_lane SET state = CASE WHEN :to = 'idle' AND desired_revision > :seen THEN 'ready'"
+        " ELSE CAST(:to AS text) END, reason = :reason, reason_detail = :detail,"
+        " due_at = clock_timestamp() + :delay * interval '1 second',"
+        " attempts = CASE WHEN :to = 'idle' THEN 0 WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,"
+        " last_status = coalesce(:status, last_status),"
+        " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+        " sink_etag = CASE WHEN :forget THEN NULL ELSE sink_etag END,"
+        " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        to=str(to),
+        seen=lane.desired_revision,
+        reason=reason,
+        detail=detail,
+        delay=delay_s,
+        counts=counts,
+        status=status,
+        withheld=None if withheld is None else withheld_json(withheld),
+        forget=forget_version,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def confirm(
+    tx: Tx,
+    lane: Lane,
+    *,
+    reason: str,
+    synced_hash: bytes | None,
+    revision: int,
+    last_sent: bytes | None,
+    sink_ref: str | None,
+    sink_etag: str | None,
+    status: int | None,
+    again: bool = False,
+    withheld: Sequence[Withheld] | None = None,
+) -> bool:
+    """A write landed: keep what the sink holds now; False when the claim is no longer ours.
+
+    The lane is idle, or ready where the entity changed meanwhile or ``again`` is asked.
+    """
+    found = execute(
+        tx,
+        "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision THEN 'ready' ELSE 'idle' END,"
+        " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
+        " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
+        " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
+        " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+        " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        again=again,
+        withheld=None if withheld is None else withheld_json(withheld),
+        reason=reason,
+        hash=synced_hash,
+        revision=revision,
+        sent=last_sent,
+        ref=sink_ref,
+        etag=sink_etag,
+        status=status,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def withheld_json(withheld: Sequence[Withheld]) -> str:
+    """As the lane's column holds it."""
+    return exact_json.dumps([{"atom": item.atom, "code": item.code} for item in dict.fromkeys(withheld)])
+
+
+def insert_intent(
+    tx: Tx,
+    lane: Lane,
+    *,
+    intent_id: str,
+    operation: str,
+    key: str,
+    body_hash: bytes,
+    precondition: str | None,
+    quiet_period_s: float,
+) -> None:
+    """Open an intent; the primary key refuses a second one on the same lane."""
+    execute(
+        tx,
+        "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key,"
+        " body_hash, precondition, resolve_after) VALUES (:ws, :lane, :sink, :intent, :fence, :operation, :key,"
+        " :hash, :precondition, clock_timestamp() + :quiet * interval '1 second')",
+        ws=lane.workspace_id,
+        lane=lane.lane_id,
+        sink=lane.sink_id,
+        intent=intent_id,
+        fence=lane.fence,
+        operation=operation,
+        key=key,
+        hash=body_hash,
+        precondition=precondition,
+        quiet=quiet_period_s,
+    )
+
+
+def close_intent(tx: Tx, lane: Lane, intent_id: str) -> bool:
+    """Close an intent whose outcome is known; False when it was closed before."""
+    return (
+        execute(
+            tx,
+            "DELETE FROM open_intent WHERE lane_id = :lane AND intent_id = :intent",
+            lane=lane.lane_id,
+            intent=intent_id,
+        )
+        == 1
+    )
+
+
+def resolve_later(tx: Tx, lane: Lane, intent_id: str, quiet_period_s: float) -> None:
+    """The answer was lost now: the quiet period runs from here."""
+    execute(
+        tx,
+        "UPDATE open_intent SET resolve_after = clock_timestamp() + :quiet * interval '1 second'"
+        " WHERE lane_id = :lane AND intent_id = :intent",
+        quiet=quiet_period_s,
+        lane=lane.lane_id,
+        intent=intent_id,
+    )
+
+
+def open_intent_of(tx: Tx, lane_id: str) -> Row | None:
+    """The intent that is open on a lane."""
+    return one(
+        tx,
+        "SELECT intent_id, greatest(extract(epoch FROM resolve_after - clock_timestamp()), 0)::float8 AS early_s"
+        " FROM open_intent WHERE lane_id = :lane",
+        lane=lane_id,
+    )
+
+
+def insert_write(
+    tx: Tx,
+    lane: Lane,
+    *,
+    write_id: str,
+    intent_id: str,
+    phase: str,
+    operation: str,
+    key: str,
+    body_hash: bytes,
+    precondition: str | None,
+    mapping_version: str,
+    causes: Sequence[str],
+    sealed: bytes | None,
+    outcome: str | None = None,
+    code: str | None = None,
+    http_status: int | None = None,
+    sink_ref: str | None = None,
+    sink_etag: str | None = None,
+) -> None:
+    """Append to the write log."""
+    execute(
+        tx,
+        "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence,"
+        " attempt, operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref,"
+        " sink_etag, mapping_version, causes, sealed) VALUES (:ws, :write, :sink, :lane, :entity, :intent, :phase,"
+        " :fence, :attempt, :operation, :key, :hash, :precondition, :outcome, :status, :code, :ref, :etag,"
+        " :mapping, CAST(:causes AS uuid[]), :sealed)",
+        ws=lane.workspace_id,
+        write=write_id,
+        sink=lane.sink_id,
+        lane=lane.lane_id,
+        entity=lane.entity_id,
+        intent=intent_id,
+        phase=phase,
+        fence=lane.fence,
+        attempt=lane.attempts,
+        operation=operation,
+        key=key,
+        hash=body_hash,
+        precondition=precondition,
+        outcome=outcome,
+        status=http_status,
+        code=code,
+        ref=sink_ref,
+        etag=sink_etag,
+        mapping=mapping_version,
+        causes=list(causes),
+        sealed=sealed,
+    )
+
+
+def intent_write(tx: Tx, lane_id: str, intent_id: str) -> Row | None:
+    """The write log's entry of an intent."""
+    return one(
+        tx,
+        "SELECT write_id, sealed FROM write_log WHERE lane_id = :lane AND intent_id = :intent AND phase = 'intent'",
+        lane=lane_id,
+        intent=intent_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record that something refers to: its entity's type (None: it has not arrived), and where the sink has it."""
+
+    entity_type: str | None
+    ref: str | None
+
+
+def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dict[str, Held]:
+    """For records (or entities), by their ids: what the sink has of them."""
+    found = rows(
+        tx,
+        "SELECT w.id, e.entity_type, l.sink_ref,"
+        " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
+        " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
+        " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
+        " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = coalesce(a.entity_id, w.id)",
+        ids=list(record_ids),
+        sink=sink_id,
+        prefix=sink_name + ":%",
+    )
+    return {row["id"]: Held(row["entity_type"], row["sink_ref"] or _reference(row["record_key"])) for row in found}
+
+
+def _reference(record_key: str | None) -> str | None:
+    return None if record_key is None else "/".join(record_key.split(":")[1:])
+
+
+def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
+    """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it."""
+    return execute(
+        tx,
+        "UPDATE sync_lane l SET state = 'ready', due_at = clock_timestamp(), updated_at = clock_timestamp()"
+        " WHERE l.workspace_id = :ws AND l.sink_id = :sink AND l.state IN ('waiting', 'idle')"
+        " AND (l.reason = 'dependency' OR l.withheld @> '[{\"code\": \"dependency\"}]')"
+        " AND l.entity_id IN (SELECT r.entity_id FROM relationship r WHERE r.workspace_id = :ws"
+        "  AND r.target_id IN (SELECT CAST(:entity AS uuid)"
+        "   UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))",
+        ws=workspace_id,
+        sink=sink_id,
+        entity=entity_id,
+    )
+
+
+def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
+    """Hold a claimed lane for so long from now; False when the claim is no longer ours."""
+    found = execute(
+        tx,
+        "UPDATE sync_lane SET lease_until = clock_timestamp() + :lease * interval '1 second'"
+        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        lease=lease_s,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def due_count(tx: Tx, workspace_id: str, sink_id: str, limit: int) -> int:
+    """How many lanes of a sink are due now, counted up to ``limit``."""
+    row = one(
+        tx,
+        "SELECT count(*) AS n FROM (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        " AND state IN ('ready', 'waiting', 'unknown') AND due_at <= clock_timestamp() LIMIT :limit) due",
+        ws=workspace_id,
+        sink=sink_id,
+        limit=limit,
+    )
+    return int(row["n"]) if row is not None else 0
