@@ -179,7 +179,16 @@ def claim_file(
         id=import_id,
         now=now,
     )
-    lease = FileLease(
+    lease = _lease(workspace_id, import_id, row)
+    if row["attempts"] > ATTEMPTS:
+        lease.errors.append(f"{lease.name}: given up after {ATTEMPTS} attempts that ended without progress")
+        end_file(tx, lease, "failed")
+        return None
+    return lease
+
+
+def _lease(workspace_id: str, import_id: str, row: Row) -> FileLease:
+    return FileLease(
         workspace_id,
         import_id,
         row["file_n"],
@@ -192,11 +201,6 @@ def claim_file(
         row["counts"],
         row["errors"],
     )
-    if row["attempts"] > ATTEMPTS:
-        lease.errors.append(f"{lease.name}: given up after {ATTEMPTS} attempts that ended without progress")
-        end_file(tx, lease, "failed")
-        return None
-    return lease
 
 
 def hold(tx: Tx, lease: FileLease, now: datetime) -> bool:
