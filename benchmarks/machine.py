@@ -54,7 +54,8 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         """For processes of the product that use these servers."""
-        return os.environ | {
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return kept | {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "CONNECTOR_RUNNER_HOME": str(self.home),

@@ -42,12 +42,11 @@ def loads(data: str | bytes | memoryview) -> Any:
     ``bad_text``) with the position, never with the text.
     """
     if not isinstance(data, str):
-        data = bytes(data)
         try:
-            data = data.decode("utf-8-sig")
+            data = str(data, "utf-8")
         except UnicodeDecodeError as exc:
             raise BadRecord(f"not UTF-8 at byte {exc.start}", code="not_utf8") from None
-    elif data.startswith("\ufeff"):
+    if data.startswith("\ufeff"):
         data = data[1:]
     try:
         value = _decoder.decode(data)

@@ -331,8 +331,11 @@ def take_dirty(tx: Tx, limit: int) -> list[str]:
     """Claim dirty entities; the claim commits with the fold."""
     found = rows(
         tx,
-        "DELETE FROM dirty_entity WHERE entity_id IN (SELECT entity_id FROM dirty_entity"
-        " ORDER BY marked_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING entity_id",
+        # Materialized, or the planner may run the locking query once a row and claim more than it returns.
+        "WITH due AS MATERIALIZED (SELECT workspace_id, entity_id FROM dirty_entity"
+        " ORDER BY marked_at LIMIT :limit FOR UPDATE SKIP LOCKED)"
+        " DELETE FROM dirty_entity d USING due WHERE d.workspace_id = due.workspace_id"
+        " AND d.entity_id = due.entity_id RETURNING d.entity_id",
         limit=limit,
     )
     return [row["entity_id"] for row in found]
