@@ -1,0 +1,13 @@
+"""What beat sends besides one entry for each polled resource: the task and its period in seconds.
+
+An entry only hints, and claims its row of the table ``schedule`` first. Workers look at the same rows, so
+what a silent beat leaves overdue runs all the same.
+"""
+
+from connector_runner.infra import queue
+
+ENTRIES: dict[str, tuple[str, float]] = {
+    "sweep": (queue.SWEEP, 2.0),
+    "seal_reads": (queue.SEAL_READS, 1.0),
+    "refresh_config": (queue.REFRESH_CONFIG, 60.0),
+}

@@ -1,0 +1,1 @@
+"""Who may do what: workspaces and the keys of those who call."""

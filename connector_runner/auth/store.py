@@ -1,0 +1,47 @@
+"""Rows of workspaces and API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from connector_runner.infra.database import Tx, execute, one, rows
+
+
+def insert_workspace(tx: Tx, workspace_id: str, slug: str, name: str) -> bool:
+    """Make the row; False when the slug is taken."""
+    made = execute(
+        tx,
+        "INSERT INTO workspace (workspace_id, slug, name) VALUES (:id, :slug, :name) ON CONFLICT (slug) DO NOTHING",
+        id=workspace_id,
+        slug=slug,
+        name=name,
+    )
+    return made == 1
+
+
+def workspace_named(tx: Tx, slug: str) -> dict[str, Any] | None:
+    """The workspace with this slug; ``tx`` is a sweep."""
+    return one(tx, "SELECT workspace_id, slug, name, status FROM workspace WHERE slug = :slug", slug=slug)
+
+
+def insert_key(tx: Tx, workspace_id: str, key: dict[str, Any]) -> None:
+    """Keep a key's digest and what it may do."""
+    execute(
+        tx,
+        "INSERT INTO api_key (workspace_id, key_id, prefix, digest, role, confidence_ceiling, expires_at)"
+        " VALUES (:ws, :key_id, :prefix, :digest, :role, :ceiling, :expires_at)",
+        ws=workspace_id,
+        **key,
+    )
+
+
+def keys_with_prefix(tx: Tx, prefix: str, now: datetime) -> list[dict[str, Any]]:
+    """Keys of the workspace that begin like this and still hold."""
+    return rows(
+        tx,
+        "SELECT key_id, digest, role, confidence_ceiling, entity_types FROM api_key WHERE prefix = :prefix"
+        " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
+        prefix=prefix,
+        now=now,
+    )

@@ -1,0 +1,177 @@
+"""The one place that builds things: settings in, a Runner out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+import redis
+
+from connector_runner.infra import migrations
+from connector_runner.infra.database import Database
+from connector_runner.infra.embedded import ensure_services, known_urls
+from connector_runner.infra.http import HTTP
+from connector_runner.infra.logging import get_logger
+from connector_runner.infra.queue import Publisher
+from connector_runner.infra.sealing import Sealer, installation_key
+from connector_runner.intake.landing import Intake
+from connector_runner.kernel.errors import Misconfigured, Unavailable
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.release import subscriber as request_release
+from connector_runner.outbound.sinks import DirectorySinks
+from connector_runner.resilience.limiter import Limiter
+from connector_runner.resilience.quarantine import Quarantine
+from connector_runner.settings import Settings
+from connector_runner.unification.loader import MappingSet, load_mappings
+from connector_runner.world.service import World
+
+log = get_logger(__name__)
+
+SCHEMA_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where Postgres and Redis are."""
+
+    database_url: str
+    redis_url: str
+
+
+def addresses(settings: Settings, *, start: bool = False) -> Addresses:
+    """Postgres and Redis as the environment names them, else the embedded ones of this home.
+
+    ``start`` starts those that do not run. Raises Misconfigured when there are none.
+    """
+    if start:
+        services = ensure_services(settings)
+        return Addresses(services.database_url, services.redis_url)
+    database_url, redis_url = known_urls(settings)
+    if database_url is None or redis_url is None:
+        missing = "DATABASE_URL" if database_url is None else "REDIS_URL"
+        raise Misconfigured(
+            "nothing is running: start the product with `connector-runner up`, its servers with"
+            " `connector-runner services up`, or set this variable",
+            code="no_services",
+            where=missing,
+        )
+    return Addresses(database_url, redis_url)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What one process works with, each part made when first asked for.
+
+    Postgres, HTTP and the sealer may be used after a fork; make a Runner of a child's own all the same.
+    """
+
+    settings: Settings
+    addresses: Addresses
+
+    @cached_property
+    def database(self) -> Database:
+        """Postgres."""
+        return Database(self.addresses.database_url)
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """Redis, with short timeouts: nobody waits long for what may be lost."""
+        return redis.Redis.from_url(
+            self.addresses.redis_url, socket_timeout=2, socket_connect_timeout=1, health_check_interval=25
+        )
+
+    @cached_property
+    def http(self) -> HTTP:
+        """The way out."""
+        return HTTP(self.settings)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Encryption under the keys of workspaces."""
+        return Sealer(installation_key(self.settings))
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        """What could not be used."""
+        return Quarantine(self.sealer)
+
+    @cached_property
+    def mappings(self) -> MappingSet:
+        """Mapping rules, read and checked once."""
+        return load_mappings(self.settings.mappings)
+
+    @cached_property
+    def world(self) -> World:
+        """The world model, with those who listen to it."""
+        return World(subscribers=(request_release,))
+
+    @cached_property
+    def intake(self) -> Intake:
+        """Lands pages of records."""
+        return Intake(self.world, self.mappings, self.quarantine)
+
+    @cached_property
+    def outbound(self) -> Outbound:
+        """What is written to sinks."""
+        return Outbound(
+            database=self.database,
+            world=self.world,
+            mappings=self.mappings,
+            sealer=self.sealer,
+            quarantine=self.quarantine,
+            limiter=Limiter(self.addresses.redis_url),
+            sinks=DirectorySinks(self.database, self.http, self.sealer),
+        )
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Sends hints."""
+        return Publisher(self.addresses.redis_url)
+
+
+def build(settings: Settings, *, start: bool = False) -> Runner:
+    """A Runner of this installation; nothing is connected yet.
+
+    Raises Misconfigured when there is no Postgres or Redis to use (see ``addresses``).
+    """
+    return Runner(settings, addresses(settings, start=start))
+
+
+def ready(runner: Runner, *, wait_s: float = SCHEMA_WAIT_S) -> Runner:
+    """Check what must hold before any work is done, waiting for Postgres and for its schema.
+
+    Raises Misconfigured for a role that could read past row-level security or another installation's key,
+    Unavailable when Postgres or the schema of this release is not there in time.
+    """
+    _wait_for_schema(runner, time.monotonic() + wait_s)
+    runner.database.check_role()
+    with runner.database.sweep() as tx:
+        runner.sealer.check_installation(tx)
+    _warn_of_eviction(runner)
+    return runner
+
+
+def _wait_for_schema(runner: Runner, deadline: float) -> None:
+    told = False
+    while not migrations.is_current(runner.addresses.database_url):
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                "Postgres cannot be reached, or has not the schema of this release; run `connector-runner migrate`",
+                code="schema_not_current",
+                where="DATABASE_URL",
+            )
+        if not told:
+            log.info("schema.waiting")
+            told = True
+        time.sleep(0.5)
+
+
+def _warn_of_eviction(runner: Runner) -> None:
+    try:
+        policy = runner.redis.config_get("maxmemory-policy").get("maxmemory-policy")
+    except redis.RedisError as error:
+        log.warning("redis.policy_unknown", code=type(error).__name__)
+        return
+    if policy not in (None, "noeviction"):
+        log.warning("redis.evicts", policy=policy, advice="set maxmemory-policy to noeviction")

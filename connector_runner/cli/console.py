@@ -1,0 +1,100 @@
+"""What commands share: the Runner, the workspace, and how results reach the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from connector_runner.bootstrap import Runner, build, ready
+from connector_runner.infra import migrations
+from connector_runner.infra.logging import configure
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.errors import Misconfigured
+from connector_runner.observability import store
+from connector_runner.settings import Settings
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Workspace = Annotated[str | None, typer.Option("--workspace", "-w", help="Needed where there are several.")]
+
+ACTOR = "command line"
+SCHEMA_WAIT_S = 10.0
+
+
+def open_runner(*, start: bool = False) -> Runner:
+    """The Runner of this installation, checked.
+
+    ``start`` starts the embedded services when none run, and brings an embedded database up to date.
+    """
+    settings = Settings()
+    configure(settings.log_level if settings.log_level != "INFO" else "WARNING")
+    runner = build(settings, start=start)
+    if start and settings.database_url is None:
+        migrations.upgrade(runner.addresses.database_url)
+    return ready(runner, wait_s=SCHEMA_WAIT_S)
+
+
+def workspace_of(runner: Runner, name: str | None) -> str:
+    """The id of the workspace with this slug or id, or of the only one there is.
+
+    Raises Misconfigured (``no_workspace``) when that names none.
+    """
+    with runner.database.sweep() as tx:
+        known = store.workspaces(tx)
+    if name is None:
+        if len(known) == 1:
+            return str(known[0]["workspace_id"])
+        words = "there are several workspaces; name one" if known else "there is no workspace; create one first"
+        raise Misconfigured(words, code="no_workspace", where="--workspace")
+    for row in known:
+        if name in (row["slug"], row["workspace_id"]):
+            return str(row["workspace_id"])
+    raise Misconfigured(f"there is no workspace {name!r}", code="no_workspace", where="--workspace")
+
+
+def show(value: Any, as_json: bool, tell: Callable[[], None]) -> None:
+    """``value`` as one JSON document, or what ``tell`` prints for people."""
+    if as_json:
+        typer.echo(exact_json.dumps(plain(value)))
+    else:
+        tell()
+
+
+def plain(value: Any) -> Any:
+    """``value`` with only what JSON has: times in ISO 8601 with a zone, bytes as hex."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
+    """A table on stdout."""
+    grid = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for line in lines:
+        grid.add_row(*(_cell(value) for value in line))
+    Console().print(grid)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, dict | list):
+        return exact_json.dumps(plain(value))
+    if isinstance(value, Decimal):
+        return str(value)
+    return str(value)

@@ -1,0 +1,65 @@
+"""The simulated clinic of ``up``: an EHR that changes by itself, and a store that is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WORKSPACE = "demo"
+PATIENTS = 60
+CHANGE_EVERY_S = 2.0
+SYSTEMS = ("ehr", "store")
+
+_READ_TYPES = (
+    "Patient", "Practitioner", "Organization", "Location", "Appointment", "Encounter", "Condition", "Observation",
+    "MedicationRequest", "AllergyIntolerance", "Immunization", "Procedure", "DiagnosticReport", "Coverage",
+)  # fmt: skip
+_WRITTEN = (
+    "patient", "practitioner", "organization", "location", "appointment", "encounter", "medication_order",
+    "insurance_plan",
+)  # fmt: skip
+
+
+def documents(base_urls: dict[str, str]) -> list[dict[str, Any]]:
+    """The data sources of the simulated clinic, for the addresses that its systems got."""
+    return [
+        {
+            "name": "ehr",
+            "source_type": "fhir_store",
+            "settings": {
+                "base_url": base_urls["ehr"],
+                "mapping": "fhir_r4",
+                "overlap_s": 5,
+                "resources": {name: {"cadence_s": 5, "full_sync_every_s": 3600} for name in _READ_TYPES},
+                "sink": {
+                    "entity_types": list(_WRITTEN),
+                    "rate": {"per_second": 20, "burst": 5, "concurrency": 2},
+                    "quiet_period_s": 5,
+                },
+            },
+        },
+        {
+            "name": "store",
+            "source_type": "fhir_store",
+            "settings": {
+                "base_url": base_urls["store"],
+                "mapping": "fhir_r4",
+                "overlap_s": 5,
+                "resources": {"Patient": {"cadence_s": 10}, "Appointment": {"cadence_s": 10}},
+                "sink": {
+                    "entity_types": list(_WRITTEN),
+                    "accept_from": ["ehr"],
+                    "rate": {"per_second": 50, "burst": 10, "concurrency": 4},
+                    "quiet_period_s": 5,
+                },
+            },
+        },
+    ]
+
+
+def command_options(system: str, home: Path) -> list[str]:
+    """How a simulated system is started; it keeps what it holds under the home folder."""
+    words = ["--state", str(home / "sandbox" / system)]
+    if system == "ehr":
+        words += ["--patients", str(PATIENTS), "--change-every", str(CHANGE_EVERY_S)]
+    return words

@@ -1,0 +1,58 @@
+"""``event append``: write what an agent would write."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, workspace_of
+from connector_runner.infra.queue import RELEASE
+from connector_runner.intake import appending
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.clock import utc_now
+
+app = typer.Typer(help="Events: facts that someone states.", no_args_is_help=True)
+
+
+@app.callback()
+def _events() -> None:
+    """Events: facts that someone states."""
+
+
+@app.command("append")
+def append(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, allow_dash=True, help="JSON list, or -.")
+    ],
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
+    """Append a JSON list of events. One that cannot be used is reported with its index and key; the others count."""
+    content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    documents = exact_json.loads(content)
+    runner = open_runner(start=True)
+    workspace_id = workspace_of(runner, workspace)
+    outcome = runner.database.retrying(
+        workspace_id,
+        lambda tx: appending.append(
+            tx, runner.world, runner.mappings, workspace_id, documents, actor=ACTOR, now=utc_now()
+        ),
+    )
+    if outcome.events:
+        runner.publisher.hint(RELEASE, workspace_id=workspace_id)
+    found = appending.summary(outcome)
+    show(found, as_json, lambda: _tell(found))
+    if outcome.errors:
+        raise typer.Exit(1)
+
+
+def _tell(found: dict[str, Any]) -> None:
+    for event in found["events"]:
+        typer.echo(f"{event['id']}  {event['event_type']}  entity {event['entity_id']}  {event['confidence']}")
+    if found["events_skipped"]:
+        typer.echo(f"{found['events_skipped']} known already")
+    for error in found["errors"]:
+        typer.echo(f"error: event {error['index']}: {error['key']}: {error['message']}", err=True)

@@ -1,0 +1,47 @@
+"""What is due, found in the work tables of all workspaces: the hints that a sweep sends.
+
+It makes up for every hint that was lost, and for a beat that is silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from connector_runner.infra.database import Database, Tx
+from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, Hint, sink_queue
+from connector_runner.intake.imports import running as imports
+from connector_runner.observability import store
+from connector_runner.outbound import sweeping
+
+LIMIT = 500
+HINT_AGAIN_S = 1.0
+
+
+def find(database: Database, *, now: datetime) -> list[Hint]:
+    """The hints for everything that is due at ``now``, at most ``LIMIT`` of a kind.
+
+    Leases that ended without an outcome are taken back on the way.
+    """
+    outbound = sweeping.sweep(database, hint_every_s=HINT_AGAIN_S)
+    hints = [Hint.of(RELEASE, workspace_id=workspace_id) for workspace_id in outbound.releases]
+    for sink in outbound.sinks:
+        queue = sink_queue(sink.slug, sink.name)
+        hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
+    with database.sweep() as tx:
+        return [*hints, *_polls(tx, now), *_imports(tx, now), *_folds(tx)]
+
+
+def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
+    for row in store.overdue_polls(tx, now, LIMIT):
+        yield Hint.of(POLL, **row)
+
+
+def _imports(tx: Tx, now: datetime) -> Iterator[Hint]:
+    for workspace_id, import_id in imports.overdue(tx, now, LIMIT):
+        yield Hint.of(IMPORT, workspace_id=workspace_id, import_id=import_id)
+
+
+def _folds(tx: Tx) -> Iterator[Hint]:
+    for workspace_id in store.workspaces_with_dirty(tx):
+        yield Hint.of(PROJECT, workspace_id=workspace_id)

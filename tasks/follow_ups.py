@@ -1,0 +1,61 @@
+"""From what a body returned to the hints that follow it. They are sent after its transactions committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from connector_runner.connectors import directory
+from connector_runner.infra.queue import DRAIN, POLL, RELEASE, Hint, sink_queue
+from connector_runner.observability import store
+from tasks.process import runner
+
+
+def all_of(outcome: Iterable[Hint], arguments: dict[str, Any]) -> Iterable[Hint]:
+    """The outcome is the hints."""
+    return outcome
+
+
+def release_after(outcome: object, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What landed or was folded anew may have to leave."""
+    if outcome:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+
+
+def after_poll(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What landed may have to leave; a poll that its slice cut off goes on."""
+    if outcome.landed is not None and outcome.landed.events_created + outcome.landed.events_updated:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+    if outcome.more:
+        yield Hint.of(POLL, **arguments)
+
+
+def drain_after(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Each sink that got something to do; and the release itself, when more entities wait for it."""
+    workspace_id = arguments["workspace_id"]
+    for sink in outcome.sinks:
+        queue = sink_queue(_slug(workspace_id), sink.name)
+        yield Hint.of(DRAIN, queue=queue, workspace_id=workspace_id, sink_id=sink.sink_id)
+    if outcome.more:
+        yield Hint.of(RELEASE, workspace_id=workspace_id)
+
+
+def drain_again(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """A drain that its slice cut off goes on, behind others in its queue; one that could do nothing waits."""
+    if outcome.more and outcome.outcomes:
+        yield Hint.of(DRAIN, queue=_queue_of(**arguments), **arguments)
+
+
+@lru_cache(maxsize=10_000)
+def _slug(workspace_id: str) -> str:
+    """A workspace's slug, which never changes."""
+    with runner().database.begin(workspace_id) as tx:
+        return str(store.workspaces(tx)[0]["slug"])
+
+
+@lru_cache(maxsize=10_000)
+def _queue_of(workspace_id: str, sink_id: str) -> str:
+    """The queue of a sink; neither its name nor the slug ever changes."""
+    with runner().database.begin(workspace_id) as tx:
+        return sink_queue(_slug(workspace_id), directory.load(tx, workspace_id, sink_id).name)
