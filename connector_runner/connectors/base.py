@@ -14,6 +14,18 @@ Reveal = Callable[[str], str]
 """From a secret reference to its value; raises Misconfigured naming the reference."""
 
 
+class SourceKey(Protocol):
+    """Whatever names one data source of one workspace."""
+
+    @property
+    def workspace_id(self) -> str:
+        """The workspace."""
+
+    @property
+    def data_source_id(self) -> str:
+        """The data source."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataSource:
     """One external system of one workspace, with its settings read and typed."""
@@ -90,4 +102,7 @@ class Source(Protocol):
         """Pages of explicit deletes since ``cursor``; none at all where the source does not tell."""
 
     def read(self, resource_type: str, record_id: str) -> SourceRecord | None:
-        """One record read directly; a ``deleted`` record when the source says gone, None when it says unknown."""
+        """One record read directly; a ``deleted`` record when the source says gone, None when it says unknown.
+
+        Raises BadRecord when there is one that cannot be used, and what ``pages`` raises.
+        """

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from connector_runner.audit import log as audit
 from connector_runner.connectors import registry, store
-from connector_runner.connectors.base import DataSource
+from connector_runner.connectors.base import DataSource, SourceKey
 from connector_runner.connectors.settings import SourceSettings, Strict, parse
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import Misconfigured
@@ -28,7 +28,7 @@ class _Document(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     source_type: str
     enabled: bool = True
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def request_sync(
     return store.make_due(tx, workspace_id, data_source_id, now, resource_type=resource_type, full=full)
 
 
-def record_ok(tx: Tx, source: DataSource, now: datetime) -> None:
+def record_ok(tx: Tx, source: SourceKey, now: datetime) -> None:
     """A poll succeeded: healthy, or degraded while another record type of the source keeps failing."""
     worst = store.worst_resource(tx, source.workspace_id, source.data_source_id)
     failing = worst is not None and worst["consecutive_errors"] >= UNHEALTHY_AFTER
@@ -208,7 +208,7 @@ def record_ok(tx: Tx, source: DataSource, now: datetime) -> None:
     )
 
 
-def record_error(tx: Tx, source: DataSource, code: str, detail: str, now: datetime) -> None:
+def record_error(tx: Tx, source: SourceKey, code: str, detail: str, now: datetime) -> None:
     """A poll failed: unhealthy from the third failure in a row, of whatever record types; ``detail`` is ours."""
     row = store.source(tx, source.workspace_id, source.data_source_id, lock=True)
     if row is None:

@@ -81,6 +81,15 @@ CREATE TABLE unmapped_type (
     PRIMARY KEY (workspace_id, data_source_id, resource_type)
 );
 
+CREATE TABLE full_sync_seen (
+    workspace_id uuid NOT NULL,
+    data_source_id uuid NOT NULL,
+    resource_type text NOT NULL,
+    window_id uuid NOT NULL,
+    record_id uuid NOT NULL,
+    PRIMARY KEY (workspace_id, data_source_id, resource_type, window_id, record_id)
+);
+
 CREATE TABLE secret (
     workspace_id uuid NOT NULL REFERENCES workspace,
     name text NOT NULL,
@@ -486,6 +495,7 @@ TENANT_TABLES = (
     "data_source",
     "source_resource",
     "unmapped_type",
+    "full_sync_seen",
     "secret",
     "api_key",
     "raw_page",

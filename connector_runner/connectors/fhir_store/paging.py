@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -172,7 +173,7 @@ def entry_id(entry: Any, resource_type: str) -> str | None:
     request = entry.get("request")
     for text in (request.get("url") if isinstance(request, dict) else None, entry.get("fullUrl")):
         steps = urlsplit(text).path.split("/") if isinstance(text, str) else []
-        for step, following in zip(steps, steps[1:], strict=False):
+        for step, following in pairwise(steps):
             if step == resource_type and _ID.fullmatch(following):
                 return following
     return None

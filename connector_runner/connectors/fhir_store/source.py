@@ -163,13 +163,19 @@ class FHIRSource:
             if record is None:
                 continue
             if record.last_updated is None:
-                now = self.read(resource_type, record_id)
-                if now is None or not now.deleted:
+                if not self._is_gone(resource_type, record_id):
                     continue
             else:
                 newest = max(newest or record.last_updated, record.last_updated)
             deleted.append(record)
         return tuple(deleted), newest
+
+    def _is_gone(self, resource_type: str, record_id: str) -> bool:
+        try:
+            record = self.read(resource_type, record_id)
+        except BadRecord:
+            return False
+        return record is None or record.deleted
 
     def _offers_history(self, resource_type: str) -> bool | None:
         """Whether the CapabilityStatement offers ``history-type`` for a type; None when it cannot be told now."""
@@ -200,7 +206,9 @@ class FHIRSource:
     def read(self, resource_type: str, record_id: str) -> SourceRecord | None:
         """One record read directly: deleted when the server says 410, None when it says 404.
 
-        Raises as a page does for every other answer, a 403 among them: that is no delete.
+        Raises BadRecord when there is a record but not one that can be used (``other_record`` where the server
+        answers with the one that it was merged into), and as a page does for every other answer, a 403 among
+        them: that is no delete.
         """
         answer = self._client.request("GET", f"{resource_type}/{record_id}")
         if answer.status == 404:
@@ -210,15 +218,12 @@ class FHIRSource:
         place = f"{resource_type}/{record_id}"
         if answer.status != 200:
             raise read_failure(answer, place, self._clock())
-        try:
-            resource = exact_json.loads(answer.body)
-            if not isinstance(resource, dict):
-                raise BadRecord("the answer is not an object", code="not_an_object")
-            record = read_resource(resource, resource_type)
-        except BadRecord as fault:
-            raise Unavailable("the answer is not the record", code=fault.code, where=place) from None
+        resource = exact_json.loads(answer.body)
+        if not isinstance(resource, dict):
+            raise BadRecord("the answer is not an object", code="not_an_object", where=place)
+        record = read_resource(resource, resource_type)
         if record.record_id != record_id:
-            raise Unavailable("the server answers with another record", code="other_record", where=place)
+            raise BadRecord("the server answers with another record", code="other_record", where=place)
         return record
 
 
