@@ -21,6 +21,7 @@ import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 
+from connector_runner.infra import metrics
 from connector_runner.infra.addresses import AddressGuard
 from connector_runner.infra.transport import Attempt, GuardedAdapter, current_attempt
 from connector_runner.kernel.errors import Misconfigured, TryAgain, Unavailable
@@ -28,6 +29,7 @@ from connector_runner.settings import Settings
 
 MAX_REDIRECTS: Final = 5
 _CHUNK = 65_536
+_LOOKED_AT = 12
 _PORTS = {"http": 80, "https": 443}
 _USER_AGENT = "connector-runner"
 _CROSS_ORIGIN_HEADERS = frozenset({"accept", "accept-language", "user-agent", "prefer"})
@@ -185,9 +187,12 @@ class HTTP:
                 body = _read(response, attempt, max_bytes, place)
             finally:
                 response.close()
+            metrics.HTTP_REQUESTS.labels(method=method, outcome=f"{response.status_code // 100}xx").inc()
             return Answer(response.status_code, response.headers, body, prepared.url or url)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            raise _named(exc, attempt, place) from None
+            failure = _named(exc, attempt, place)
+            metrics.HTTP_REQUESTS.labels(method=method, outcome=failure.code).inc()
+            raise failure from None
         finally:
             current_attempt.reset(token)
 
@@ -261,13 +266,13 @@ _KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 
 def _kind(exc: BaseException | None) -> str:
     """A few words for the cause, chosen from ours."""
-    seen = 0
+    seen: list[BaseException] = []
     queue: list[object] = [exc]
-    while queue and seen < 12:
+    while queue and len(seen) < _LOOKED_AT:
         found = queue.pop(0)
-        seen += 1
-        if not isinstance(found, BaseException):
+        if not isinstance(found, BaseException) or any(found is other for other in seen):
             continue
+        seen.append(found)
         # NewConnectionError is a ConnectTimeoutError by inheritance only: its cause says what happened.
         named = type(found) is not urllib3.exceptions.NewConnectionError
         for types, words in _KINDS if named else ():

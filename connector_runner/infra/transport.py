@@ -65,12 +65,27 @@ class _BoundedReader(io.RawIOBase):
         super().close()
 
 
+class _Lines(io.BufferedReader):
+    """Remembers the last line read."""
+
+    last = b""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.last = super().readline(size)
+        return self.last
+
+
 class _BoundedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        attempt = current_attempt.get(None)
-        if attempt is not None:
-            self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock, attempt))
+        self._lines = _Lines(_BoundedReader(self.fp.detach(), sock, current_attempt.get()))
+        self.fp = self._lines
+
+    def begin(self) -> None:
+        super().begin()
+        # The standard library takes a head that the end of the connection cut short for a whole one.
+        if self._lines.last not in (b"\r\n", b"\n"):
+            raise http.client.IncompleteRead(b"")
 
 
 class _Guarded:

@@ -55,8 +55,8 @@ def test_a_line_is_json_with_ids(stream: io.StringIO) -> None:
     "key",
     [
         "name", "patient_name", "patientName", "given", "family", "phone", "homePhone", "email", "address",
-        "birth_date", "body", "facts", "state", "access_token", "token", "Authorization", "password", "value", "file_name", "url",
-        "mrn", "exception", "kwargs", "api_key",
+        "birth_date", "body", "facts", "state", "access_token", "token", "Authorization", "password", "value",
+        "file_name", "url", "mrn", "exception", "kwargs", "api_key",
     ],
 )  # fmt: skip
 def test_content_keys_are_redacted_at_any_depth(stream: io.StringIO, key: str) -> None:
