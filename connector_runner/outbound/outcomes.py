@@ -28,7 +28,8 @@ STAGE: Final = "outbound"
 PAUSE_S: Final = 60.0
 _FIRST_BREAK_S, _MOST_BREAK_S = 0.5, 30.0
 _REFUSED_S: Final = 1.0
-_CONFLICT_S: Final = 0.05
+_AT_ONCE: Final = 3
+"""So many conflicts in a row are met without a pause."""
 
 log = get_logger(__name__)
 
@@ -132,7 +133,8 @@ class Settler:
             return Settled("unknown")
         store.close_intent(tx, lane, intent.intent_id)
         if outcome is Outcome.CONFLICT:
-            return self.retry(tx, lane, "conflict", code, delay_s=_CONFLICT_S, status=reply.status)
+            at_once = 0.0 if lane.attempts <= _AT_ONCE else None
+            return self.retry(tx, lane, "conflict", code, delay_s=at_once, status=reply.status)
         if outcome in (Outcome.POISON, Outcome.DUPLICATES, Outcome.GONE, Outcome.ABSENT):
             self.quarantine(tx, lane, code, "the sink does not accept this resource", body=intent.body, reply=reply)
             return Settled("quarantined")

@@ -208,7 +208,7 @@ def _gates(atoms: dict[str, Settled], terms: SinkTerms, entity_type: str) -> dic
                 "source": claim.source,
                 "source_system": claim.source_system,
                 "confidence": claim.confidence,
-                **verdicts(claim, terms, entity_type),
+                "gates": verdicts(claim, terms, entity_type),
             }
             for claim in (settled.winner, *settled.losers)
         )

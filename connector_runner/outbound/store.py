@@ -43,11 +43,12 @@ def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float
     ):
         row = one(
             tx,
-            "UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
+            # Materialized: inlined, the planner may run the locking query more than once and lease several.
+            "WITH due AS MATERIALIZED (SELECT workspace_id, lane_id FROM sync_lane"
+            f" WHERE workspace_id = :ws AND sink_id = :sink AND {due} LIMIT 1 FOR UPDATE SKIP LOCKED)"
+            " UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
             " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
-            " updated_at = clock_timestamp()"
-            " FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
-            f"  AND {due} LIMIT 1 FOR UPDATE SKIP LOCKED) due"
+            " updated_at = clock_timestamp() FROM due"
             f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {_LANE}",
             ws=workspace_id,
             sink=sink_id,

@@ -22,13 +22,13 @@ def end_expired(tx: Tx, workspace_id: str, limit: int) -> int:
     """End the leases of a workspace that are over; how many. The fence moves when the lane is claimed again."""
     return execute(
         tx,
-        "UPDATE sync_lane l SET state = CASE WHEN i.lane_id IS NULL THEN 'ready' ELSE 'unknown' END,"
+        "WITH e AS MATERIALIZED (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws"
+        "  AND state = 'leased' AND lease_until < clock_timestamp() LIMIT :limit FOR UPDATE SKIP LOCKED)"
+        " UPDATE sync_lane l SET state = CASE WHEN i.lane_id IS NULL THEN 'ready' ELSE 'unknown' END,"
         " reason = CASE WHEN i.lane_id IS NULL THEN 'lease_expired' ELSE 'unknown' END,"
         " due_at = coalesce(i.resolve_after, clock_timestamp()),"
         " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
-        " FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND state = 'leased'"
-        "  AND lease_until < clock_timestamp() LIMIT :limit FOR UPDATE SKIP LOCKED) e"
-        " LEFT JOIN open_intent i ON i.workspace_id = e.workspace_id AND i.lane_id = e.lane_id"
+        " FROM e LEFT JOIN open_intent i ON i.workspace_id = e.workspace_id AND i.lane_id = e.lane_id"
         " WHERE l.workspace_id = e.workspace_id AND l.lane_id = e.lane_id",
         ws=workspace_id,
         limit=limit,
