@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from connector_runner.infra.database import Database
 from connector_runner.outbound import status
-from connector_runner.sandbox import launch
 from connector_runner.world import reading
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, outbound_of
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 
 BOTH_SAID = ["617-555-0199", "ada@example.org"]
 PATIENTS = {"entity_types": ["patient"]}
 BOTH = {"entity_types": ["patient", "appointment"]}
-
-
-@pytest.fixture(scope="module")
-def _ehr() -> Iterator[System]:
-    with launch.start("ehr", patients=0) as running:
-        yield System(running)
-
-
-@pytest.fixture(scope="module")
-def _store() -> Iterator[System]:
-    with launch.start("store", patients=0) as running:
-        yield System(running)
-
-
-@pytest.fixture
-def ehr(_ehr: System) -> System:
-    _ehr.reset()
-    return _ehr
-
-
-@pytest.fixture
-def store(_store: System) -> System:
-    _store.reset()
-    return _store
-
-
-@pytest.fixture
-def clinic(database: Database, workspace: str, redis_url: str) -> Clinic:
-    return Clinic(outbound_of(database, redis_url), workspace)
 
 
 def spoken(clinic: Clinic, phone: str = "617-555-0199", **more: Any) -> str:

@@ -185,8 +185,10 @@ def _success(answer: Answer, ref: str | None, *, reading: bool) -> Reply:
         body = None
     if reading and body is None:
         return Reply(Outcome.UNKNOWN, "no_json", answer.status, raw=answer.body)
-    if not reading and answer.body.strip() and body is None and _object(answer.body) is None:
+    if answer.body.strip() and body is None and _object(answer.body) is None:
         return Reply(Outcome.UNKNOWN, "no_json", answer.status, raw=answer.body)
+    if not reading and body is None and found is None and not answer.headers.get("ETag"):
+        return Reply(Outcome.UNKNOWN, "unconfirmed", answer.status, raw=answer.body)
     if ref is None:
         if found is not None:
             ref = found[1]
