@@ -34,6 +34,7 @@ class Window:
     floor: datetime | None
     next_link: str | None = None
     opened: datetime | None = None
+    first_high: datetime | None = None
     high: datetime | None = None
     undated: int = 0
     sorted: bool = False
@@ -65,11 +66,12 @@ class Window:
                 continue
             in_order = in_order and (high is None or record.last_updated >= high)
             high = record.last_updated if high is None else max(high, record.last_updated)
-        opened = self.opened if self.pages else (date or page.server_time or high)
+        opened = self.opened if self.pages else (date or page.server_time)
         return replace(
             self,
             next_link=page.next_link,
             opened=opened,
+            first_high=self.first_high if self.pages else high,
             high=high,
             undated=undated,
             sorted=in_order,
@@ -88,7 +90,11 @@ class Window:
             return self.floor
         if self.high is None:
             return self.floor
-        reached = self.high if self.opened is None else min(self.high, self.opened)
+        # Without the server's time, an order that held puts what changed meanwhile behind what was read.
+        known = self.opened or (self.high if self.sorted else self.first_high)
+        if known is None:
+            return self.floor
+        reached = min(self.high, known)
         return reached if self.floor is None else max(self.floor, reached)
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +105,7 @@ class Window:
             "floor": instant(self.floor),
             "next": self.next_link,
             "opened": instant(self.opened),
+            "first_high": instant(self.first_high),
             "high": instant(self.high),
             "undated": self.undated,
             "sorted": self.sorted,
@@ -124,6 +131,7 @@ def resumed(cursor: dict[str, Any]) -> Window | None:
         floor=moment(kept["floor"]),
         next_link=kept["next"],
         opened=moment(kept["opened"]),
+        first_high=moment(kept["first_high"]),
         high=moment(kept["high"]),
         undated=kept["undated"],
         sorted=kept["sorted"],
