@@ -11,48 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from connector_runner.connectors import directory, registry, store
+from connector_runner.connectors import directory, store
 from connector_runner.connectors.base import BadEntry, DataSource, Page, Source, SourceRecord, WindowLost
 from connector_runner.connectors.store import Claim
-from connector_runner.infra import secrets
-from connector_runner.infra.database import Database, Row, Tx
-from connector_runner.infra.http import HTTP
-from connector_runner.infra.sealing import Sealer
+from connector_runner.infra.database import Row, Tx
 from connector_runner.intake import full_sync, schedule, sync_store
-from connector_runner.intake.landing import Intake, Landed, Origin, Rejects
+from connector_runner.intake.landing import Landed, Origin
+from connector_runner.intake.opening import Deps, open_source, origin_of
 from connector_runner.intake.sync_store import Scope
 from connector_runner.kernel.errors import Conflict, RunnerError, TryAgain
 from connector_runner.kernel.ids import derived_id
 
 Status = Literal["done", "more", "not_due", "lost", "failed"]
 _LAND_ATTEMPTS = 3
-
-
-class Deps(Protocol):
-    """What polling works with."""
-
-    @property
-    def database(self) -> Database:
-        """Postgres."""
-
-    @property
-    def intake(self) -> Intake:
-        """Lands records."""
-
-    @property
-    def quarantine(self) -> Rejects:
-        """Keeps what is no record."""
-
-    @property
-    def http(self) -> HTTP:
-        """The way out."""
-
-    @property
-    def sealer(self) -> Sealer:
-        """Opens secrets."""
 
 
 @dataclass(slots=True)
@@ -151,10 +124,10 @@ class _Run:
         """Read and land until the window is over or the slice is."""
         with self.deps.database.begin(self.claim.workspace_id) as tx:
             source = directory.load(tx, self.claim.workspace_id, self.claim.data_source_id)
-        reader = registry.open_source(source, self.deps.http, partial(_reveal, self.deps, source.workspace_id))
+        reader = open_source(self.deps, source)
         self._lease_s = schedule.lease_s(getattr(source.settings, "request_timeout_s", 0.0))
         self.renew()
-        origin = _origin(source)
+        origin = origin_of(source)
         last: Page | None = None
         for page in reader.pages(self.claim.resource_type, self.cursor, full=self.full):
             self._land_page(source, origin, page)
@@ -357,26 +330,6 @@ class _Run:
             directory.record_error(tx, claim, error.code, str(error), now)
 
 
-def _origin(source: DataSource) -> Origin:
-    settings = source.settings
-    return Origin(
-        data_source_id=source.data_source_id,
-        name=source.name,
-        system=settings.mapping,
-        confidence=settings.confidence,
-        base_url=settings.base,
-        numeric_versions=settings.numeric_versions,
-    )
-
-
-def _reveal(deps: Deps, workspace_id: str, reference: str) -> str:
-    """The value of a secret reference; only the table needs a transaction."""
-    if not reference.startswith("secret:"):
-        return secrets.resolve(reference)
-    with deps.database.begin(workspace_id) as tx:
-        return secrets.resolve(reference, tx, workspace_id, deps.sealer)
-
-
 def bury_parked(
     deps: Deps, workspace_id: str, data_source_id: str, resource_type: str, ids: Sequence[str], *, now: datetime
 ) -> Landed:
@@ -386,14 +339,14 @@ def bury_parked(
     """
     with deps.database.begin(workspace_id) as tx:
         source = directory.load(tx, workspace_id, data_source_id)
-    reader = registry.open_source(source, deps.http, partial(_reveal, deps, workspace_id))
+    reader = open_source(deps, source)
     read = [reader.read(resource_type, record_id) for record_id in ids]
     records = [
         answer or SourceRecord(resource_type, record_id, b"", None, deleted=True)
         for record_id, answer in zip(ids, read, strict=True)
     ]
     with deps.database.begin(workspace_id) as tx:
-        return deps.intake.land(tx, workspace_id, _origin(source), records, now=now)
+        return deps.intake.land(tx, workspace_id, origin_of(source), records, now=now)
 
 
 def overdue(tx: Tx, now: datetime, limit: int = 500) -> Sequence[Row]:

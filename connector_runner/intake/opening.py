@@ -1,0 +1,65 @@
+"""What polling works with, and a data source opened for reading."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from connector_runner.connectors import registry
+from connector_runner.connectors.base import DataSource, Source
+from connector_runner.infra import secrets
+from connector_runner.infra.database import Database
+from connector_runner.infra.http import HTTP
+from connector_runner.infra.sealing import Sealer
+from connector_runner.intake.landing import Intake, Origin, Rejects
+
+
+class Deps(Protocol):
+    """What polling works with."""
+
+    @property
+    def database(self) -> Database:
+        """Postgres."""
+
+    @property
+    def intake(self) -> Intake:
+        """Lands records."""
+
+    @property
+    def quarantine(self) -> Rejects:
+        """Keeps what is no record."""
+
+    @property
+    def http(self) -> HTTP:
+        """The way out."""
+
+    @property
+    def sealer(self) -> Sealer:
+        """Opens secrets."""
+
+
+def open_source(deps: Deps, source: DataSource) -> Source:
+    """The inbound side of a data source; Misconfigured (``not_polled``) when it has none.
+
+    Its secrets are read when they are needed; only those of the table take a transaction.
+    """
+
+    def reveal(reference: str) -> str:
+        if not reference.startswith("secret:"):
+            return secrets.resolve(reference)
+        with deps.database.begin(source.workspace_id) as tx:
+            return secrets.resolve(reference, tx, source.workspace_id, deps.sealer)
+
+    return registry.open_source(source, deps.http, reveal)
+
+
+def origin_of(source: DataSource) -> Origin:
+    """How what a source says is to be taken."""
+    settings = source.settings
+    return Origin(
+        data_source_id=source.data_source_id,
+        name=source.name,
+        system=settings.mapping,
+        confidence=settings.confidence,
+        base_url=settings.base,
+        numeric_versions=settings.numeric_versions,
+    )
