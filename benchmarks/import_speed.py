@@ -45,7 +45,7 @@ def copy_cpu_s(machine: Bench, directory: Path) -> tuple[float, int]:
 def import_cpu_s(machine: Bench, directory: Path, slug: str) -> tuple[float, float, dict[str, object]]:
     """CPU and peak memory of one import by the command line, database included."""
     before = machine.postgres_cpu_s()
-    command = [sys.executable, "-m", "connector_runner.cli.main", "import", str(directory)]
+    command = [sys.executable, "-m", "connector_runner.cli", "import", str(directory)]
     done = run([*command, "--workspace", slug, "--source", "partner", "--json"], machine.environment())
     return done.cpu_s + machine.postgres_cpu_s() - before, done.peak_mb, json.loads(done.stdout)
 

@@ -10,7 +10,7 @@ from connector_runner.audit import log as audit
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
-from connector_runner.observability import explain as query
+from connector_runner.observability import entities as query
 
 app = typer.Typer(help="Entities: the folded state of patients, appointments and the rest.", no_args_is_help=True)
 
@@ -31,17 +31,17 @@ def list_all(
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
         found = query.listing(tx, entity_type=entity_type, limit=limit, after=after)
-    columns = ["id", "entity_type", "canonical_id", "status", "confidence", "event_count"]
-    show({"entities": found}, as_json, lambda: table("Entities", columns, [[row[c] for c in columns] for row in found]))
+    columns = ["id", "entity_type", "canonical_id", "record_status", "confidence", "event_count"]
+    show(found, as_json, lambda: table("Entities", columns, [[row[c] for c in columns] for row in found["entities"]]))
 
 
 @app.command("show")
 def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
     """State and provenance."""
-    found = _read("show", name, workspace, query.entity)
+    found = _read("show", name, workspace, query.show)
 
     def tell() -> None:
-        typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['status']}")
+        typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['record_status']}")
         lines = [(atom, c["source"], c["source_system"], c["confidence"], c["since"], c["event_id"])
                  for atom, c in found["provenance"].items()]  # fmt: skip
         table("State", ["field", "value"], sorted(found["state"].items()))
@@ -51,9 +51,14 @@ def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> 
 
 
 @app.command("explain")
-def explain(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
+def explain(
+    name: Name,
+    field: Annotated[str | None, typer.Option("--field", help="Only this field or atom.")] = None,
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
     """Each atom's winner and losers and why, and how each sink stands."""
-    found = _read("explain", name, workspace, query.atoms)
+    found = _read("explain", name, workspace, lambda tx, ws, n: query.explain(tx, ws, n, field=field))
 
     def tell() -> None:
         for atom, settled in found["atoms"].items():
@@ -72,15 +77,15 @@ def timeline(name: Name, limit: Limit = 50, workspace: Workspace = None, as_json
     """The entity's events, the latest first."""
     found = _read("timeline", name, workspace, lambda tx, ws, n: query.timeline(tx, ws, n, limit=limit))
     columns = ["ingested_at", "event_type", "source", "source_system", "confidence", "id"]
-    show({"events": found}, as_json, lambda: table("Events", columns, [[row[c] for c in columns] for row in found]))
+    show(found, as_json, lambda: table("Events", columns, [[row[c] for c in columns] for row in found["events"]]))
 
 
 @app.command("history")
 def history(name: Name, limit: Limit = 50, workspace: Workspace = None, as_json: Json = False) -> None:
     """The entity's events with what each stated."""
-    found = _read("history", name, workspace, lambda tx, ws, n: query.timeline(tx, ws, n, limit=limit, content=True))
-    columns = ["ingested_at", "event_type", "source", "confidence", "facts"]
-    show({"events": found}, as_json, lambda: table("History", columns, [[row[c] for c in columns] for row in found]))
+    found = _read("history", name, workspace, lambda tx, ws, n: query.history(tx, ws, n, limit=limit))
+    columns = ["ingested_at", "event_type", "source", "confidence", "fields_affected", "facts"]
+    show(found, as_json, lambda: table("History", columns, [[row[c] for c in columns] for row in found["entries"]]))
 
 
 def _read(action: str, name: str, workspace: str | None, read: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from connector_runner.infra.database import Row, Tx, one, rows
 from connector_runner.intake import raw
 from connector_runner.kernel import exact_json
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.world import reading
 from connector_runner.world.atoms import field_of
 from connector_runner.world.fold import VERDICT_PREFIX, Claim, Settled
@@ -40,28 +41,28 @@ def listing(tx: Tx, *, entity_type: str | None = None, limit: int = 50, after: s
     }
 
 
-def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any] | None:
-    """One entity with the provenance of each field and what it is related to; None when there is none."""
-    view = reading.view(tx, workspace_id, name)
-    stored = reading.row(tx, workspace_id, name)
-    if view is None or stored is None:
-        return None
+def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any]:
+    """One entity with the provenance of each field and what it is related to.
+
+    Raises BadRecord (``unknown_entity``) when there is none.
+    """
+    stored = _stored(tx, workspace_id, name)
+    view = reading.views(tx, [stored["entity_id"]])[0]
     return response(stored) | {
         "provenance": {atom: _provenance(settled.winner) for atom, settled in sorted(view.folded.atoms.items())},
-        "linked_entities": [
-            {"canonical_id": key, "data_source_id": source}
-            for key, source in sorted(view.records.items())
-            if key != view.canonical_id
-        ],
-        "relationships": [dict(related) for related in reading.related(tx, view.entity_id)],
+        "linked_entities": [],
+        "records": [{"canonical_id": key, "data_source_id": source} for key, source in sorted(view.records.items())],
+        "relationships": reading.related(tx, view.entity_id),
     }
 
 
-def explain(tx: Tx, workspace_id: str, name: str, *, field: str | None = None) -> dict[str, Any] | None:
-    """Per atom the winner, the losers and why; None when there is no such entity."""
-    view = reading.view(tx, workspace_id, name)
-    if view is None:
-        return None
+def explain(tx: Tx, workspace_id: str, name: str, *, field: str | None = None) -> dict[str, Any]:
+    """Per atom the winner, the losers and why; the verdicts; and where the way into each sink stands.
+
+    Raises BadRecord (``unknown_entity``) when there is none.
+    """
+    stored = _stored(tx, workspace_id, name)
+    view = reading.views(tx, [stored["entity_id"]])[0]
     atoms = {
         atom: _explained(settled)
         for atom, settled in sorted(view.folded.atoms.items())
@@ -80,11 +81,11 @@ def explain(tx: Tx, workspace_id: str, name: str, *, field: str | None = None) -
         "status": view.folded.status,
         "atoms": atoms,
         "verdicts": verdicts,
-        "lanes": lanes(tx, view.entity_id),
+        "sinks": sinks(tx, view.entity_id),
     }
 
 
-def lanes(tx: Tx, entity_id: str) -> list[Row]:
+def sinks(tx: Tx, entity_id: str) -> list[Row]:
     """Where the entity's way into each sink stands."""
     return rows(
         tx,
@@ -129,12 +130,19 @@ def history(tx: Tx, workspace_id: str, name: str, *, limit: int = 10, offset: in
     return {"entity_id": reading.entity_id(tx, workspace_id, name), "entries": entries, "total": len(events)}
 
 
+def _stored(tx: Tx, workspace_id: str, name: str) -> Row:
+    stored = reading.row(tx, workspace_id, name)
+    if stored is None:
+        raise BadRecord("there is no such entity", code="unknown_entity", where=name)
+    return stored
+
+
 def _events(tx: Tx, workspace_id: str, name: str) -> list[Row]:
     return rows(
         tx,
         "SELECT e.* FROM event e WHERE e.entity_id = :id OR e.entity_id IN"
         " (SELECT record_id FROM adopted_record WHERE entity_id = :id) ORDER BY e.id DESC",
-        id=reading.entity_id(tx, workspace_id, name),
+        id=_stored(tx, workspace_id, name)["entity_id"],
     )
 
 
@@ -176,14 +184,12 @@ def _known(moment: datetime) -> datetime | None:
 
 def _explained(settled: Settled) -> dict[str, Any]:
     return {
-        "value": settled.winner.value,
-        "winner": _claim(settled.winner),
+        "winner": {"value": settled.winner.value} | _claim(settled.winner),
         "losers": [
-            _claim(loser) | {"value": loser.value, "because": _because(settled.winner, loser, settled.conflict)}
+            {"value": loser.value} | _claim(loser) | {"because": _because(settled.winner, loser, settled.conflict)}
             for loser in settled.losers
         ],
-        "conflict": settled.conflict,
-    }
+    } | ({"conflict": settled.conflict} if settled.conflict else {})
 
 
 def _claim(claim: Claim) -> dict[str, Any]:

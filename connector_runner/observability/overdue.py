@@ -10,6 +10,7 @@ from datetime import datetime
 
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, Hint, sink_queue
+from connector_runner.intake import polling
 from connector_runner.intake.imports import running as imports
 from connector_runner.observability import store
 from connector_runner.outbound import sweeping
@@ -33,8 +34,8 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
-    for row in store.overdue_polls(tx, now, LIMIT):
-        yield Hint.of(POLL, **row)
+    for row in polling.overdue(tx, now, LIMIT):
+        yield Hint.of(POLL, **{name: str(row[name]) for name in ("workspace_id", "data_source_id", "resource_type")})
 
 
 def _imports(tx: Tx, now: datetime) -> Iterator[Hint]:

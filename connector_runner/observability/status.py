@@ -1,108 +1,186 @@
-"""How it all is: the query behind ``status`` and the landing page. Counts, names and codes; no record's content."""
+"""How it all is: the query behind ``status`` and the landing page. Counts, names and codes; no record's content.
+
+A workspace is
+
+- ``degraded`` when something needs a person or a repair, and ``reasons`` says what: a source that is degraded or
+  unhealthy, polls or releases that nobody does, a sink that is paused or whose breaker is open;
+- ``starting`` when an enabled source was never polled yet, or when there is neither a source nor an event;
+- ``healthy`` otherwise.
+
+Open quarantine and failed lanes do not degrade it: they are trouble of single records, the others flow on, and
+both are counted beside the status.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from connector_runner.infra import metrics, schedule
-from connector_runner.infra.database import Database
+from redis.exceptions import RedisError
+
+from connector_runner.infra import schedule
+from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import QUEUES_OF_POOL, Publisher, sink_queue
-from connector_runner.observability import store
-from connector_runner.outbound import status as outbound
+from connector_runner.observability import status_store, store
 from connector_runner.resilience.quarantine import Quarantine
 
+PENDING: Final = ("ready", "leased", "waiting", "unknown", "paused")
+POLLS_LATE_S: Final = 120.0
+"""Beyond this a due poll that nobody took means that no worker takes polls."""
+RELEASES_LATE_S: Final = 600.0
+"""Beyond this a change that no release looked at means that releases stand still, not that there are many."""
 
-def of_workspace(database: Database, quarantine: Quarantine, workspace_id: str) -> dict[str, Any]:
-    """Sources, sinks, events, entities and quarantine of one workspace."""
-    with database.begin(workspace_id) as tx:
-        sources = store.source_rows(tx)
-        sinks = [sink for sink in outbound.lanes_by_state(tx, workspace_id) if sink["enabled"]]
-        entities = store.entity_counts(tx)
-        events = store.event_total(tx)
-        waiting = quarantine.count_open(tx, workspace_id)
-        unmapped = store.unmapped(tx)
-        imports = store.running_imports(tx)
+Document = dict[str, Any]
+
+
+def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
+    """Sources, sinks, events, entities and what waits, of the workspace of ``tx``.
+
+    A sink's ``lanes`` has the states that hold a lane, and always ``idle``. Each lane counts once: ``synced`` (the
+    sink holds it), ``pending`` (on its way), ``failed`` (quarantined) or ``held`` (never written: no gate let it
+    through, or nothing had to be). ``*_s`` are seconds.
+    """
+    sources = status_store.sources(tx, workspace_id)
+    lanes = status_store.lanes(tx, workspace_id)
+    oldest = status_store.oldest_ready(tx, workspace_id)
+    work = status_store.work(tx, workspace_id)
+    events = status_store.event_total(tx, workspace_id)
+    used = {lane["sink_id"] for lane in lanes}
+    reasons = _reasons(sources, work)
     return {
-        "status": _verdict(sources, sinks, events),
+        "status": _verdict(sources, events, reasons),
+        "reasons": reasons,
         "sources": [_source(row) for row in sources],
-        "sinks": sinks,
+        "sinks": [_sink(row, lanes, oldest) for row in sources if row["sink_enabled"] or row["data_source_id"] in used],
         "events": {"total": events},
-        "entities": entities,
-        "quarantine": {"open": waiting},
-        "unmapped": unmapped,
-        "imports": {"running": imports},
+        "entities": status_store.entity_counts(tx, workspace_id),
+        "quarantine": {"open": quarantine.count_open(tx, workspace_id)},
+        "unmapped": status_store.unmapped(tx, workspace_id),
+        "polls": {"late_s": round(max((row["late_s"] for row in sources if row["active"]), default=0.0), 1)},
+        "release": {"pending": work["releases"], "oldest_s": round(work["release_s"], 1)},
+        "folding": {"pending": work["folds"]},
+        "imports": {"running": work["imports"]},
     }
 
 
-def of_installation(database: Database, publisher: Publisher) -> dict[str, Any]:
-    """Workers that gave a sign of life, and how many hints wait in each queue (None: Redis does not answer)."""
+def of_workspace(database: Database, quarantine: Quarantine, workspace_id: str) -> Document:
+    """``status`` in a transaction of its own. Raises Unavailable when Postgres cannot be asked."""
+    with database.begin(workspace_id) as tx:
+        return status(tx, workspace_id, quarantine)
+
+
+def of_installation(database: Database, publisher: Publisher) -> Document:
+    """Workers that gave a sign of life, and how many hints wait in each queue: None when Redis does not answer.
+
+    Raises Unavailable when Postgres cannot be asked.
+    """
     with database.sweep() as tx:
         nodes = schedule.nodes(tx)
         sinks = store.sinks(tx)
     names = [name for group in QUEUES_OF_POOL.values() for name in group]
     names += [sink_queue(sink.workspace_slug, sink.name) for sink in sinks]
     now = datetime.now(UTC)
+    try:
+        queues = publisher.depths(names)
+    except RedisError:
+        queues = None
     return {
         "workers": [
             {"node": row["node"], "kind": row["kind"], "seconds_ago": round((now - row["beat_at"]).total_seconds())}
             for row in nodes
         ],
-        "queues": publisher.depths(names),
+        "queues": queues,
     }
 
 
-def together(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Several workspaces as one: counts added, lists joined."""
+def together(parts: Sequence[Document]) -> Document:
+    """Several workspaces as one: counts added, the oldest of ages, lists joined, the worst status."""
     if len(parts) == 1:
         return parts[0]
-    entities: dict[str, int] = {}
-    for part in parts:
-        for kind, count in part["entities"].items():
-            entities[kind] = entities.get(kind, 0) + count
     order = ("degraded", "starting", "healthy")
-    return {
-        "status": min((part["status"] for part in parts), key=order.index, default="starting"),
-        "sources": [row for part in parts for row in part["sources"]],
-        "sinks": [row for part in parts for row in part["sinks"]],
-        "events": {"total": sum(part["events"]["total"] for part in parts)},
-        "entities": dict(sorted(entities.items())),
-        "quarantine": {"open": sum(part["quarantine"]["open"] for part in parts)},
-        "unmapped": [row for part in parts for row in part["unmapped"]],
-        "imports": {"running": sum(part["imports"]["running"] for part in parts)},
+    joined: Document = {"status": min((part["status"] for part in parts), key=order.index, default="starting")}
+    for name in ("reasons", "sources", "sinks", "unmapped"):
+        joined[name] = [row for part in parts for row in part[name]]
+    types = sorted({kind for part in parts for kind in part["entities"]})
+    joined["entities"] = {kind: sum(part["entities"].get(kind, 0) for part in parts) for kind in types}
+    for name, count in (("events", "total"), ("quarantine", "open"), ("folding", "pending"), ("imports", "running")):
+        joined[name] = {count: sum(part[name][count] for part in parts)}
+    joined["polls"] = {"late_s": max((part["polls"]["late_s"] for part in parts), default=0.0)}
+    joined["release"] = {
+        "pending": sum(part["release"]["pending"] for part in parts),
+        "oldest_s": max((part["release"]["oldest_s"] for part in parts), default=0.0),
     }
+    return joined
 
 
-def refresh_gauges(database: Database, quarantine: Quarantine) -> None:
-    """Set the gauges that stand for what is in Postgres: lanes, health, quarantine.
-
-    Raises Unavailable when Postgres cannot be asked.
-    """
-    with database.sweep() as tx:
-        workspaces = store.workspaces(tx)
-    for gauge in (metrics.LANES, metrics.SOURCE_HEALTHY, metrics.QUARANTINE_OPEN):
-        gauge.clear()
-    for workspace in workspaces:
-        found = of_workspace(database, quarantine, workspace["workspace_id"])
-        metrics.QUARANTINE_OPEN.labels(workspace=workspace["slug"]).set(found["quarantine"]["open"])
-        for source in found["sources"]:
-            healthy = source["health_status"] == "healthy"
-            metrics.SOURCE_HEALTHY.labels(source=f"{workspace['slug']}.{source['name']}").set(healthy)
-        for sink in found["sinks"]:
-            for state, count in sink["lanes"].items():
-                metrics.LANES.labels(sink=f"{workspace['slug']}.{sink['name']}", state=state).set(count)
+def with_installation(found: Document, installation: Document) -> Document:
+    """``together``'s answer with workers and queues; degraded when Redis does not answer."""
+    if installation["queues"] is not None:
+        return found | installation
+    reason = {"code": "redis_unreachable", "detail": "Redis does not answer: nothing is written to sinks"}
+    return found | installation | {"status": "degraded", "reasons": [*found["reasons"], reason]}
 
 
-def _verdict(sources: Sequence[dict[str, Any]], sinks: Sequence[dict[str, Any]], events: int) -> str:
-    """Degraded as soon as an enabled source is not healthy; starting while none has been heard yet."""
-    seen = {row["health_status"] for row in sources if row["enabled"] and row["source_type"] != "file_drop"}
-    if seen & {"unhealthy", "degraded"} or any(sink["paused_reason"] for sink in sinks):
+def _health(row: Document) -> str:
+    """A source from which nothing is polled is healthy until something says otherwise."""
+    unheard = row["health_status"] == "unknown" and row["enabled"] and not row["polled"]
+    return "healthy" if unheard else str(row["health_status"])
+
+
+def _reasons(sources: Sequence[Document], work: Document) -> list[Document]:
+    found: list[Document] = []
+    for row in sources:
+        if not row["active"]:
+            continue
+        name = row["name"]
+        if row["health_status"] in ("degraded", "unhealthy"):
+            code = row["health_code"] or row["health_status"]
+            found.append({"code": code, "source": name, "detail": row["health_detail"]})
+        if row["late_s"] > POLLS_LATE_S:
+            detail = f"a poll has been due for {row['late_s']:.0f} s and no worker takes it"
+            found.append({"code": "polls_late", "source": name, "detail": detail})
+        if row["sink_enabled"] and row["sink_paused_reason"]:
+            found.append({"code": "sink_paused", "sink": name, "detail": row["sink_paused_reason"]})
+        if row["sink_enabled"] and row["sink_breaker_until"]:
+            detail = "the sink failed several times in a row and is left alone for a while"
+            found.append({"code": "sink_breaker_open", "sink": name, "detail": detail})
+    if work["release_s"] > RELEASES_LATE_S and any(row["active"] for row in sources):
+        detail = f"a change has waited for its release for {work['release_s']:.0f} s"
+        found.append({"code": "releases_late", "detail": detail})
+    return found
+
+
+def _verdict(sources: Sequence[Document], events: int, reasons: Sequence[Document]) -> str:
+    if reasons:
         return "degraded"
-    if "unknown" in seen or (not seen and not events):
-        return "starting"
-    return "healthy"
+    enabled = [row for row in sources if row["enabled"]]
+    unheard = any(row["polled"] and row["last_poll_at"] is None for row in enabled)
+    return "starting" if unheard or not (enabled or events) else "healthy"
 
 
-def _source(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "data_source_id"}
+def _source(row: Document) -> Document:
+    names = (
+        "name", "source_type", "enabled", "health_status", "health_code", "health_detail", "health_since",
+        "last_poll_at", "last_ok_at", "consecutive_errors", "event_count",
+    )  # fmt: skip
+    shown = {name: row[name] for name in names}
+    return shown | {"health_status": _health(row), "late_s": round(row["late_s"], 1) if row["active"] else 0.0}
+
+
+def _sink(row: Document, lanes: Sequence[Document], oldest: dict[str, float]) -> Document:
+    mine = {lane["state"]: lane for lane in lanes if lane["sink_id"] == row["data_source_id"]}
+    states = {"idle": 0} | {state: lane["lanes"] for state, lane in sorted(mine.items())}
+    synced = mine["idle"]["written"] if "idle" in mine else 0
+    age = oldest.get(row["data_source_id"])
+    return {
+        "name": row["name"],
+        "lanes": states,
+        "synced": synced,
+        "pending": sum(states.get(state, 0) for state in PENDING),
+        "failed": states.get("quarantined", 0),
+        "held": states["idle"] - synced,
+        "paused_reason": row["sink_paused_reason"],
+        "breaker_until": row["sink_breaker_until"],
+        "oldest_ready_s": None if age is None else round(age, 1),
+    }

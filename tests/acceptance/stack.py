@@ -99,7 +99,7 @@ class Stack:
         return made
 
     def start(
-        self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli.main",)
+        self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli",)
     ) -> subprocess.Popen[bytes]:
         """Start ``connector-runner ARGUMENTS`` and leave it running; its output goes to a log."""
         with (self.folder / "processes.log").open("ab") as log:
@@ -113,7 +113,7 @@ class Stack:
     def cli(self, *arguments: str, code: int = 0) -> Any:
         """Run one command; its JSON."""
         done = subprocess.run(
-            [sys.executable, "-m", "connector_runner.cli.main", *arguments, "--json"],
+            [sys.executable, "-m", "connector_runner.cli", *arguments, "--json"],
             cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
@@ -163,7 +163,13 @@ class Stack:
             )
             return status if not moving and not self.pending() else None
 
-        return wait_for("the lanes to settle", look, timeout_s=timeout_s, every_s=1)
+        try:
+            return wait_for("the lanes to settle", look, timeout_s=timeout_s, every_s=1)
+        except AssertionError as error:
+            log = (self.folder / "processes.log").read_text(errors="replace")
+            warnings = [line for line in log.splitlines() if '"level":"info"' not in line]
+            last = "\n".join(warnings[-20:])
+            raise AssertionError(f"{error}: {self.status()['sinks']}, {self.pending()} pending\n{last}") from None
 
     def pending(self) -> int:
         """Changes that no release has looked at yet."""
