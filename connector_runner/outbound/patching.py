@@ -44,7 +44,7 @@ def _elements(current: list[Any], before: list[Any], after: list[Any]) -> list[A
             unchanged.add(place)
     changed = {place: held[place] for place in range(len(before)) if place not in unchanged and place in held}
     result: list[Any] = list(current)
-    for place, target in _pairs(before, changed, left):
+    for place, target in _pairs(before, changed, left, alone=len(current) == 1):
         result[changed.pop(place)] = _value(current[held[place]], before[place], target)
         left.remove(target)
     for index in sorted(changed.values(), reverse=True):
@@ -78,10 +78,10 @@ def _contains(whole: Any, part: Any) -> bool:
     return bool(whole == part)
 
 
-def _pairs(before: list[Any], places: dict[int, int], targets: list[Any]) -> list[tuple[int, Any]]:
+def _pairs(before: list[Any], places: dict[int, int], targets: list[Any], *, alone: bool) -> list[tuple[int, Any]]:
     """Which changed element became which: the most alike first; those that share nothing are not
     paired, unless there is but one of each."""
-    if len(places) == len(targets) == 1:
+    if alone and len(places) == len(targets) == 1 and not _unlike(before[next(iter(places))], targets[0]):
         return [(next(iter(places)), targets[0])]
     likeness = sorted(
         ((-_alike(before[place], target), place, number) for place in places for number, target in enumerate(targets)),
@@ -98,6 +98,13 @@ def _pairs(before: list[Any], places: dict[int, int], targets: list[Any]) -> lis
 
 
 def _alike(one: Any, other: Any) -> int:
-    if not isinstance(one, dict) or not isinstance(other, dict):
+    if not isinstance(one, dict) or not isinstance(other, dict) or _unlike(one, other):
         return 0
     return sum(1 for key, value in one.items() if key in other and other[key] == value)
+
+
+def _unlike(one: Any, other: Any) -> bool:
+    """Whether two elements are of different kinds by what FHIR uses to say so: a phone, an e-mail; an extension."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return False
+    return any(one.get(key) != other.get(key) for key in ("system", "url"))
