@@ -21,7 +21,7 @@ OpenSink = Callable[[HTTP, SourceSettings, Reveal], Sink]
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """What a type of data source is made of; ``open`` is absent where nothing is polled, ``sink`` where nothing is written."""
+    """What a type of data source is made of; without ``open`` nothing is polled, without ``sink`` nothing written."""
 
     settings: type[SourceSettings]
     open: OpenSource | None = None

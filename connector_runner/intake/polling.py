@@ -357,3 +357,23 @@ def overdue(tx: Tx, now: datetime, limit: int = 500) -> Sequence[Row]:
 def entries(tx: Tx) -> Sequence[Row]:
     """In a sweep: what beat hints, one row for each enabled record type of an enabled source, with ``cadence_s``."""
     return store.scheduled(tx)
+
+
+def test_connection(deps: Deps, source: DataSource) -> dict[str, Any]:
+    """Ask a source for one page of each of its record types, and say how it answered, in codes.
+
+    Nothing lands and no cursor moves. Raises Misconfigured (``not_polled``) when there is nothing to read, and
+    Unavailable when Postgres cannot be used.
+    """
+    reader = open_source(deps, source)
+    checked: dict[str, Any] = {}
+    for resource_type in source.settings.resources or ("Patient",):
+        try:
+            page = next(iter(reader.pages(resource_type, {}, full=True)))
+        except RunnerError as error:
+            if error.code == "database_unavailable":
+                raise
+            checked[resource_type] = {"ok": False, "code": error.code, "detail": str(error)}
+        else:
+            checked[resource_type] = {"ok": True, "records": len(page.records), "unusable": len(page.bad)}
+    return {"ok": all(result["ok"] for result in checked.values()), "resources": checked}

@@ -573,3 +573,15 @@ def test_a_suspended_workspace_is_not_polled(clinic: Clinic) -> None:
     with clinic.deps.database.begin(clinic.workspace) as tx:
         execute(tx, "UPDATE workspace SET status = 'suspended'")
     assert clinic.poll().status == "not_due"
+
+
+def test_a_source_can_be_tried_without_landing_anything(clinic: Clinic, server: Server) -> None:
+    server.put("a")
+    tried = polling.test_connection(clinic.deps, clinic.source)
+    assert tried == {"ok": True, "resources": {"Patient": {"ok": True, "records": 1, "unusable": 0}}}
+    server.faults({"on": "GET Patient", "kind": "status", "status": 403, "next": 50})
+    tried = polling.test_connection(clinic.deps, clinic.source)
+    assert not tried["ok"]
+    assert tried["resources"]["Patient"]["code"] == "forbidden"
+    assert clinic.events == 0
+    assert clinic.resource["cursor"] == {}
