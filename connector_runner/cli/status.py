@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from redis.exceptions import RedisError
 
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
@@ -27,15 +26,15 @@ def gather(runner: Runner, workspace: str | None) -> dict[str, Any]:
         with runner.database.sweep() as tx:
             ids = [row["workspace_id"] for row in store.workspaces(tx)]
     found = query.together([query.of_workspace(runner.database, runner.quarantine, each) for each in ids])
-    try:
-        return found | query.of_installation(runner.database, runner.publisher)
-    except RedisError:
-        return found | {"status": "degraded", "workers": [], "queues": None}
+    return query.with_installation(found, query.of_installation(runner.database, runner.publisher))
 
 
 def tell(found: dict[str, Any]) -> None:
     """For people."""
     typer.echo(f"{found['status']}: {found['events']['total']} events, {found['quarantine']['open']} in quarantine")
+    for reason in found["reasons"]:
+        subject = reason.get("source") or reason.get("sink")
+        typer.echo("  " + ": ".join(str(part) for part in (subject, reason["code"], reason["detail"]) if part))
     table(
         "Sources",
         ["name", "type", "health", "reason", "last poll", "errors", "events"],

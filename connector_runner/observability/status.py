@@ -3,7 +3,7 @@
 A workspace is
 
 - ``degraded`` when something needs a person or a repair, and ``reasons`` says what: a source that is degraded or
-  unhealthy, polls or releases that nobody does, a sink that is paused or whose breaker is open;
+  unhealthy, polls, releases or writes that nobody does, a sink that is paused or whose breaker is open, no Redis;
 - ``starting`` when an enabled source was never polled yet, or when there is neither a source nor an event;
 - ``healthy`` otherwise.
 
@@ -28,6 +28,8 @@ from connector_runner.resilience.quarantine import Quarantine
 PENDING: Final = ("ready", "leased", "waiting", "unknown", "paused")
 POLLS_LATE_S: Final = 120.0
 """Beyond this a due poll that nobody took means that no worker takes polls."""
+LANES_LATE_S: Final = 120.0
+"""Beyond this a due write is a fault when no worker lives; when one does, the sink's rate may be what it waits for."""
 RELEASES_LATE_S: Final = 600.0
 """Beyond this a change that no release looked at means that releases stand still, not that there are many."""
 
@@ -115,11 +117,20 @@ def together(parts: Sequence[Document]) -> Document:
 
 
 def with_installation(found: Document, installation: Document) -> Document:
-    """``together``'s answer with workers and queues; degraded when Redis does not answer."""
-    if installation["queues"] is not None:
-        return found | installation
-    reason = {"code": "redis_unreachable", "detail": "Redis does not answer: nothing is written to sinks"}
-    return found | installation | {"status": "degraded", "reasons": [*found["reasons"], reason]}
+    """``together``'s answer with workers and queues; degraded when Redis is silent, or due writes have no worker."""
+    reasons: list[Document] = []
+    if installation["queues"] is None:
+        detail = "Redis does not answer: nothing is written to sinks"
+        reasons.append({"code": "redis_unreachable", "detail": detail})
+    if not installation["workers"]:
+        detail = "writes are due and no worker gives a sign of life"
+        reasons += [
+            {"code": "no_worker", "sink": sink["name"], "detail": detail}
+            for sink in found["sinks"]
+            if (sink["oldest_ready_s"] or 0) > LANES_LATE_S and not sink["paused_reason"]
+        ]
+    joined = found | installation | {"reasons": [*found["reasons"], *reasons]}
+    return joined | {"status": "degraded"} if reasons else joined
 
 
 def _health(row: Document) -> str:

@@ -2,80 +2,103 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Response
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
 
-from connector_runner.bootstrap import Runner
-from connector_runner.infra import metrics, migrations
-from connector_runner.kernel.errors import RunnerError
-from connector_runner.observability import status, store
-from connector_runner.web import page
+from connector_runner.bootstrap import Runner, build
+from connector_runner.infra import metrics
+from connector_runner.infra.database import Database
+from connector_runner.infra.logging import configure, get_logger
+from connector_runner.kernel.errors import Unavailable
+from connector_runner.settings import Settings
+from connector_runner.web import page, style
+from connector_runner.web.guard import Guard
+from connector_runner.web.readiness import OK, Readiness
+from connector_runner.web.scrape import scrape
+from connector_runner.web.snapshot import Snapshots
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+log = get_logger(__name__)
+
+STATEMENT_TIMEOUT_S = 10.0
+_METHODS = ["GET", "HEAD"]
+_REFUSALS = {404: "There is nothing here.", 405: "This address cannot be asked in that way."}
+
+
+def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until told to stop. Raises Misconfigured when there is no Postgres or Redis to use."""
+    configure(settings.log_level)
+    app = create_app(build(settings))
+    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
 
 
 def create_app(runner: Runner) -> FastAPI:
     """The application over one Runner. Its answers hold counts, names and codes; no record's content."""
-    app = FastAPI(title="connector_runner", docs_url=None, redoc_url=None, openapi_url=None)
+    database = Database(runner.addresses.database_url, pool_size=2, statement_timeout_s=STATEMENT_TIMEOUT_S)
+    readiness = Readiness(runner.addresses, database)
+    snapshots = Snapshots(runner, database)
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
-        """This process answers."""
-        return {"status": "ok"}
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        readiness.close()
+        database.dispose()
 
-    @app.get("/ready")
-    def ready() -> JSONResponse:
-        """Postgres, its schema and Redis can be used; 503 when not."""
-        checks = readiness(runner)
-        return JSONResponse(checks, status_code=200 if all(checks.values()) else 503)
-
-    @app.get("/metrics")
-    def exposed() -> Response:
-        """For Prometheus."""
-        try:
-            status.refresh_gauges(runner.database, runner.quarantine)
-        except RunnerError:
-            # The counters of this process are worth having while Postgres is away.
-            return Response(metrics.expose(), media_type=metrics.CONTENT_TYPE, headers={"X-Gauges": "stale"})
-        return Response(metrics.expose(), media_type=metrics.CONTENT_TYPE)
-
-    @app.get("/", response_class=HTMLResponse)
-    def landing() -> HTMLResponse:
-        """What flows, for people."""
-        try:
-            found = gather(runner)
-        except RunnerError as error:
-            return HTMLResponse(page.unavailable(error.message), status_code=503, headers=_HEADERS)
-        return HTMLResponse(page.render(found), headers=_HEADERS)
-
+    app = FastAPI(title="connector_runner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(Guard)
+    app.add_exception_handler(HTTPException, _refused)
+    _for_machines(app, readiness, snapshots)
+    _for_people(app, snapshots)
     return app
 
 
-def readiness(runner: Runner) -> dict[str, bool]:
-    """Which of the things that work needs can be used now."""
-    database = migrations.is_current(runner.addresses.database_url)
-    try:
-        redis = bool(runner.redis.ping())
-    except RedisError:
-        redis = False
-    return {"database": database, "redis": redis}
+def _for_machines(app: FastAPI, readiness: Readiness, snapshots: Snapshots) -> None:
+    @app.api_route("/health", methods=_METHODS)
+    async def health() -> dict[str, str]:
+        """This process is alive, whatever became of the others."""
+        return {"status": OK}
+
+    @app.api_route("/ready", methods=_METHODS)
+    async def ready() -> JSONResponse:
+        """Postgres, its schema and Redis can be used; 503 naming what cannot."""
+        checks = await readiness.checks()
+        missing = [name for name, answer in checks.items() if answer != OK]
+        found = {"ready": not missing, "checks": checks, "missing": missing}
+        return JSONResponse(found, status_code=503 if missing else 200)
+
+    @app.api_route("/metrics", methods=_METHODS)
+    def exposed() -> Response:
+        """For Prometheus."""
+        return Response(scrape(snapshots), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-def gather(runner: Runner) -> dict[str, object]:
-    """All workspaces' status, and the installation's.
+def _for_people(app: FastAPI, snapshots: Snapshots) -> None:
+    @app.api_route("/", methods=_METHODS)
+    def landing(refresh: str = "on") -> HTMLResponse:
+        """What flows; ``refresh=off`` holds it still."""
+        try:
+            snapshot = snapshots.latest()
+        except Unavailable as exc:
+            log.warning("page.unavailable", code=exc.code)
+            text = "Postgres cannot be used now, so nothing can be said of what flows."
+            unavailable = page.message("Not available", text, refresh=True)
+            return HTMLResponse(unavailable, status_code=503, headers={"Retry-After": str(page.REFRESH_S)})
+        return HTMLResponse(page.render(snapshot, refresh=refresh != "off"))
 
-    Raises Unavailable when Postgres cannot be asked.
-    """
-    with runner.database.sweep() as tx:
-        ids = [row["workspace_id"] for row in store.workspaces(tx)]
-    found = status.together([status.of_workspace(runner.database, runner.quarantine, each) for each in ids])
-    try:
-        return found | status.of_installation(runner.database, runner.publisher)
-    except RedisError:
-        return found | {"status": "degraded", "workers": [], "queues": None}
+    @app.api_route(style.PATH, methods=_METHODS)
+    async def style_sheet() -> Response:
+        """How it looks."""
+        return Response(
+            style.CSS, media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
+        )
+
+
+async def _refused(_: Request, exc: Exception) -> HTMLResponse:
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    headers = exc.headers if isinstance(exc, HTTPException) else None
+    text = _REFUSALS.get(status, "This request cannot be served.")
+    return HTMLResponse(page.message(f"{status}", text), status_code=status, headers=headers)

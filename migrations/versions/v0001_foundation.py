@@ -184,6 +184,7 @@ CREATE TABLE event (
     PRIMARY KEY (workspace_id, id)
 );
 CREATE INDEX event_entity ON event (workspace_id, entity_id, id);
+CREATE INDEX event_own ON event (workspace_id) WHERE data_source_id IS NULL;   -- counted, beside each source's counter
 
 CREATE TABLE entity (
     workspace_id uuid NOT NULL,
@@ -201,7 +202,7 @@ CREATE TABLE entity (
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (workspace_id, entity_id)
 );
-CREATE INDEX entity_type_idx ON entity (workspace_id, entity_type, entity_id);
+CREATE INDEX entity_type_idx ON entity (workspace_id, entity_type, entity_id) INCLUDE (status);
 
 CREATE TABLE dirty_entity (
     workspace_id uuid NOT NULL,
@@ -331,6 +332,7 @@ CREATE INDEX sync_lane_due ON sync_lane (workspace_id, sink_id, prio, due_at) WH
 CREATE INDEX sync_lane_unknown ON sync_lane (workspace_id, sink_id, due_at) WHERE state = 'unknown';
 CREATE INDEX sync_lane_leased ON sync_lane (workspace_id, lease_until) WHERE state = 'leased';
 CREATE INDEX sync_lane_entity ON sync_lane (workspace_id, entity_id);
+CREATE INDEX sync_lane_state ON sync_lane (workspace_id, sink_id, state) INCLUDE (synced_revision);   -- counted
 ALTER TABLE sync_lane SET (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000,
                            autovacuum_vacuum_cost_delay = 0, fillfactor = 80);
 
