@@ -249,7 +249,7 @@ class _Worker:
                 lane,
                 reason=IN_STEP,
                 synced_hash=wanted.desired_hash,
-                revision=wanted.revision,
+                revision=lane.desired_revision,
                 last_sent=lane.last_sent,
                 sink_ref=wanted.ref,
                 sink_etag=lane.sink_etag,

@@ -47,7 +47,7 @@ class Intent:
     """One write that is about to happen, or may have happened.
 
     ``changed`` are the claims that this write carries; ``atoms`` all that the sink holds of ours once it landed.
-    ``desired_hash`` stands for what the entity had to say to the sink at ``revision``.
+    ``desired_hash`` stands for what the entity had to say to the sink when so much was desired as ``revision`` says.
     """
 
     intent_id: str

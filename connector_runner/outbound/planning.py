@@ -58,7 +58,6 @@ class Wanted:
     """What an entity has to say to a sink. ``ref`` is its resource there, None when it has to be created."""
 
     entity_type: str
-    revision: int
     ref: str | None
     choice: Choice
     removed: tuple[str, ...]
@@ -110,6 +109,9 @@ class Planner:
         choice = choose(view.folded.atoms, terms, view.entity_type, mapping.fields())
         confirmed = intents.open_confirmed(tx, self.sealer, lane) if lane is not None else None
         removed = _withdrawn(choice, confirmed)
+        if removed and not choice.chosen and not choice.kept:
+            # Nothing is left to be said: a resource is never emptied for that. Taking one back is a write of its own.
+            return Nothing(NOT_ACTIVE, "withdrawn", choice.withheld)
         if not choice.chosen and not removed:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)
@@ -143,9 +145,7 @@ class Planner:
                 sorted((canonical, references.resolve(canonical) or "") for canonical in found),
             ]
         )
-        return Wanted(
-            view.entity_type, view.revision, ref, choice, removed, mapping, references, desired, withheld, confirmed
-        )
+        return Wanted(view.entity_type, ref, choice, removed, mapping, references, desired, withheld, confirmed)
 
     def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:
         """The intent of a create; ``identified`` is the body with our identity in it."""
@@ -159,7 +159,7 @@ class Planner:
             precondition=None,
             idempotency_key=lane.client_ref,
             desired_hash=wanted.desired_hash,
-            revision=wanted.revision,
+            revision=lane.desired_revision,
             mapping_version=wanted.mapping.version,
             changed=tuple(SentClaim.of(claim) for claim in wanted.choice.chosen.values()),
             atoms=tuple(sorted(wanted.choice.chosen)),
@@ -212,7 +212,7 @@ class Planner:
             precondition=etag,
             idempotency_key=f"{lane.client_ref}:{exact_json.digest(body).hex()}",
             desired_hash=wanted.desired_hash,
-            revision=wanted.revision,
+            revision=lane.desired_revision,
             mapping_version=wanted.mapping.version,
             changed=tuple(SentClaim.of(claim) for claim in changed),
             atoms=tuple(sorted(owned)),

@@ -170,7 +170,8 @@ def want(
 ) -> State:
     """Bring a lane to ``state`` (idle, ready or waiting) unless something is under way there; where it is now.
 
-    Under way are a lease, an unknown outcome, a quarantine and a pause: they learn of the new revision only.
+    Under way are a lease, an unknown outcome, a quarantine and a pause: they learn only that more is desired, by a
+    number that grows with every call.
     """
     row = one(
         tx,
@@ -180,7 +181,7 @@ def want(
         " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
         " :ref, clock_timestamp())"
         " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
-        " desired_revision = greatest(l.desired_revision, excluded.desired_revision),"
+        " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
         " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
         "  ELSE l.wanted_at END,"
         " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"

@@ -336,19 +336,36 @@ def _reference(record_key: str | None) -> str | None:
     return None if record_key is None else "/".join(record_key.split(":")[1:])
 
 
+_DEPENDENTS = (
+    " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id IN (SELECT r.entity_id FROM relationship r"
+    " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT CAST(:entity AS uuid)"
+    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))"
+)
+
+
 def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
-    """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it."""
+    """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it.
+
+    All lanes that refer to it are locked first: one that is being planned at this moment has either seen the
+    entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards.
+    """
+    names = {"ws": workspace_id, "sink": sink_id, "entity": entity_id}
+    found = rows(
+        tx,
+        "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
+        + _DEPENDENTS
+        + " ORDER BY l.lane_id FOR UPDATE",
+        **names,
+    )
+    if not found:
+        return 0
     return execute(
         tx,
-        "UPDATE sync_lane l SET state = 'ready', due_at = clock_timestamp(), updated_at = clock_timestamp()"
-        " WHERE l.workspace_id = :ws AND l.sink_id = :sink AND l.state IN ('waiting', 'idle')"
-        " AND (l.reason = 'dependency' OR l.withheld @> '[{\"code\": \"dependency\"}]')"
-        " AND l.entity_id IN (SELECT r.entity_id FROM relationship r WHERE r.workspace_id = :ws"
-        "  AND r.target_id IN (SELECT CAST(:entity AS uuid)"
-        "   UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))",
-        ws=workspace_id,
-        sink=sink_id,
-        entity=entity_id,
+        "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
+        " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
+        " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
+        "  AND (l.reason = 'dependency' OR l.withheld @> '[{\"code\": \"dependency\"}]'))) AND" + _DEPENDENTS,
+        **names,
     )
 
 
