@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import Celery
@@ -37,6 +38,9 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+# A line or two for each hint, of which there are many and most find nothing to do.
+_CHATTY = ("celery.worker.strategy", "celery.worker.request", "celery.app.trace")
+
 app = Celery("connector_runner", include=list(MODULES))
 app.add_defaults(_configuration)
 app.steps["worker"].add("tasks.minding:MindingStep")
@@ -46,3 +50,5 @@ app.steps["worker"].add("tasks.minding:MindingStep")
 def _log_as_the_rest_does(**_: object) -> None:
     """Celery's own logs pass the same redaction."""
     configure(Settings().log_level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -16,6 +16,8 @@ from tasks.process import runner
 
 log = get_logger(__name__)
 
+CONNECTIONS = 20
+"""It asks every worker several things at once; with a worker's four connections it waits for itself."""
 _KEEP_S = 5.0
 _known: list[str] = []
 _known_at = float("-inf")
@@ -48,6 +50,7 @@ def _show_all_queues() -> None:
 def main() -> None:
     """Run Flower until it is told to stop."""
     _show_all_queues()
+    app.conf.broker_pool_limit = CONNECTIONS
     app.start(["flower", *sys.argv[1:]])
 
 

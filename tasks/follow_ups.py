@@ -25,7 +25,7 @@ def release_after(outcome: object, arguments: dict[str, Any]) -> Iterator[Hint]:
 
 def after_poll(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
     """What landed may have to leave; a poll that its slice cut off goes on."""
-    if outcome.landed is not None and outcome.landed.events_created + outcome.landed.events_updated:
+    if outcome:
         yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
     if outcome.more:
         yield Hint.of(POLL, **arguments)

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 TICK_S = 1.0
 BEAT_IS_SILENT_S = 1.5
 QUEUES_S = 5.0
-HEARTBEAT_S = 20.0
+HEARTBEAT_S = 10.0
 STUCK_SLICE_S = 180.0
 DEAF_S = {"io": 180.0, "cpu": 700.0}
 """How long a node may run no heartbeat though its messages were sent; a CPU task may take five minutes."""

@@ -9,11 +9,11 @@ from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
 from tasks.app import app
 from tasks.base import RunnerTask
-from tasks.follow_ups import release_after
+from tasks.follow_ups import after_poll
 from tasks.process import owner, runner
 
 
-@app.task(base=RunnerTask, name=POLL, follow_ups=staticmethod(release_after))
+@app.task(base=RunnerTask, name=POLL, follow_ups=staticmethod(after_poll))
 def poll(workspace_id: str, data_source_id: str, resource_type: str) -> Any:
     """Fetch what is new and land it, for one slice."""
-    return polling.poll(runner(), workspace_id, data_source_id, resource_type, owner=owner(), now=utc_now())
+    return polling.poll(runner(), workspace_id, data_source_id, resource_type, owner=owner(), now=utc_now(), slice_s=5)

@@ -18,8 +18,8 @@ from connector_runner.bootstrap import Runner
 from connector_runner.infra import schedule
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import POLL, QUEUE_OF
+from connector_runner.intake import polling
 from connector_runner.kernel.errors import RunnerError
-from connector_runner.observability import store
 from tasks.process import owner, runner
 
 log = get_logger(__name__)
@@ -35,15 +35,15 @@ def entries_of(process: Runner) -> dict[str, dict[str, Any]]:
     """
     with process.database.sweep() as tx:
         schedule.ensure(tx, {name: every_s for name, (_, every_s) in ENTRIES.items()})
-        polled = store.polled_resources(tx)
+        polled = polling.entries(tx)
     found: dict[str, dict[str, Any]] = {
         name: {"task": task, "schedule": every_s, "kwargs": {}} for name, (task, every_s) in ENTRIES.items()
     }
     for row in polled:
-        found[f"poll:{row['slug']}:{row['name']}:{row['resource_type']}"] = {
+        found[f"poll:{row['workspace']}:{row['source']}:{row['resource_type']}"] = {
             "task": POLL,
             "schedule": row["cadence_s"],
-            "kwargs": {key: row[key] for key in ("workspace_id", "data_source_id", "resource_type")},
+            "kwargs": {key: str(row[key]) for key in ("workspace_id", "data_source_id", "resource_type")},
         }
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,6 +25,7 @@ Workspace = Annotated[str | None, typer.Option("--workspace", "-w", help="Needed
 
 ACTOR = "command line"
 SCHEMA_WAIT_S = 10.0
+WIDE = 200
 
 
 def open_runner(*, start: bool = False) -> Runner:
@@ -85,7 +87,8 @@ def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[object]])
         grid.add_column(column, overflow="fold")
     for line in lines:
         grid.add_row(*(_cell(value) for value in line))
-    Console().print(grid)
+    # Lines that a program reads are not to be folded at the 80 columns of no terminal.
+    Console(width=None if sys.stdout.isatty() else WIDE).print(grid)
 
 
 def _cell(value: object) -> str:

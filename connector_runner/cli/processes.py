@@ -47,13 +47,13 @@ def worker(
     if pool is Pool.CPU:
         # Ends a task that outlasts the grace, and puts its message back; threads cannot be ended.
         extra["REMAP_SIGTERM"] = SOFT_SHUTDOWN
-    _become(["celery", "-A", "tasks.app", *words], extra)
+    _become(["celery", "--quiet", "-A", "tasks.app", *words], extra)
 
 
 def beat() -> None:
     """Run beat: it hints what is due, from Postgres. A second one does no harm."""
     settings = _checked()
-    _become(["celery", "-A", "tasks.app", "beat", "--loglevel", settings.log_level, "--pidfile="], {})
+    _become(["celery", "--quiet", "-A", "tasks.app", "beat", "--loglevel", settings.log_level, "--pidfile="], {})
 
 
 def flower(
@@ -74,20 +74,16 @@ def web(
     host: Annotated[str, typer.Option(envvar="HOST")] = "127.0.0.1",
 ) -> None:
     """Run the web server: health, readiness, metrics and the page of what flows."""
-    import uvicorn
-
-    from connector_runner.web.app import create_app
-
     settings = Settings()
     configure(settings.log_level)
-    runner = build(settings)
-    uvicorn.run(create_app(runner), host=host, port=port, log_config=None, access_log=False)
+    build(settings)  # says in one line what is missing
+    _become(["connector_runner.web"], {"HOST": host, "PORT": str(port)})
 
 
 def migrate(as_json: Json = False) -> None:
     """Bring the database to the schema of this release; harmless while others run."""
     settings = Settings()
-    configure(settings.log_level)
+    configure("WARNING")
     url = addresses(settings, start=True).database_url
     before = migrations.is_current(url)
     # The role is checked first: tables made by one that is above the rules would not obey them.

@@ -11,9 +11,8 @@ from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
-from connector_runner.intake import probing
+from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import Misconfigured, RunnerError
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
 
@@ -74,16 +73,14 @@ def try_out(name: Name, workspace: Workspace = None, as_json: Json = False) -> N
     """Ask the system whether it can be reached and read with these settings; nothing is kept."""
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
-    try:
-        outcome: dict[str, Any] = {"ok": True, **probing.probe(runner, workspace_id, name)}
-    except Misconfigured as error:
-        if error.code == "no_such_source":
-            raise
-        outcome = {"ok": False, "code": error.code, "message": str(error)}
-    except RunnerError as error:
-        outcome = {"ok": False, "code": error.code, "message": str(error)}
-    words = "reached and read" if outcome["ok"] else f"{outcome.get('code')}: {outcome.get('message')}"
-    show(outcome, as_json, lambda: typer.echo(words, err=not outcome["ok"]))
+    with runner.database.begin(workspace_id) as tx:
+        source = directory.load(tx, workspace_id, name)
+    outcome = {"name": source.name, **polling.test_connection(runner, source)}
+    lines = [
+        (kind, "ok" if found["ok"] else found["code"], found.get("records"), found.get("detail"))
+        for kind, found in outcome["resources"].items()
+    ]
+    show(outcome, as_json, lambda: table(source.name, ["record type", "answer", "records", "detail"], lines))
     if not outcome["ok"]:
         raise typer.Exit(1)
 

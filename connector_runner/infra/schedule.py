@@ -60,7 +60,7 @@ def beat(tx: Tx, node: str, kind: str, detail: Mapping[str, Any]) -> None:
     )
 
 
-def nodes(tx: Tx, within_s: float = 30.0) -> list[dict[str, Any]]:
+def nodes(tx: Tx, within_s: float = 45.0) -> list[dict[str, Any]]:
     """Nodes that gave a sign of life in the last ``within_s`` seconds; older rows go after a day."""
     execute(tx, "DELETE FROM node_heartbeat WHERE beat_at < now() - interval '1 day'")
     return rows(
