@@ -15,11 +15,12 @@ from connector_runner.connectors.sinks import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, parse_canonical_id
-from connector_runner.outbound import store
+from connector_runner.outbound.dependency_store import Held, held
 from connector_runner.outbound.lanes import Withheld
 from connector_runner.unification.model import Dependency
 
 DEPENDENCY: Final = "dependency"
+HIERARCHY: Final = "part_of"
 
 _RANKS: Final[dict[str, int]] = {
     "organization": 0, "location": 1, "practitioner": 1, "practitioner_role": 2, "medication": 2, "device": 2,
@@ -40,17 +41,17 @@ class References:
 
     def __init__(self, tx: Tx, workspace_id: str, terms: SinkTerms, canonical_ids: Iterable[str]) -> None:
         self._terms = terms
-        self._found: dict[str, store.Held] = {}
+        self._found: dict[str, Held] = {}
         foreign: dict[str, str] = {}
         for canonical in canonical_ids:
             own = self._own(canonical)
             if own is not None:
-                self._found[canonical] = store.Held(None, own)
+                self._found[canonical] = Held(None, own)
             else:
                 foreign[canonical] = entity_id_of(workspace_id, canonical)
-        held = store.held(tx, terms.sink_id, terms.name, sorted(set(foreign.values()))) if foreign else {}
+        there = held(tx, terms.sink_id, terms.name, sorted(set(foreign.values()))) if foreign else {}
         for canonical, record_id in foreign.items():
-            self._found[canonical] = held[record_id]
+            self._found[canonical] = there[record_id]
 
     def _own(self, canonical: str) -> str | None:
         try:
@@ -71,6 +72,9 @@ class References:
         found = self._found.get(dependency.canonical_id)
         if found is None or found.entity_type not in self._terms.entity_types:
             return False
+        if dependency.field == HIERARCHY and found.entity_type == entity_type:
+            # A whole comes before its parts; one that waits as well may be part of a circle.
+            return not found.waits
         declared = self._terms.depends.get(entity_type, ())
         return found.entity_type in declared or rank(found.entity_type or "") < rank(entity_type)
 

@@ -18,6 +18,7 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound import intents, sink_store, store
 from connector_runner.outbound.choosing import same_value
+from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.engine import FENCE_LOST, UNKNOWN_WRITES, Outbound
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State, backoff_s
@@ -107,7 +108,7 @@ class Settler:
         )
         store.close_intent(tx, lane, intent.intent_id)
         if lane.sink_ref is None:
-            store.wake_dependents(tx, self._workspace_id, self._terms.sink_id, lane.entity_id)
+            wake_dependents(tx, self._workspace_id, self._terms.sink_id, lane.entity_id)
         outbound.quarantine.settle(tx, self._workspace_id, STAGE, [lane.lane_id])
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self._terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))

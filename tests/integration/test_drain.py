@@ -161,6 +161,27 @@ def test_what_its_source_withdraws_is_taken_back(clinic: Clinic, ehr: System, st
     assert now["birthDate"] == "1982-03-04"
 
 
+def test_a_resource_is_never_emptied(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], entity_types=["patient", "immunization"])
+    shot = {
+        "resourceType": "Immunization",
+        "id": "i1",
+        "status": "completed",
+        "vaccineCode": {"text": "influenza"},
+        "patient": {"reference": "Patient/p1"},
+        "occurrenceDateTime": "2026-10-01",
+    }
+    clinic.land("ehr", a_patient(), {**shot, "meta": {"lastUpdated": "2026-11-20T10:00:00Z"}})
+    clinic.flow("store")
+    clinic.poll("store", "Immunization")
+    clinic.land("ehr", {**shot, "status": "entered-in-error", "meta": {"lastUpdated": "2026-11-20T11:00:00Z"}})
+    clinic.flow("store")
+    lane = clinic.lane("store", "immunization")
+    assert (lane["state"], lane["reason"], lane["reason_detail"]) == ("idle", "entity_not_active", "withdrawn")
+    assert [entry["status"] for entry in store.writes()] == [201, 201]
+
+
 def test_an_agents_own_patient_is_created_where_it_may(clinic: Clinic, ehr: System) -> None:
     clinic.source("ehr", ehr, client_id=False, **PATIENTS)
     said = clinic.say(

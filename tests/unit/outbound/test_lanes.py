@@ -9,8 +9,8 @@ import pytest
 from connector_runner.connectors.sinks import SinkTerms
 from connector_runner.kernel.ids import is_uuid, new_id
 from connector_runner.outbound.dependencies import References, missing, rank, refs_in
+from connector_runner.outbound.dependency_store import Held
 from connector_runner.outbound.lanes import LEGAL, State, backoff_s, client_ref, lane_id, legal
-from connector_runner.outbound.store import Held
 from connector_runner.unification.model import Dependency
 
 TABLE = {
@@ -79,6 +79,17 @@ def test_what_is_missing_is_waited_for_only_where_that_can_end() -> None:
     assert of("later") == of("uncovered") == of("never") == (False, True)
     assert of("never", required=True) == (True, False)
     assert refs.resolve("store:Patient:7") == "Patient/7", "a record of the sink itself is there"
+
+
+def test_a_whole_comes_before_its_parts_unless_they_go_in_a_circle() -> None:
+    refs = references(whole=Held("encounter", None), circle=Held("encounter", None, waits=True))
+
+    def waits(name: str, field: str) -> bool:
+        return bool(missing(refs, "encounter", [Dependency(field, f"ehr:X:{name}", False)]).waits_for)
+
+    assert waits("whole", "part_of")
+    assert not waits("circle", "part_of")
+    assert not waits("whole", "based_on")
 
 
 def test_references_are_found_however_deep() -> None:

@@ -1,0 +1,76 @@
+"""SQL of what refers to what: where a sink has a record, and who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from connector_runner.infra.database import Tx, execute, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A record that something refers to: its entity's type (None: it has not arrived), and where the sink has it.
+
+    ``waits`` is whether its own lane waits for another.
+    """
+
+    entity_type: str | None
+    ref: str | None
+    waits: bool = False
+
+
+def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dict[str, Held]:
+    """For records (or entities), by their ids: what the sink has of them."""
+    found = rows(
+        tx,
+        "SELECT w.id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
+        " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
+        " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
+        " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
+        " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = coalesce(a.entity_id, w.id)",
+        ids=list(record_ids),
+        sink=sink_id,
+        prefix=sink_name + ":%",
+    )
+    return {
+        row["id"]: Held(row["entity_type"], row["sink_ref"] or _reference(row["record_key"]), row["waits"])
+        for row in found
+    }
+
+
+def _reference(record_key: str | None) -> str | None:
+    return None if record_key is None else "/".join(record_key.split(":")[1:])
+
+
+_DEPENDENTS = (
+    " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id IN (SELECT r.entity_id FROM relationship r"
+    " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT CAST(:entity AS uuid)"
+    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))"
+)
+
+
+def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
+    """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it.
+
+    All lanes that refer to it are locked first: one that is being planned at this moment has either seen the
+    entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards.
+    """
+    names = {"ws": workspace_id, "sink": sink_id, "entity": entity_id}
+    found = rows(
+        tx,
+        "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
+        + _DEPENDENTS
+        + " ORDER BY l.lane_id FOR UPDATE",
+        **names,
+    )
+    if not found:
+        return 0
+    return execute(
+        tx,
+        "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
+        " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
+        " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
+        "  AND (l.reason = 'dependency' OR l.withheld @> '[{\"code\": \"dependency\"}]'))) AND" + _DEPENDENTS,
+        **names,
+    )
