@@ -15,4 +15,4 @@ from tasks.process import runner
 @app.task(base=RunnerTask, name=RELEASE, follow_ups=staticmethod(drain_after))
 def release(workspace_id: str) -> Any:
     """Put changed entities through the gates and onto lanes."""
-    return outbound.release(runner().outbound, workspace_id, limit=500)
+    return outbound.release(runner().outbound, workspace_id, limit=100)

@@ -106,7 +106,7 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    return Folded(settled, _status(histories, by_id))
+    return Folded(settled, _status(histories, events))
 
 
 def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:
@@ -218,24 +218,40 @@ def _judged(claim: Claim, verdicts: Mapping[str, list[StoredEvent]]) -> Claim:
 
 def _choose(atom: str, claims: list[Claim]) -> Settled | None:
     claims.sort(key=lambda claim: claim.rank, reverse=True)
-    if confidence_class(claims[0].confidence) == NONE:
+    best = _best(claims)
+    if best is None:
         return None
-    best, conflict = 0, None
-    if field_of(atom) in SAFETY_FIELDS and claims[0].verdict == "automated":
+    conflict = None
+    if field_of(atom) in SAFETY_FIELDS and claims[best].verdict == "automated":
         for place, claim in enumerate(claims):
-            if claim.confidence >= AUTHORITATIVE and claim.value != claims[0].value:
+            if claim.confidence >= AUTHORITATIVE and not claim.echo and claim.value != claims[best].value:
                 best, conflict = place, "automated_verdict_against_authoritative"
                 break
     return Settled(claims[best], tuple(claims[:best] + claims[best + 1 :]), conflict)
 
 
-def _status(histories: Mapping[str, list[RecordVersion]], by_id: Mapping[str, StoredEvent]) -> str:
-    """What the entity's own source records say of it as a whole; an entity without any is active."""
-    latest = [history[-1] for history in histories.values()]
+def _best(claims: Sequence[Claim]) -> int | None:
+    """The place of the best claim that anybody stands by: a copy of ours does not outlive what it copied."""
+    for place, claim in enumerate(claims):
+        if confidence_class(claim.confidence) == NONE:
+            return None
+        if not claim.echo or any(not other.echo and other.value == claim.value for other in claims):
+            return place
+    return None
+
+
+def _status(histories: Mapping[str, list[RecordVersion]], events: Sequence[StoredEvent]) -> str:
+    """What the entity's own source record says of it as a whole; without one of its own, what all its records say.
+
+    A copy that we made elsewhere does not keep alive what its source deleted.
+    """
+    own = histories.get(events[0].entity_id) if events else None
+    latest = [own[-1]] if own else [history[-1] for history in histories.values()]
     if not latest:
         return "active"
     if all(version.deleted for version in latest):
         return "deleted"
-    if all(not v.deleted and by_id[v.event_id or ""].event_type.endswith(".retracted") for v in latest):
+    kinds = {event.id: event.event_type for event in events}
+    if all(not version.deleted and kinds[version.event_id or ""].endswith(".retracted") for version in latest):
         return "retracted"
     return "active"

@@ -53,9 +53,7 @@ class World:
         touched = Counter(event.entity_id for event in events)
         known = store.lock_entities(tx, sorted({*touched, *(s.entity_id for s in sightings)}))
         seen_again = {sighting.entity_id for sighting in sightings}
-        alone = {
-            e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)
-        }
+        alone = {e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)}
         store.stage(tx, ((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings)
         store.insert_staged(tx, workspace_id, now)
         if alone and store.insert_staged_entities(tx, workspace_id, now) != len(alone):

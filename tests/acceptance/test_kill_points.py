@@ -24,7 +24,7 @@ from tests.acceptance.stack import ROOT, Sandbox, Stack, a_stack, ehr_settings, 
 
 SEED = int(os.environ.get("DRILL_SEED", "20261121"))
 POINTS = 30
-DEATH_S = 25.0
+DEATH_S = 12.0
 WRITTEN = ("Patient", "Organization", "Practitioner", "Location", "Appointment")
 
 
@@ -47,7 +47,7 @@ class KillPoint:
             moments = ["before_commit", "after_commit"] + (
                 [] if phase == "import" else ["before_request", "after_request"]
             )
-            nth = dice.randint(1, 4 if phase == "import" else 12)
+            nth = dice.randint(1, 3 if phase == "import" else 6)
             points.append(KillPoint(number, phase, "cpu" if phase == "import" else "io", dice.choice(moments), nth))
         return points
 
@@ -160,7 +160,7 @@ def disturbed(drill: Drill, files: list[Path]) -> None:
     for point in KillPoint.plan(SEED):
         if point.phase == "import":
             drill.import_file(files[point.number // 3])
-        drill.ehr.post("_sandbox/change", {"n": 3})
+        drill.ehr.post("_sandbox/change", {"n": 4})
         if point.number % 10 == 5:
             drill.store.put("_sandbox/faults", [{"on": "* *", "kind": "drop_answer", "next": 2}])
         if point.number == 7:

@@ -86,9 +86,7 @@ def phone(value: str, use: str = "home") -> dict[str, Any]:
     return {"system": "phone", "use": use, "value": value}
 
 
-def a_verdict(
-    about: StoredEvent, confidence: float, kind: str, *, day: float = 50, **more: Any
-) -> StoredEvent:
+def a_verdict(about: StoredEvent, confidence: float, kind: str, *, day: float = 50, **more: Any) -> StoredEvent:
     return an_event(
         {"about": about.id, "kind": kind, **more}, event_type="review.approved", source="review",
         confidence=confidence, day=day,
@@ -96,9 +94,7 @@ def a_verdict(
 
 
 def test_a_dropped_telecom_is_withdrawn() -> None:
-    events, versions = a_record(
-        (1, {"telecom": [phone("1"), phone("2", "work")]}), (2, {"telecom": [phone("1")]})
-    )
+    events, versions = a_record((1, {"telecom": [phone("1"), phone("2", "work")]}), (2, {"telecom": [phone("1")]}))
     assert fold(events, versions).state == {"telecom": [phone("1")]}
 
 
@@ -191,9 +187,7 @@ def test_an_automated_verdict_never_overrides_an_authoritative_safety_field() ->
 def test_a_human_verdict_may_override_an_authoritative_safety_field() -> None:
     events, versions = a_record((1, {"birth_date": "1980-01-01"}))
     voice = an_event({"birth_date": "1981-01-01"}, day=20, confidence=0.5)
-    assert fold([*events, voice, a_verdict(voice, 0.95, "human")], versions).state == {
-        "birth_date": "1981-01-01"
-    }
+    assert fold([*events, voice, a_verdict(voice, 0.95, "human")], versions).state == {"birth_date": "1981-01-01"}
 
 
 def test_an_atom_is_written_whole() -> None:
@@ -250,3 +244,20 @@ def test_identifiers_of_two_records_stand_side_by_side() -> None:
     crm, more = a_record((2, {"identifier": [{"system": "urn:b", "value": "2"}]}), record="Q")
     state = fold([*ehr, *crm], [*versions, *more]).state
     assert state == {"identifier": [{"system": "urn:a", "value": "1"}, {"system": "urn:b", "value": "2"}]}
+
+
+def test_a_copy_of_ours_does_not_outlive_what_it_copied() -> None:
+    """The EHR drops a phone; our copy in another system still has it until that is written, and says nothing."""
+    ehr, versions = a_record((1, {"telecom": [phone("1")], "active": True}), (9, {"active": True}))
+    copy, more = a_record((2, {"telecom": [phone("1")]}), record="COPY")
+    sent = SentValue("COPY", "telecom[phone|home]", exact_json.digest(phone("1")), ehr[0].id, "connector_runner",
+                     "ehr", 1.0, at(1), at(2))  # fmt: skip
+    assert fold([*ehr, *copy], [*versions, *more], [sent]).state == {"active": True}
+    assert "telecom" in fold([*ehr, *copy], [*versions, *more]).state, "without the rule the copy keeps it alive"
+
+
+def test_a_copy_of_ours_does_not_keep_a_deleted_entity_alive() -> None:
+    own, versions = a_record((1, {"gender": "a"}), record="E")
+    copy, more = a_record((2, {"gender": "a"}), record="COPY")
+    gone = a_version(None, 2, 5, record="E", deleted=True)
+    assert fold([*own, *copy], [*versions, gone, *more]).status == "deleted"
