@@ -138,18 +138,14 @@ def _repeats_group(sighting: Sighting, history: Sequence[Known], latest: Known) 
     """
     if latest.batch_id is None or latest.batch_id == sighting.batch_id:
         return False
-    return any(
-        known.batch_id == latest.batch_id and known.content_hash == sighting.content_hash for known in history
-    )
+    return any(known.batch_id == latest.batch_id and known.content_hash == sighting.content_hash for known in history)
 
 
 def _insisting(sighting: Sighting, history: Sequence[Known], as_late: Place) -> Place:
     """A direct read that is older: noted the first time, and taken for a rollback the second time in a row."""
     last = max(history, key=lambda known: known.n)
     if last.direct and last.out_of_order and last.content_hash == sighting.content_hash:
-        return Place(
-            Novelty.ROLLBACK, as_late.n, as_late.era + 1, as_late.order_at, as_late.order_version, False
-        )
+        return Place(Novelty.ROLLBACK, as_late.n, as_late.era + 1, as_late.order_at, as_late.order_version, False)
     return as_late
 
 

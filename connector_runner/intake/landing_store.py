@@ -36,9 +36,7 @@ def count_events(tx: Tx, data_source_id: str, events: int) -> None:
         )
 
 
-def count_unmapped(
-    tx: Tx, workspace_id: str, data_source_id: str, counts: Mapping[str, int], now: datetime
-) -> None:
+def count_unmapped(tx: Tx, workspace_id: str, data_source_id: str, counts: Mapping[str, int], now: datetime) -> None:
     """Add to the counters of record types that no mapping covers."""
     for resource_type, records in sorted(counts.items()):
         execute(

@@ -47,9 +47,7 @@ def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: da
     """
     about = reading.event(tx, verdict.event_id)
     if about is None:
-        raise BadRecord(
-            "there is no such event in this workspace", code="unknown_event", where=verdict.event_id
-        )
+        raise BadRecord("there is no such event in this workspace", code="unknown_event", where=verdict.event_id)
     if about["event_type"].startswith(VERDICT_PREFIX):
         raise BadRecord("a verdict cannot be about a verdict", code="verdict", where=verdict.event_id)
     if not verdict.approve and not verdict.reason:
@@ -58,9 +56,7 @@ def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: da
     known = named | {field_of(atom) for atom in named}
     unknown = [field for field in verdict.fields if field not in known]
     if unknown:
-        raise BadRecord(
-            f"the event has no field {unknown[0]!r}", code="unknown_field", where=verdict.event_id
-        )
+        raise BadRecord(f"the event has no field {unknown[0]!r}", code="unknown_field", where=verdict.event_id)
     word = "approved" if verdict.approve else "rejected"
     entity = reading.entity_id(tx, workspace_id, about["entity_id"])
     event = NewEvent(

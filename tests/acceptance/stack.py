@@ -98,9 +98,7 @@ class Stack:
         self.sandboxes.append(made)
         return made
 
-    def start(
-        self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli",)
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli",)) -> subprocess.Popen[bytes]:
         """Start ``connector-runner ARGUMENTS`` and leave it running; its output goes to a log."""
         with (self.folder / "processes.log").open("ab") as log:
             process = subprocess.Popen(

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,9 +156,10 @@ def ehr(tmp_path: Path) -> Iterator[Sandbox]:
 
 def disturbed(drill: Drill, files: list[Path]) -> None:
     """All thirty deaths, with servers restarted and emptied among them."""
-    stack = drill.stack
+    stack, began = drill.stack, time.monotonic()
     stack.start("beat")
     for point in KillPoint.plan(SEED):
+        print(f"{time.monotonic() - began:.0f} s: {point}", flush=True)
         if point.phase == "import":
             drill.import_file(files[point.number // 3])
         drill.ehr.post("_sandbox/change", {"n": 4})

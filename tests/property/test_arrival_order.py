@@ -61,7 +61,7 @@ def land(database: Database, pages: list[list[SourceRecord]]) -> str:
     intake = Intake(World(), MAPPINGS, NoRejects())
     origin = Origin(source, "ehr", "fhir_r4")
     with database.begin(workspace) as tx:
-        execute(tx, "INSERT INTO workspace (workspace_id, slug) VALUES (:id, :slug)", id=workspace, slug=f"w{workspace}")
+        execute(tx, "INSERT INTO workspace (workspace_id, slug) VALUES (:id, :s)", id=workspace, s=f"w{workspace}")
     for page in pages:
         with database.begin(workspace) as tx:
             intake.land(tx, workspace, origin, page, now=NOW)
