@@ -86,6 +86,7 @@ class Stack:
         self.services = services
         self.folder = folder
         self.environment = dict(environment)
+        self.python = sys.executable
         self.processes: list[subprocess.Popen[bytes]] = []
         self.sandboxes: list[Sandbox] = []
 
