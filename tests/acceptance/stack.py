@@ -99,13 +99,22 @@ class Stack:
         self.sandboxes.append(made)
         return made
 
-    def start(self, *arguments: str, module: tuple[str, ...] = ("connector_runner.cli",)) -> subprocess.Popen[bytes]:
+    def start(
+        self, *arguments: str, module: str = "connector_runner.cli", crash_at: str | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start ``connector-runner ARGUMENTS`` and leave it running; its output goes to a log."""
+        environment = dict(self.environment)
+        if crash_at is not None:
+            environment |= {"CRASH_AT": crash_at, "PYTHONPATH": str(Path(__file__).parent / "crash_site")}
         with (self.folder / "processes.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *module, *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
+                [sys.executable, "-m", module, *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         self.processes.append(process)
         return process
 

@@ -74,10 +74,8 @@ class Drill:
         """Run a worker until it dies at the point, or until there is no more for it to do."""
         token = self.stack.folder / "token"
         token.touch()
-        process = self.stack.start(
-            point.moment, str(point.nth), str(token), "worker", "--pool", point.pool,
-            module=("tests.acceptance.crashing",),
-        )  # fmt: skip
+        crash_at = f"{point.moment}:{point.nth}:{token}"
+        process = self.stack.start("worker", "--pool", point.pool, crash_at=crash_at)
         try:
             process.wait(DEATH_S)
             self.deaths[point.phase] += process.returncode == -9
@@ -197,7 +195,7 @@ def test_thirty_kill_points_lose_nothing_and_write_nothing_twice(tmp_path: Path,
         undisturbed = {kind: contents(calm.store, kind) for kind in WRITTEN}
 
     print(f"died: {dict(deaths)}")
-    assert sum(deaths.values()) >= POINTS * 2 // 3, "the drill killed too little to prove anything"
+    assert sum(deaths.values()) >= POINTS - 3, "the drill killed too little to prove anything"
     assert {name: state for name, state in states.items() if name in expected} == expected
     for kind in WRITTEN:
         extra = Counter(written[kind]) - Counter(undisturbed[kind])

@@ -41,7 +41,7 @@ def test_honcho_runs_the_procfile_and_twice_the_workers_need_no_other_change(tmp
         stack.cli("source", "apply", stack.write("store.json", store_settings(store.fhir)))
         base = a_free_base()
         stack.environment["PATH"] = f"{Path(stack.python).parent}:{stack.environment['PATH']}"
-        stack.start("start", "-p", str(base), "-c", "all=1,worker_io=2,worker_cpu=2", module=("honcho",))
+        stack.start("start", "-p", str(base), "-c", "all=1,worker_io=2,worker_cpu=2", module="honcho")
         wait_for("the web process", lambda: ready(f"http://127.0.0.1:{base + 100}"), timeout_s=90)
         wait_for("four workers", lambda: len(stack.status()["workers"]) >= 4, every_s=1)
         wait_for("the population", lambda: len(store.every("Patient")) == len(ehr.every("Patient")), every_s=1)

@@ -1,27 +1,26 @@
-"""Run a command of the product that kills itself, without a word, at a chosen point.
+"""Arms a process of the product to kill itself, without a word, at a chosen point.
 
-    python -m tests.acceptance.crashing POINT NTH TOKEN worker --pool io
-
-POINT is before_commit, after_commit, before_request or after_request; the process dies at the NTH time that it
-comes to it. The file TOKEN says that it has not happened yet, so a restarted child dies no second time.
+Python imports a module of this name at start when its folder is on the path, so it reaches a worker through
+whatever starts it. ``CRASH_AT`` is POINT:NTH:TOKEN; POINT is before_commit, after_commit, before_request or
+after_request. The process group dies at the NTH time that one of its processes comes to the point. The file
+TOKEN says that it has not happened yet.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from connector_runner.cli.main import main
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.http import HTTP
 
-POINT, NTH, TOKEN = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+_point, _nth, _token = os.environ["CRASH_AT"].split(":", 2)
+POINT, NTH, TOKEN = _point, int(_nth), Path(_token)
 _lock = threading.Lock()
 _seen = 0
 
@@ -35,8 +34,7 @@ def reached(point: str) -> None:
         _seen += 1
         if _seen == NTH and TOKEN.exists():
             TOKEN.unlink()
-            parent = os.getppid()
-            os.killpg(os.getpgid(0), signal.SIGKILL) if parent else os.kill(os.getpid(), signal.SIGKILL)
+            os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def arm() -> None:
@@ -62,7 +60,4 @@ def arm() -> None:
     HTTP.request = counted_request  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
-    arm()
-    sys.argv = ["connector-runner", *sys.argv[4:]]
-    main()
+arm()
