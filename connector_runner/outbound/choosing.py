@@ -69,7 +69,8 @@ def choose(atoms: Mapping[str, Settled], terms: SinkTerms, entity_type: str, fie
         if settled.conflict:
             withheld.append(Withheld(public_name(atom), CONFLICT))
             continue
-        if not _asserted(claims):
+        claims = tuple(claim for claim in claims if _asserted(claim, claims))
+        if not claims:
             continue
         winner, code = _best(claims, terms, entity_type)
         if code is not None:
@@ -83,9 +84,9 @@ def choose(atoms: Mapping[str, Settled], terms: SinkTerms, entity_type: str, fie
     return Choice(chosen, own, frozenset(kept), tuple(withheld))
 
 
-def _asserted(claims: tuple[Claim, ...]) -> bool:
+def _asserted(claim: Claim, claims: tuple[Claim, ...]) -> bool:
     """Whether anybody but an echo says so: what was withdrawn at its origin does not live on in a copy of ours."""
-    return any(not claim.echo for claim in claims)
+    return not claim.echo or any(not other.echo and same_value(other.value, claim.value) for other in claims)
 
 
 def _best(claims: tuple[Claim, ...], terms: SinkTerms, entity_type: str) -> tuple[Claim | None, str | None]:

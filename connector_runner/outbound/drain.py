@@ -31,6 +31,8 @@ from connector_runner.world import reading
 PLANNING_LEASE_S: Final = 10.0
 _LEASE_MARGIN_S: Final = 5.0
 _SLOT_MARGIN_S: Final = 2.0
+SEND_WITHIN_S: Final = 2.0
+"""So long after its intent was written down a request may still be begun; later somebody may be looking for it."""
 
 log = get_logger(__name__)
 
@@ -94,9 +96,12 @@ class _Worker:
         mending: bool,
     ) -> None:
         self._outbound, self._workspace_id, self._terms, self._sink = outbound, workspace_id, terms, sink
-        self._owner, self._until, self._mending = owner, until, mending
+        # Who leases a lane holds the slot of the same name, so that lost slots can be told from the leases.
+        self._owner, self._until, self._mending = f"{owner}:{new_id()}", until, mending
         limit = Limit(terms.per_second, terms.burst, terms.concurrency, terms.request_timeout_s + _SLOT_MARGIN_S)
-        self._pacer = Pacer(outbound.limiter, terms.sink_id, terms.name, limit, f"{owner}:{new_id()}", until)
+        self._pacer = Pacer(
+            outbound.limiter, terms.sink_id, terms.name, limit, self._owner, until, in_flight=self._in_flight
+        )
         self._settler = Settler(outbound, workspace_id, terms)
         self._readback = ReadBack(outbound, workspace_id, terms, sink, self._settler)
         self._sending_lease_s = terms.request_timeout_s + _LEASE_MARGIN_S
@@ -118,6 +123,10 @@ class _Worker:
             self._pacer.close()
         done.wait_s = self._pacer.wait_s
         return done
+
+    def _in_flight(self) -> list[tuple[str, float]]:
+        with self._outbound.database.begin(self._workspace_id) as tx:
+            return store.in_flight(tx, self._workspace_id, self._terms.sink_id)
 
     def _mend(self, settled: Settled) -> None:
         if self._mending and settled.outcome in ("landed", "conflict", "quarantined"):
@@ -263,17 +272,22 @@ class _Worker:
             return self._put_off(lane)
         if time.monotonic() - claimed > PLANNING_LEASE_S - 1 and self._knows(lane, wanted):
             return self._put_off(lane)
+        send_by = time.monotonic() + SEND_WITHIN_S
         try:
             with self._outbound.database.begin(self._workspace_id) as tx:
                 if not store.extend_lease(tx, lane, self._sending_lease_s):
                     return Settled("fence_lost")
+                if store.revision_of(tx, lane.entity_id) != wanted.revision:
+                    # Changed since it was planned, perhaps withdrawn: what is sent is what holds now.
+                    store.give_back(tx, lane, State.READY, reason=lane.reason, counts=False)
+                    return Settled("outdated")
                 intents.open_intent(tx, self._outbound.sealer, lane, intent, self._quiet_s)
                 self._announce(tx, lane, intent)
         except Conflict:
             with self._outbound.database.begin(self._workspace_id) as tx:
                 store.give_back(tx, lane, State.UNKNOWN, reason="intent_open", delay_s=self._quiet_s)
             return Settled("unknown")
-        if not self._pacer.take():
+        if not self._pacer.take() or time.monotonic() > send_by:
             return self._not_sent(lane, intent)
         self._pacer.use()
         started = time.monotonic()
@@ -296,8 +310,8 @@ class _Worker:
 
     @property
     def _quiet_s(self) -> float:
-        """From opening an intent until it may be looked for: the request's whole time and the quiet period."""
-        return self._terms.request_timeout_s + self._terms.quiet_period_s
+        """From opening an intent until it may be looked for: until it is sent, its whole time, the quiet period."""
+        return SEND_WITHIN_S + self._terms.request_timeout_s + self._terms.quiet_period_s
 
     def _put_off(self, lane: Lane) -> Settled:
         """No grant in time: the lane goes back as it was."""

@@ -27,6 +27,7 @@ from connector_runner.world.events import SentAtom
 
 STAGE: Final = "outbound"
 PAUSE_S: Final = 60.0
+_OTHERS_FIRST_S: Final = 5.0
 _FIRST_BREAK_S, _MOST_BREAK_S = 0.5, 30.0
 _REFUSED_S: Final = 1.0
 _AT_ONCE: Final = 3
@@ -55,7 +56,8 @@ class Settler:
         """The reply to a create or an update."""
         WRITES.labels(sink=self._terms.name, outcome=str(reply.outcome)).inc()
         if reply.outcome in (Outcome.LANDED, Outcome.EXISTED):
-            return self.landed(lane, intent, reply, code="" if reply.outcome is Outcome.LANDED else "existed")
+            existed = reply.outcome is Outcome.EXISTED
+            return self.landed(lane, intent, reply, code="existed" if existed else "", looked_up=existed)
         log.info(
             "write_not_landed",
             lane_id=lane.lane_id,
@@ -68,13 +70,17 @@ class Settler:
             self._workspace_id, lambda tx: self._not_landed(tx, lane, intent, reply)
         )
 
-    def landed(self, lane: Lane, intent: Intent, reply: Reply, *, code: str) -> Settled:
-        """The sink holds what was sent, or what ``reply`` shows."""
+    def landed(self, lane: Lane, intent: Intent, reply: Reply, *, code: str, looked_up: bool) -> Settled:
+        """The sink holds what was sent, or what ``reply`` shows.
+
+        ``looked_up``: the reply shows what was found there, which an earlier write may have made; else it is the
+        sink's own account of what it made of this one, and saying it again would change nothing.
+        """
         return self._outbound.database.retrying(
-            self._workspace_id, lambda tx: self._landed(tx, lane, intent, reply, code)
+            self._workspace_id, lambda tx: self._landed(tx, lane, intent, reply, code, looked_up)
         )
 
-    def _landed(self, tx: Tx, lane: Lane, intent: Intent, reply: Reply, code: str) -> Settled:
+    def _landed(self, tx: Tx, lane: Lane, intent: Intent, reply: Reply, code: str, looked_up: bool) -> Settled:
         outbound, now = self._outbound, self._outbound.clock()
         ref = reply.ref or intent.target or f"{intent.resource_type}/{lane.client_ref}"
         intents.log_outcome(tx, outbound.sealer, lane, intent, "landed", reply, code)
@@ -89,22 +95,23 @@ class Settler:
         body = whole or intent.body
         record_key = canonical_id(self._terms.name, *ref.split("/", 1))
         outbound.world.adopt(tx, self._workspace_id, record_key, lane.entity_id, self._terms.sink_id, now=now)
-        if carried:
+        again = looked_up and not carried
+        if not again:
             sent = self._sent_atoms(body, intent, now)
             outbound.world.remember_sent(tx, self._workspace_id, record_key, sent, now=now)
-        confirmed = Confirmed(body, intent.atoms if carried else (), intent.created_by_us)
+        confirmed = Confirmed(body, () if again else intent.atoms, intent.created_by_us)
         store.confirm(
             tx,
             lane,
             reason="landed" if carried else "landed_otherwise",
-            synced_hash=intent.desired_hash if carried else None,
+            synced_hash=None if again else intent.desired_hash,
             revision=intent.revision,
             last_sent=intents.seal_confirmed(tx, outbound.sealer, lane, confirmed),
             sink_ref=ref,
             # Without the sink's own words for what it holds, the next change reads first.
             sink_etag=reply.etag if whole is not None else None,
             status=reply.status,
-            again=not carried,
+            again=again,
         )
         store.close_intent(tx, lane, intent.intent_id)
         if lane.sink_ref is None:
@@ -142,11 +149,19 @@ class Settler:
         return self.held_up(tx, lane, reply, State.WAITING)
 
     def held_up(self, tx: Tx, lane: Lane, reply: Reply, to: State) -> Settled:
-        """The sink cannot be asked now, through no fault of this lane: not an attempt."""
+        """The sink cannot be asked now, through no fault of this lane: not an attempt.
+
+        Unless it is the lane's fault after all: refused again, when others landed since the first time.
+        """
         code = reply.code or str(reply.outcome)
         if reply.outcome is Outcome.AUTH:
+            if lane.reason == str(Outcome.AUTH) and store.others_landed(tx, lane, PAUSE_S):
+                # The credential is good: it is this record that it does not reach.
+                self.quarantine(tx, lane, code, "the sink refuses this record to our credential", reply=reply)
+                return Settled("quarantined")
             sink_store.pause(tx, self._workspace_id, self._terms.sink_id, code, PAUSE_S)
-            to, wait = (State.READY if to is State.WAITING else to), 0.0
+            # Others go first when the pause is over.
+            to, wait = (State.READY if to is State.WAITING else to), PAUSE_S + _OTHERS_FIRST_S
         elif reply.outcome is Outcome.NOT_SENT:
             wait = sink_store.fail(
                 tx, self._workspace_id, self._terms.sink_id, first_s=_FIRST_BREAK_S, most_s=_MOST_BREAK_S

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from connector_runner.infra.metrics import LIMITER
-from connector_runner.resilience.limiter import Grant, Limit, Limiter
+from connector_runner.resilience.limiter import Grant, InFlight, Limit, Limiter
 
 LONGEST_WAIT_S: Final = 2.0
 """A longer wait for a grant is not sat out: the worker goes and comes back."""
@@ -29,12 +29,14 @@ class Pacer:
         holder: str,
         until: float,
         *,
+        in_flight: InFlight,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``until``: on the monotonic clock, after which nothing more is begun."""
+        """``until``: on the monotonic clock, after which nothing more is begun. ``in_flight``: as for ``acquire``."""
         self._limiter, self._sink_id, self._name, self._limit = limiter, sink_id, sink_name, limit
         self._holder, self._until, self._sleep, self._clock = holder, until, sleep, clock
+        self._in_flight = in_flight
         self._grant: Grant | None = None
         self.wait_s = 0.0
         self.stopped = ""
@@ -45,7 +47,7 @@ class Pacer:
             return True
         self.put_back()
         while True:
-            grant = self._limiter.acquire(self._sink_id, self._limit, self._holder)
+            grant = self._limiter.acquire(self._sink_id, self._limit, self._holder, in_flight=self._in_flight)
             LIMITER.labels(sink=self._name, reason=grant.reason).inc()
             if grant.granted:
                 self._grant = grant
@@ -66,9 +68,10 @@ class Pacer:
 
     def put_back(self) -> None:
         """Give back the grant in hand, if there is one: what it was for is not sent, or not yet."""
-        if self._grant is not None:
-            self._grant = None
-            self._limiter.refund(self._sink_id, self._limit)
+        grant, self._grant = self._grant, None
+        if grant is not None:
+            age_s = self._clock() - (grant.use_by - self._limit.jitter_s)
+            self._limiter.refund(self._sink_id, self._limit, age_s=age_s)
 
     def cut(self, retry_after_s: float | None) -> None:
         """The sink said: too fast."""

@@ -55,9 +55,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an entity has to say to a sink. ``ref`` is its resource there, None when it has to be created."""
+    """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any."""
 
     entity_type: str
+    revision: int
     ref: str | None
     choice: Choice
     removed: tuple[str, ...]
@@ -145,7 +146,18 @@ class Planner:
                 sorted((canonical, references.resolve(canonical) or "") for canonical in found),
             ]
         )
-        return Wanted(view.entity_type, ref, choice, removed, mapping, references, desired, withheld, confirmed)
+        return Wanted(
+            view.entity_type,
+            view.revision,
+            ref,
+            choice,
+            removed,
+            mapping,
+            references,
+            desired,
+            withheld,
+            confirmed,
+        )
 
     def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:
         """The intent of a create; ``identified`` is the body with our identity in it."""

@@ -54,9 +54,12 @@ class ReadBack:
         if reply.outcome is Outcome.REFUSED:
             pacer.cut(reply.retry_after_s)
         if reply.outcome is Outcome.LANDED and reply.body is not None:
-            landed = intent.operation == CREATE or carries(self._outbound, self._terms, reply.body, intent)
-            if landed:
-                return self._settler.landed(lane, intent, reply, code="read_back")
+            # Still the version that was to be replaced: nothing landed, whatever the resource says.
+            untouched = intent.operation != CREATE and intent.precondition and reply.etag == intent.precondition
+            if not untouched and (
+                intent.operation == CREATE or carries(self._outbound, self._terms, reply.body, intent)
+            ):
+                return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
             self._again(lane, backoff_s(lane.attempts), counts=True)
             return Settled("unknown")

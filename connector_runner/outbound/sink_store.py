@@ -73,12 +73,19 @@ def fail(tx: Tx, workspace_id: str, sink_id: str, *, first_s: float, most_s: flo
 
 
 def works(tx: Tx, workspace_id: str, sink_id: str) -> None:
-    """The sink answered: forget failures and a pause."""
+    """The sink answered: forget failures and a pause, and let lanes that were refused with it try again."""
     execute(
         tx,
         "UPDATE data_source SET sink_breaker_failures = 0, sink_breaker_until = NULL, sink_paused_reason = NULL,"
         " sink_next_wake_at = NULL WHERE workspace_id = :ws AND data_source_id = :sink"
         " AND (sink_breaker_failures > 0 OR sink_paused_reason IS NOT NULL OR sink_next_wake_at IS NOT NULL)",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+    execute(
+        tx,
+        "UPDATE sync_lane SET due_at = clock_timestamp() WHERE workspace_id = :ws AND sink_id = :sink"
+        " AND reason = 'auth' AND state IN ('ready', 'unknown') AND due_at > clock_timestamp()",
         ws=workspace_id,
         sink=sink_id,
     )

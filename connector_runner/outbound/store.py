@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector_runner.infra.database import Row, Tx, execute, one
+from connector_runner.infra.database import Row, Tx, execute, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes import Lane, State, Withheld, legal
 
@@ -318,6 +318,38 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
         fence=lane.fence,
     )
     return found == 1
+
+
+def revision_of(tx: Tx, entity_id: str) -> int | None:
+    """How often an entity was folded, None when there is none: the same number, the same view."""
+    found = one(tx, "SELECT revision FROM entity WHERE entity_id = :id", id=entity_id)
+    return None if found is None else int(found["revision"])
+
+
+def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:
+    """Whether a write of another lane of the sink landed in the last ``within_s`` seconds."""
+    row = one(
+        tx,
+        "SELECT 1 FROM write_log WHERE workspace_id = :ws AND sink_id = :sink AND lane_id <> :lane"
+        " AND outcome = 'landed' AND written_at > clock_timestamp() - :within * interval '1 second' LIMIT 1",
+        ws=lane.workspace_id,
+        sink=lane.sink_id,
+        lane=lane.lane_id,
+        within=within_s,
+    )
+    return row is not None
+
+
+def in_flight(tx: Tx, workspace_id: str, sink_id: str) -> list[tuple[str, float]]:
+    """Who may have a request to a sink under way, and for how many seconds at most: the holders of its leases."""
+    found = rows(
+        tx,
+        "SELECT lease_owner, extract(epoch FROM lease_until - clock_timestamp())::float8 AS left_s FROM sync_lane"
+        " WHERE workspace_id = :ws AND sink_id = :sink AND state = 'leased' AND lease_until > clock_timestamp()",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+    return [(row["lease_owner"], row["left_s"]) for row in found]
 
 
 def due_count(tx: Tx, workspace_id: str, sink_id: str, limit: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -20,6 +21,8 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 Reason = Literal["ok", "rate", "slots", "paused", "closed"]
+InFlight = Callable[[], Sequence[tuple[str, float]]]
+"""Who has a request under way and for how many seconds at most, from where it is written down for good."""
 
 _SCRIPT: Final = Path(__file__).with_name("limiter.lua")
 _MAX_JITTER_S: Final = 0.1
@@ -76,32 +79,42 @@ class Limiter:
         self._script = self._redis.register_script(_SCRIPT.read_text("ascii"))
         self._seen: dict[str, int] = {}
 
-    def acquire(self, sink: str, limit: Limit, holder: str, want: int = 1) -> Grant:
-        """Ask for ``want`` requests to ``sink``; may grant fewer. ``holder`` keeps its slot until ``release``."""
+    def acquire(self, sink: str, limit: Limit, holder: str, want: int = 1, *, in_flight: InFlight = tuple) -> Grant:
+        """Ask for ``want`` requests to ``sink``; may grant fewer. ``holder`` keeps its slot until ``release``.
+
+        Where Redis has lost the sink, nothing is granted before its slots are those of ``in_flight`` again.
+        """
         asked = time.monotonic()
         try:
-            granted, wait_us, reason, tat = self._run(
-                sink,
-                "acquire",
-                _us(limit.interval_s),
-                limit.bucket,
-                limit.concurrency,
-                _us(limit.slot_s),
-                holder,
-                want,
-                self._seen.get(sink, 0),
-            )
+            granted, wait_us, reason, tat = self._ask(sink, limit, holder, want)
+            if reason == b"lost":
+                self._restore(sink, limit, in_flight())
+                asked = time.monotonic()
+                granted, wait_us, reason, tat = self._ask(sink, limit, holder, want)
         except (RedisError, OSError):
+            return Grant(0, _CLOSED_WAIT_S, "closed")
+        if reason == b"lost":
             return Grant(0, _CLOSED_WAIT_S, "closed")
         if granted:
             self._seen[sink] = max(self._seen.get(sink, 0), int(tat))
         return Grant(int(granted), int(wait_us) / _US, cast(Reason, reason.decode()), asked + limit.jitter_s)
 
-    def refund(self, sink: str, limit: Limit, count: int = 1) -> bool:
-        """Give back grants that were not used; False when Redis could not be told (the grant is lost, not doubled)."""
+    def _ask(self, sink: str, limit: Limit, holder: str, want: int) -> Any:
+        interval, slot, seen = _us(limit.interval_s), _us(limit.slot_s), self._seen.get(sink, 0)
+        return self._run(sink, "acquire", interval, limit.bucket, limit.concurrency, slot, holder, want, seen)
+
+    def _restore(self, sink: str, limit: Limit, holders: Sequence[tuple[str, float]]) -> None:
+        ends = [part for holder, left_s in holders for part in (holder, _us(min(left_s, limit.slot_s)))]
+        self._run(sink, "restore", _us(limit.interval_s), limit.bucket, _us(limit.slot_s), *ends)
+
+    def refund(self, sink: str, limit: Limit, count: int = 1, *, age_s: float = 0.0) -> bool:
+        """Give back grants that were not used; False when Redis could not be told (the grant is lost, not doubled).
+
+        ``age_s``: how long they were held. What the bucket may have regained meanwhile is not given back again.
+        """
         try:
             self._seen.pop(sink, None)
-            self._run(sink, "refund", _us(limit.interval_s), count)
+            self._run(sink, "refund", _us(limit.interval_s) * count, _us(age_s))
         except (RedisError, OSError):
             return False
         return True

@@ -178,7 +178,7 @@ def test_a_resource_is_never_emptied(clinic: Clinic, ehr: System, store: System)
     clinic.land("ehr", {**shot, "status": "entered-in-error", "meta": {"lastUpdated": "2026-11-20T11:00:00Z"}})
     clinic.flow("store")
     lane = clinic.lane("store", "immunization")
-    assert (lane["state"], lane["reason"], lane["reason_detail"]) == ("idle", "entity_not_active", "withdrawn")
+    assert (lane["state"], lane["reason"], lane["reason_detail"]) == ("idle", "entity_not_active", "retracted")
     assert [entry["status"] for entry in store.writes()] == [201, 201]
 
 

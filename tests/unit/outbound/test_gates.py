@@ -145,3 +145,9 @@ def test_the_record_that_we_are_making_is_not_there_yet() -> None:
     records = {"store:Patient:mine": "sink-id", "ehr:Patient:9": "ehr-id"}
     assert record_in("sink-id", records, except_id="mine") is None
     assert record_in("sink-id", records, except_id="another") == "Patient/mine"
+
+
+def test_a_copy_of_ours_is_no_witness_of_what_its_source_withdrew() -> None:
+    copy = a_claim("female", echo=True, day=1)
+    assert chosen(copy, voice("male")).chosen == {}
+    assert chosen(copy, voice("male"), a_claim("female")).chosen["gender"].value == "female"
