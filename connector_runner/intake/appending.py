@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from connector_runner.kernel.ids import entity_id_of, is_uuid, new_id, parse_can
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext
 from connector_runner.world import reading
+from connector_runner.world.atoms import KEYED
 from connector_runner.world.confidence import REVIEW_SOURCE, capped, ceiling
 from connector_runner.world.events import NewEvent
 from connector_runner.world.fold import VERDICT_PREFIX
@@ -37,6 +39,7 @@ RESOURCE_OF = {
 }
 _TEXTS = ("event_type", "domain", "source_system", "fhir_resource_type", "fhir_resource_id", "actor",
           "correlation_id", "canonical_id", "entity_type")  # fmt: skip
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _IDS = ("id", "entity_id", "supersedes", "caused_by")
 _TIMES = ("effective_at", "as_of")
 _KNOWN = frozenset({*_TEXTS, *_IDS, *_TIMES, "source", "confidence", "facts", "data"})
@@ -172,6 +175,7 @@ def _content(
         facts = document["facts"]
         if not isinstance(facts, dict) or not facts:
             raise BadRecord("expected an object that is not empty", code="wrong_type", where="facts")
+        _check_facts(facts)
         return facts, None, None, None
     data = document["data"]
     if not isinstance(data, dict) or not isinstance(data.get("resourceType"), str):
@@ -190,6 +194,16 @@ def _content(
         problem = mapped.problems[0]
         raise BadRecord(problem.message, code=problem.code, where=f"data.{problem.path}")
     return mapped.facts, mapped.entity_type, resource_type, mapped.mapping_version
+
+
+def _check_facts(facts: dict[str, Any]) -> None:
+    """Raise BadRecord for a field that could be taken for an element of another, or is no list where one is due."""
+    if not all(_FIELD.fullmatch(name) for name in facts):
+        raise BadRecord("field names are snake_case words", code="wrong_type", where="facts")
+    for name in KEYED:
+        value = facts.get(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise BadRecord("expected a list of objects", code="wrong_type", where=f"facts.{name}")
 
 
 def _entity(

@@ -45,6 +45,7 @@ class Known:
     out_of_order: bool
     batch_id: str | None
     event_id: str | None
+    raw_hash: bytes | None = None
 
     @property
     def order(self) -> tuple[int, int, datetime, int]:
@@ -62,6 +63,7 @@ class Sighting:
     deleted: bool = False
     direct: bool = False
     batch_id: str | None = None
+    raw_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def place(sighting: Sighting, history: Sequence[Known], *, numeric_versions: boo
     latest = max(history, key=lambda known: known.order, default=None)
     n = max((known.n for known in history), default=0) + 1
     number = _number(sighting.version) if numeric_versions else None
+    if number is None and latest is not None:
+        number = latest.order_version
     order_at = sighting.last_updated or (latest.order_at if latest else EARLIEST)
     era = latest.era if latest else 0
     older = latest is not None and (era, number or 0, order_at, n) < latest.order
@@ -107,6 +111,8 @@ def place(sighting: Sighting, history: Sequence[Known], *, numeric_versions: boo
         seen_before = any(known.content_hash == sighting.content_hash for known in history)
         novelty = Novelty.STAMP if seen_before else Novelty.CONTENT
         return _insisting(sighting, history, Place(novelty, n, era, order_at, number, True))
+    elif not older and _reappears(sighting, latest):
+        novelty = Novelty.CONTENT
     else:
         novelty = _novelty(sighting, history, latest)
     return Place(novelty, n, era, order_at, number, older)
@@ -121,6 +127,15 @@ def _novelty(sighting: Sighting, history: Sequence[Known], latest: Known) -> Nov
     if not stamped and _repeats_group(sighting, history, latest):
         return Novelty.NOTHING
     return Novelty.CONTENT
+
+
+def _reappears(sighting: Sighting, latest: Known) -> bool:
+    """Whether a record that was found missing is shown again by its source, as it was before, maybe.
+
+    A file is no such proof: it may be older than the finding.
+    """
+    found_missing = latest.deleted and latest.last_updated is None and latest.version is None
+    return found_missing and not sighting.deleted and sighting.batch_id is None
 
 
 def _same_stamp(sighting: Sighting, known: Known) -> bool:
@@ -150,4 +165,5 @@ def _insisting(sighting: Sighting, history: Sequence[Known], as_late: Place) -> 
 
 
 def _number(version: str | None) -> int | None:
-    return int(version) if version is not None and version.isdecimal() else None
+    # At most 18 digits: what Postgres keeps as a bigint.
+    return int(version) if version is not None and version.isdecimal() and len(version) <= 18 else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from connector_runner.audit import log as audit
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Tx
 from connector_runner.intake import landing_store, raw
@@ -338,6 +339,16 @@ class _Page:
             landed.entities_updated = len(appended.entities_updated)
         landing_store.count_unmapped(self.tx, self.workspace_id, origin.data_source_id, landed.unmapped, self.now)
         landing_store.count_events(self.tx, origin.data_source_id, len(self.events))
+        for record_id in landed.rollbacks:
+            audit.append(
+                self.tx,
+                self.workspace_id,
+                actor=origin.source,
+                action="record.rolled_back",
+                object=record_id,
+                detail={"data_source_id": origin.data_source_id},
+                now=self.now,
+            )
         return landed
 
 

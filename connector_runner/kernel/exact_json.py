@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
 
 from connector_runner.kernel.errors import BadRecord
 
 MAX_DEPTH = 200
+_NUMBER_LENGTH = 4000  # digits; Python reads integers, and Postgres numbers, of not much more
 _MARK = "\x00#"
 _MARKED = re.compile(r'"\\u0000#([^"]+)"')
 # As json.dumps writes them: NUL escaped behind an even number of backslashes, half a surrogate pair as it is.
@@ -31,7 +32,17 @@ def _exact_default(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+def _fraction(token: str) -> Decimal:
+    try:
+        number = Decimal(token)
+    except InvalidOperation:  # an exponent that Decimal itself does not hold
+        raise ValueError("a number is out of range") from None
+    if len(token) > _NUMBER_LENGTH or not -_NUMBER_LENGTH < number.adjusted() < _NUMBER_LENGTH:
+        raise ValueError("a number is out of range")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_float=_fraction, parse_constant=_refuse_constant)
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_exact_default, allow_nan=False)
 
 
@@ -55,7 +66,7 @@ def loads(data: str | bytes | memoryview) -> Any:
     except RecursionError:
         raise BadRecord(f"nested deeper than {MAX_DEPTH} levels", code="too_deep") from None
     except ValueError:
-        raise BadRecord("a number is not JSON (NaN, Infinity, or too many digits)", code="not_json") from None
+        raise BadRecord("a number is not JSON (NaN, Infinity), or out of range", code="not_json") from None
     check(data, value)
     return value
 

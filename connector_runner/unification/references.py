@@ -18,7 +18,7 @@ _ABSOLUTE = re.compile(r"https?://[^?#\s]+?/([A-Z][A-Za-z]+/[^/?#\s|]+(?:/_histo
 _CONDITIONAL = re.compile(r"(?:https?://[^?#\s]+/)?([A-Z][A-Za-z]+)\?(\S+)")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def relative_id(source: str, text: str) -> str | None:
     """The canonical id of a ``Type/id`` reference, None for any other form."""
     match = _RELATIVE.fullmatch(text)

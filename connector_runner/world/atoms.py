@@ -72,15 +72,19 @@ def _rank(element: dict[str, Any]) -> int:
 
 
 def join(atoms: dict[str, Any]) -> dict[str, Any]:
-    """Atoms as facts; lists come out in the order of their atoms' names, whatever the order in."""
+    """Atoms as facts; lists come out in the order of their atoms' names, whatever the order in.
+
+    Should somebody have said a keyed list as something else, the elements that others gave stand.
+    """
     facts: dict[str, Any] = {}
+    lists: dict[str, list[Any]] = {}
     for atom in sorted(atoms):
         field = field_of(atom)
         if field == atom:
             facts[field] = atoms[atom]
         else:
-            facts.setdefault(field, []).append(atoms[atom])
-    return facts
+            lists.setdefault(field, []).append(atoms[atom])
+    return facts | lists
 
 
 def normalised(facts: dict[str, Any]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
     by_id = {event.id: event for event in events}
     histories = _histories(versions, by_id)
     verdicts = _verdicts(events)
-    superseded = {event.supersedes for event in events if event.supersedes}
+    superseded = _superseded(by_id, verdicts)
     sent_by = {(value.record_id, value.atom): value for value in sent}
     claims: dict[str, list[Claim]] = {}
     for record_id, history in histories.items():
@@ -206,6 +206,20 @@ def _verdicts(events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]]:
     for verdicts in about.values():
         verdicts.sort(key=lambda event: (event.facts.get("kind") == "human", event.ingested_at, event.id))
     return about
+
+
+def _superseded(by_id: Mapping[str, StoredEvent], verdicts: Mapping[str, list[StoredEvent]]) -> set[str]:
+    """The events that a later word replaces: one that is believed as much, and that nobody rejected."""
+
+    def worth(event: StoredEvent) -> int:
+        whole = [verdict for verdict in verdicts.get(event.id, ()) if not verdict.facts.get("fields")]
+        return confidence_class(whole[-1].confidence if whole else event.confidence)
+
+    return {
+        old.id
+        for event in by_id.values()
+        if event.supersedes and (old := by_id.get(event.supersedes)) is not None and NONE < worth(event) >= worth(old)
+    }
 
 
 def _judged(claim: Claim, verdicts: Mapping[str, list[StoredEvent]]) -> Claim:

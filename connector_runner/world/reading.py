@@ -119,20 +119,22 @@ def related(tx: Tx, of: str) -> list[Row]:
     """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
     return rows(
         tx,
-        "SELECT 'out' AS direction, r.name, coalesce(a.entity_id, b.record_id, r.target_id) AS other_id,"
-        " e.entity_type, e.canonical_id FROM relationship r"
+        # Entities are looked up one by one: joined, the planner would read all of them under row-level security.
+        "WITH ends AS MATERIALIZED ("
+        " SELECT 'out' AS direction, r.name, coalesce(a.entity_id, b.record_id, r.target_id) AS other_id"
+        " FROM relationship r"
         " LEFT JOIN business_identifier b ON r.by_identifier AND b.token = r.target_id"
         " LEFT JOIN adopted_record a ON a.record_id = coalesce(b.record_id, r.target_id)"
-        " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, b.record_id, r.target_id)"
         " WHERE r.entity_id = :id"
         " UNION ALL"
-        " SELECT 'in', r.name, r.entity_id, e.entity_type, e.canonical_id FROM ("
+        " SELECT 'in', r.name, r.entity_id FROM ("
         "  SELECT CAST(:id AS uuid) AS target_id"
         "  UNION SELECT record_id FROM adopted_record WHERE entity_id = :id"
-        "  UNION SELECT token FROM business_identifier WHERE record_id = :id"
-        "   OR record_id IN (SELECT record_id FROM adopted_record WHERE entity_id = :id)) t"
-        " JOIN relationship r ON r.target_id = t.target_id"
-        " LEFT JOIN entity e ON e.entity_id = r.entity_id"
-        " ORDER BY 1 DESC, 2, 3",
+        "  UNION SELECT token FROM business_identifier WHERE record_id = ANY(ARRAY("
+        "   SELECT CAST(:id AS uuid) UNION SELECT record_id FROM adopted_record WHERE entity_id = :id))) t"
+        " CROSS JOIN LATERAL (SELECT name, entity_id FROM relationship WHERE target_id = t.target_id OFFSET 0) r)"
+        " SELECT direction, name, other_id, e.entity_type, e.canonical_id FROM ends"
+        " LEFT JOIN LATERAL (SELECT entity_type, canonical_id FROM entity WHERE entity_id = other_id OFFSET 0) e"
+        " ON true ORDER BY 1 DESC, 2, 3",
         id=of,
     )

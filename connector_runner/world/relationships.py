@@ -18,10 +18,12 @@ IDENTIFIED_TYPES = frozenset(
     {"Patient", "Practitioner", "PractitionerRole", "Organization", "Location", "RelatedPerson", "Device"}
 )
 
-_ids = lru_cache(maxsize=65_536)(entity_id_of)
+# References of one page point at few records; a larger cache would only grow with the size of an import.
+_REMEMBERED = 8192
+_ids = lru_cache(maxsize=_REMEMBERED)(entity_id_of)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=_REMEMBERED)
 def identifier_token(workspace_id: str, resource_type: str, system: str, value: str) -> str:
     """What a bearer of an identifier and a reference by it have in common."""
     return derived_id(workspace_id, f"identifier|{resource_type}|{system}|{value}")
@@ -59,7 +61,7 @@ def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) 
     if resource_type not in IDENTIFIED_TYPES or not isinstance(state.get("identifier"), list):
         return
     for identifier in state["identifier"]:
-        if identifier.get("value"):
+        if isinstance(identifier, dict) and identifier.get("value"):
             system = str(identifier.get("system") or "")
             yield identifier_token(workspace_id, resource_type, system, str(identifier["value"]))
 

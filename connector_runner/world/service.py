@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx
+from connector_runner.infra.database import CONCURRENT_WRITE, Tx
+from connector_runner.kernel.errors import Conflict, Forbidden
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.world import relationships, store
 from connector_runner.world.atoms import normalised
@@ -66,6 +67,8 @@ class World:
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
             self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
+        if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
+            raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
         kinds = {event.entity_id: event.entity_type for event in events}
         self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
         return Appended(len(events), created, frozenset(touched) - created)
@@ -103,9 +106,13 @@ class World:
         record_id = entity_id_of(workspace_id, record_key)
         if record_id == entity_id:
             return
-        fresh = store.adopt(tx, workspace_id, record_id, record_key, entity_id, data_source_id)
-        if fresh and store.lock_entities(tx, [record_id]):
-            store.remove_projection(tx, record_id)
+        if not store.adopt(tx, workspace_id, record_id, record_key, entity_id, data_source_id):
+            return
+        # Waits for a page that is landing this record now; one that begins later finds the record adopted.
+        met_before = not store.hold_place(tx, workspace_id, record_id, now)
+        store.lock_entities(tx, [record_id])
+        store.remove_projection(tx, record_id)
+        if met_before:
             self.refold(tx, workspace_id, [entity_id], now=now)
 
     def remember_sent(
@@ -116,14 +123,18 @@ class World:
         The entity is folded again when the record has been seen already: the poll may have been first.
         """
         record_id = entity_id_of(workspace_id, record_key)
-        store.save_sent(tx, workspace_id, record_id, atoms, now)
         entity = store.adopted(tx, [record_id]).get(record_id, record_id)
+        # A page that is landing the record now is waited for, and one that comes later folds with what is kept here.
+        store.lock_entities(tx, [entity])
+        store.save_sent(tx, workspace_id, record_id, atoms, now)
         if atoms and store.versions_of(tx, [record_id]):
             store.mark_dirty(tx, workspace_id, [entity], "sent")
 
     @staticmethod
     def _admitted(event: NewEvent, from_review: bool) -> NewEvent:
         confidence = capped(event.source, event.confidence, from_review=from_review)
+        if event.event_type.startswith(VERDICT_PREFIX) and not from_review:
+            raise Forbidden("verdicts come only from review", code="verdict_scope")
         facts = event.facts if event.event_type.startswith(VERDICT_PREFIX) else normalised(event.facts)
         if confidence == event.confidence and facts is event.facts:
             return event

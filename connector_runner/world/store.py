@@ -304,6 +304,22 @@ def adopt(tx: Tx, workspace_id: str, record_id: str, record_key: str, entity_id:
     )
 
 
+def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool:
+    """Put an empty projection where there is none, once whoever else is making one is done; False if they did."""
+    return (
+        execute(
+            tx,
+            "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, state, provenance, confidence,"
+            " event_count, first_seen_at, last_event_at, updated_at)"
+            " VALUES (:ws, :id, '', '', '{}', '{}', 0, 0, :now, :now, :now) ON CONFLICT DO NOTHING",
+            ws=workspace_id,
+            id=entity_id,
+            now=now,
+        )
+        == 1
+    )
+
+
 def remove_projection(tx: Tx, entity_id: str) -> None:
     """Take away the projection of an entity whose record another one adopted; its events stay."""
     execute(tx, "DELETE FROM relationship WHERE entity_id = :id", id=entity_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.intake.dedupe import Known, Novelty, Place, Sighting, content_hash, place
+from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, content_hash, place
 from connector_runner.kernel import exact_json
 
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
@@ -134,3 +134,27 @@ def test_security_extensions_and_written_narrative_are_content(change: dict[str,
 def test_a_number_token_is_content() -> None:
     one, two = (exact_json.loads(f'{{"dose": {token}}}') for token in ("1.0", "1.00"))
     assert content_hash(one) != content_hash(two)
+
+
+MISSING = Sighting(DELETED_HASH, None, None, deleted=True)
+
+
+def test_what_was_found_missing_and_shows_again_as_it_was_is_news_once() -> None:
+    assert novelties(dated(A, 1), MISSING, dated(A, 1), dated(A, 1)) == ["content", "content", "content", "nothing"]
+
+
+def test_a_file_brings_nothing_back_that_was_found_missing() -> None:
+    assert novelties(dated(A, 1), MISSING, dated(A, 1, batch_id="f")) == ["content", "content", "nothing"]
+
+
+def test_an_older_version_does_not_bring_a_missing_record_back() -> None:
+    places = arrive(dated(A, 1), dated(B, 2), MISSING, dated(A, 1), dated(A, 1))
+    assert [where.novelty.value for where in places] == ["content", "content", "content", "nothing", "nothing"]
+
+
+def test_a_delete_counts_where_versions_are_numbers() -> None:
+    assert not arrive(Sighting(A, "5", day(1)), MISSING, numeric=True)[-1].out_of_order
+
+
+def test_a_version_too_long_for_a_number_is_no_number() -> None:
+    assert arrive(Sighting(A, "9" * 30, day(1)), numeric=True)[0].order_version is None

@@ -261,3 +261,29 @@ def test_a_copy_of_ours_does_not_keep_a_deleted_entity_alive() -> None:
     copy, more = a_record((2, {"gender": "a"}), record="COPY")
     gone = a_version(None, 2, 5, record="E", deleted=True)
     assert fold([*own, *copy], [*versions, gone, *more]).status == "deleted"
+
+
+def test_a_correction_replaces_what_it_corrects() -> None:
+    said = an_event({"gender": "male", "language": "es"}, confidence=0.5)
+    corrected = an_event({"gender": "female"}, day=1, confidence=0.5, supersedes=said.id)
+    assert fold([said, corrected], ()).state == {"gender": "female"}
+
+
+def test_a_rejected_correction_replaces_nothing() -> None:
+    said = an_event({"gender": "male", "language": "es"}, confidence=0.5)
+    corrected = an_event({"gender": "female"}, day=1, confidence=0.5, supersedes=said.id)
+    rejected = a_verdict(corrected, 0.0, "human", day=2)
+    assert fold([said, corrected, rejected], ()).state == {"gender": "male", "language": "es"}
+
+
+def test_a_doubtful_word_does_not_replace_one_that_a_person_stands_by() -> None:
+    said = an_event({"language": "es"}, confidence=0.5)
+    approved = a_verdict(said, 0.95, "human", day=1)
+    doubtful = an_event({"gender": "female"}, day=2, confidence=0.3, supersedes=said.id)
+    assert fold([said, approved, doubtful], ()).state == {"language": "es", "gender": "female"}
+
+
+def test_a_list_that_somebody_said_as_a_text_does_not_break_the_fold() -> None:
+    right = an_event({"telecom": [{"system": "phone", "use": "home", "value": "+16175550101"}]})
+    wrong = an_event({"telecom": "617-555-0199"}, day=1, confidence=0.5)
+    assert fold([right, wrong], ()).state["telecom"] == right.facts["telecom"]
