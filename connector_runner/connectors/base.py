@@ -44,6 +44,7 @@ class SourceRecord:
 
     ``raw`` are the bytes, ``body`` the same parsed (None for a delete). ``version`` is opaque and
     ``last_updated`` is the source's own clock; either may be missing (many EHRs send neither).
+    ``raw_hash`` is the digest of ``raw`` where all else of the record follows from these bytes.
     """
 
     resource_type: str
@@ -53,6 +54,7 @@ class SourceRecord:
     version: str | None = None
     last_updated: datetime | None = None
     deleted: bool = False
+    raw_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from connector_runner.infra.database import Tx, execute, one, tuples
+from connector_runner.infra.database import Tx, execute, id_array, one, tuples
 from connector_runner.intake.dedupe import Known
 
 
@@ -14,12 +14,13 @@ def known_versions(tx: Tx, record_ids: Sequence[str]) -> dict[str, list[Known]]:
     found = tuples(
         tx,
         "SELECT record_id, n, version, last_updated, era, order_at, order_version, content_hash, deleted,"
-        " direct, out_of_order, batch_id, event_id FROM record_version"
+        " direct, out_of_order, batch_id, event_id, raw_hash FROM record_version"
         " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
-        ids=list(record_ids),
+        ids=id_array(record_ids),
     )
     versions: dict[str, list[Known]] = {}
     for record_id, n, version, updated, era, order_at, number, digest, *rest in found:
+        rest[-1] = None if rest[-1] is None else bytes(rest[-1])
         known = Known(n, version, updated, era, order_at, number, bytes(digest), *rest)
         versions.setdefault(record_id, []).append(known)
     return versions

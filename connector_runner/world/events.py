@@ -16,7 +16,8 @@ class RecordVersion:
     """One sighting of a source record with a content, or a version stamp, that was not known before.
 
     Versions of a record are ordered by ``(era, order_version, order_at, n)``; ``n`` is the order of arrival.
-    ``event_id`` names the event that holds this content's facts.
+    ``event_id`` names the event that holds this content's facts. ``raw_hash`` stands for the bytes that it came
+    in, where these alone make the record.
     """
 
     record_id: str
@@ -37,6 +38,7 @@ class RecordVersion:
     batch_id: str | None = None
     raw_id: str | None = None
     raw_position: int | None = None
+    raw_hash: bytes | None = None
 
     @property
     def order(self) -> tuple[int, int, datetime, int]:

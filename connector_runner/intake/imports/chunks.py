@@ -14,15 +14,17 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.intake.imports import references, store
 from connector_runner.intake.imports.content import LINES, Content, Parser, parser_for, recognise
-from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item
+from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item, Line, Unread
+from connector_runner.intake.imports.ndjson import parse_line
 from connector_runner.intake.imports.records import record_of
 from connector_runner.intake.imports.registering import Deps
 from connector_runner.intake.imports.report import Report
 from connector_runner.intake.landing import Origin
+from connector_runner.intake.recall import Name, Recall
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Conflict, RunnerError
 
-CHUNK_ITEMS = 1000
+CHUNK_ITEMS = 2000
 CHUNK_BYTES = 4 * 1024 * 1024
 SMALL_BYTES = 4 * 1024 * 1024
 """A file whose bodies are not more than this is parsed once and held, names and all."""
@@ -84,19 +86,19 @@ class FileRun:
 
     # -- reading
 
-    def _parse(self, state: dict[str, Any] | None) -> Iterator[list[Item]]:
+    def _parse(self, state: dict[str, Any] | None, *, unparsed: bool = False) -> Iterator[Sequence[Unread]]:
         with self._content.open() as raw:
-            self._parser = self._open_parser(raw, state)
+            self._parser = self._open_parser(raw, state, unparsed)
             yield from self._parser.items()
 
-    def _open_parser(self, raw: BinaryIO, state: dict[str, Any] | None) -> Parser:
+    def _open_parser(self, raw: BinaryIO, state: dict[str, Any] | None, unparsed: bool) -> Parser:
         read = self._content.from_byte(state["byte"] if state else 0, raw)
         limit = self._deps.settings.max_resource_bytes
-        return parser_for(self._lease.resume["kind"], read, max_bytes=limit, state=state)
+        return parser_for(self._lease.resume["kind"], read, max_bytes=limit, state=state, unparsed=unparsed)
 
-    def _items(self, kept: list[list[Item]] | None) -> Iterator[list[Item]]:
+    def _items(self, kept: list[Sequence[Unread]] | None) -> Iterator[Sequence[Unread]]:
         if kept is None:
-            yield from self._parse(self._lease.resume.get("state"))
+            yield from self._parse(self._lease.resume.get("state"), unparsed=True)
             return
         skip = self._lease.position
         for items in kept:
@@ -104,7 +106,7 @@ class FileRun:
             if skip < 0:
                 yield items
 
-    def _gather_names(self) -> list[list[Item]] | None:
+    def _gather_names(self) -> list[Sequence[Unread]] | None:
         """Learn the names inside the file; its items when it is small enough to be held whole."""
         resume = self._lease.resume
         if "names" not in resume:
@@ -133,7 +135,7 @@ class FileRun:
     def _may_name(self) -> bool:
         return self._lease.resume["kind"] != LINES or b'"Bundle"' in self._content.head()
 
-    def _keep_names(self, items: list[Item]) -> None:
+    def _keep_names(self, items: Sequence[Unread]) -> None:
         self._names.update(_names(items))
         if len(self._names) >= NAMES_A_WRITE:
             self._save_names(done=False)
@@ -155,7 +157,7 @@ class FileRun:
 
     # -- landing
 
-    def _land_apart(self, chunk: Sequence[Item], *, last: bool) -> None:
+    def _land_apart(self, chunk: Sequence[Unread], *, last: bool) -> None:
         """Land a chunk; when it makes us fail, by halves, until what does it stands alone in quarantine."""
         try:
             self._land(chunk, last=last)
@@ -168,7 +170,7 @@ class FileRun:
             log.error("import_chunk_failed", import_id=self._lease.import_id, items=len(chunk), exc_info=error)
             self._halve(chunk, error, "internal_error", last=last)
 
-    def _halve(self, chunk: Sequence[Item], error: Exception, code: str, *, last: bool) -> None:
+    def _halve(self, chunk: Sequence[Unread], error: Exception, code: str, *, last: bool) -> None:
         if len(chunk) > 1:
             middle = len(chunk) // 2
             self._land_apart(chunk[:middle], last=False)
@@ -180,7 +182,7 @@ class FileRun:
         fault = Fault(item.place, code, "this record made the import fail; it was set aside", item.raw)
         self._land([fault], last=last)
 
-    def _land(self, chunk: Sequence[Item], *, last: bool) -> None:
+    def _land(self, chunk: Sequence[Unread], *, last: bool) -> None:
         """``last``: the parser stands behind this chunk, so the file may be resumed there."""
         lease = self._lease
         position = lease.position + len(chunk)
@@ -191,12 +193,20 @@ class FileRun:
         def land(tx: Tx) -> Report:
             now = self._hold(tx)
             report = self._report.copy()
-            records, places = self._sort_out(tx, chunk, report, now)
+            recall = Recall(tx, lease.workspace_id, self._origin.name)
+            records, places = self._sort_out(tx, chunk, report, now, recall)
             if records:
                 resolve = references.resolver(self._names_for(tx, records))
                 report.landed(
                     self._deps.intake.land(
-                        tx, lease.workspace_id, self._origin, records, now=now, resolve=resolve, places=places
+                        tx,
+                        lease.workspace_id,
+                        self._origin,
+                        records,
+                        now=now,
+                        resolve=resolve,
+                        places=places,
+                        recall=recall,
                     )
                 )
             done = replace(lease, position=position, resume=resume, counts=report.counts(), errors=report.errors)
@@ -222,25 +232,46 @@ class FileRun:
         return store.names_for(tx, self._lease, sorted(wanted))
 
     def _sort_out(
-        self, tx: Tx, chunk: Sequence[Item], report: Report, now: datetime
+        self, tx: Tx, chunk: Sequence[Unread], report: Report, now: datetime, recall: Recall
     ) -> tuple[list[SourceRecord], list[str]]:
         records: list[SourceRecord] = []
         places: list[str] = []
         self._recent.begin()
-        for item in chunk:
+        changed: set[Name] = set()
+        for item in self._read(chunk, report, recall, changed):
             found = record_of(item) if isinstance(item, Entry) else item
             if isinstance(found, Fault):
                 self._put_aside(tx, found, report, now)
             elif isinstance(found, str):
                 report.ignored[found] += 1
             else:
-                place = self._place(item.place)
-                if self._recent.met(found) and not self._versions():
-                    report.numbers["duplicates"] += 1
-                    report.tell(f"{place}: duplicate_id: the same id as an earlier entry; the later one stands")
+                name = (found.resource_type, found.record_id)
+                changed.add(name)
+                self._meet(name, item.place, report)
                 records.append(found)
-                places.append(place)
+                places.append(self._place(item.place))
         return records, places
+
+    def _read(self, chunk: Sequence[Unread], report: Report, recall: Recall, changed: set[Name]) -> Iterator[Item]:
+        """The items with their lines parsed; those that bring the very bytes of last time are only counted.
+
+        Not so for the records in ``changed``, to which the caller adds as it goes: after what this chunk has said
+        of them, even the bytes of last time may be news.
+        """
+        recall.learn(item.name for item in chunk if isinstance(item, Line))
+        for item in chunk:
+            if isinstance(item, Line) and item.name not in changed and recall.says_the_same(item.name, item.raw_hash):
+                self._meet(item.name, item.place, report)
+                report.numbers["events_skipped"] += 1
+                report.numbers["resources"] += 1
+                continue
+            yield from parse_line(item) if isinstance(item, Line) else (item,)
+
+    def _meet(self, name: Name, place: str, report: Report) -> None:
+        if self._recent.met(name) and not self._versions():
+            report.numbers["duplicates"] += 1
+            place = self._place(place)
+            report.tell(f"{place}: duplicate_id: the same id as an earlier entry; the later one stands")
 
     def _versions(self) -> bool:
         return self._parser is not None and self._parser.bundle_type == "history"
@@ -299,8 +330,8 @@ class _Recent:
     def begin(self) -> None:
         self._chunk = set()
 
-    def met(self, record: SourceRecord) -> bool:
-        key = hash((record.resource_type, record.record_id))
+    def met(self, name: Name) -> bool:
+        key = hash(name)
         if key in self._chunk or key in self._now or key in self._before:
             return True
         self._chunk.add(key)
@@ -313,19 +344,20 @@ class _Recent:
             self._before, self._now = self._now, set()
 
 
-def _names(items: Sequence[Item]) -> Iterator[tuple[str, str]]:
+def _names(items: Sequence[Unread]) -> Iterator[tuple[str, str]]:
     for item in items:
         if isinstance(item, Entry) and (name := references.name_of(item)) is not None:
             yield name
 
 
-def _chunks(source: Iterator[list[Item]]) -> Iterator[tuple[list[Item], bool]]:
+def _chunks(source: Iterator[Sequence[Unread]]) -> Iterator[tuple[list[Unread], bool]]:
     """The items in chunks that end where a checkpoint may be taken, and whether it is the last one."""
-    chunk: list[Item] = []
+    chunk: list[Unread] = []
     size = 0
     for items in source:
         chunk.extend(items)
-        size += sum(len(item.raw) for item in items)
+        for item in items:
+            size += len(item.raw)
         if len(chunk) >= CHUNK_ITEMS or size >= CHUNK_BYTES:
             yield chunk, False
             chunk, size = [], 0

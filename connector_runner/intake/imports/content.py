@@ -104,9 +104,11 @@ def recognise(name: str, head: bytes) -> str:
     return DOCUMENTS
 
 
-def parser_for(kind: str, read: Callable[[int], bytes], *, max_bytes: int, state: dict[str, Any] | None) -> Parser:
-    """The parser of a recognised file; ``read`` stands at the state's ``byte``."""
+def parser_for(
+    kind: str, read: Callable[[int], bytes], *, max_bytes: int, state: dict[str, Any] | None, unparsed: bool = False
+) -> Parser:
+    """The parser of a recognised file; ``read`` stands at the state's ``byte``, ``unparsed`` is LineParser's."""
     if kind == LINES:
-        return LineParser(read, max_bytes=max_bytes, state=state)
+        return LineParser(read, max_bytes=max_bytes, state=state, unparsed=unparsed)
     at = state["byte"] if state else 0
     return DocumentParser(TextWindow(read, at_byte=at), max_bytes=max_bytes, state=state)

@@ -23,6 +23,7 @@ class Entry:
     request: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
     search_mode: str | None = None
+    raw_hash: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -39,7 +40,23 @@ class Fault:
     notice: bool = False
 
 
+@dataclass(slots=True)
+class Line:
+    """A line of NDJSON that was not parsed yet, and what record it seems to be.
+
+    To parse is most of the work on a line that says nothing new, so that is found out first.
+    """
+
+    place: str
+    raw: bytes
+    name: tuple[str, str]
+    raw_hash: bytes
+    ended: bool
+    at_byte: int
+
+
 Item = Entry | Fault
+Unread = Item | Line
 
 
 def fault_of_text(place: str, code: str, message: str, text: str, *, whole: bool = False) -> Fault:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
-from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item
+from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item, Line, Unread
 from connector_runner.intake.imports.text import READ_BYTES
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
+
+# How nearly every exporter begins a resource.
+_BEGINNING = re.compile(rb'\{"resourceType": ?"([A-Z][A-Za-z]{1,63})", ?"id": ?"([A-Za-z0-9.\-]{1,64})"')
 
 
 class LineParser:
@@ -16,8 +21,19 @@ class LineParser:
 
     bundle_type: str | None = None
 
-    def __init__(self, read: Callable[[int], bytes], *, max_bytes: int, state: dict[str, Any] | None = None) -> None:
-        """``read`` answers up to about n bytes, none at the end, beginning at the state's ``byte``."""
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        *,
+        max_bytes: int,
+        state: dict[str, Any] | None = None,
+        unparsed: bool = False,
+    ) -> None:
+        """``read`` answers up to about n bytes, none at the end, beginning at the state's ``byte``.
+
+        ``unparsed``: a line that begins as resources do is left as a Line, for ``parse_line``.
+        """
+        self._unparsed = unparsed
         state = state or {}
         self._read = read
         self._max = max_bytes
@@ -28,7 +44,7 @@ class LineParser:
         """Where the last line ended; ``byte`` is where a stream to resume from has to begin."""
         return {"n": self._line, "byte": self._byte}
 
-    def items(self) -> Iterator[list[Item]]:
+    def items(self) -> Iterator[Sequence[Unread]]:
         """The entries and faults of each line that is not empty."""
         for line, size, ended in self._lines():
             self._line += 1
@@ -61,19 +77,32 @@ class LineParser:
             return line, dropped
         return line[:KEPT_OF_A_FAULT], dropped + len(line[KEPT_OF_A_FAULT:])
 
-    def _parse(self, line: bytes, ended: bool) -> list[Item]:
+    def _parse(self, line: bytes, ended: bool) -> Sequence[Unread]:
         place = f"line {self._line}"
-        try:
-            value = exact_json.loads(line)
-        except BadRecord as error:
-            told = error.message.replace("at line 1 column", "at column")
-            if not ended and error.code == "not_json":
-                message = f"the file ends early, at byte {self._byte}: {told}"
-                return [Fault(place, "truncated", message, line)]
-            return [Fault(place, error.code, told, line)]
-        if isinstance(value, dict) and value.get("resourceType") == "Bundle":
-            return entries_of(value, place, line)
-        return [Entry(place, value, line.removeprefix(b"\xef\xbb\xbf"))]
+        begins = _BEGINNING.match(line) if self._unparsed else None
+        if begins is None or begins[1] == b"Bundle":
+            return _parsed(place, line, ended, self._byte, None)
+        name = (begins[1].decode(), begins[2].decode())
+        return [Line(place, line, name, blake2b(line, digest_size=16).digest(), ended, self._byte)]
+
+
+def parse_line(line: Line) -> list[Item]:
+    """What is on a line that was left unparsed."""
+    return _parsed(line.place, line.raw, line.ended, line.at_byte, line.raw_hash)
+
+
+def _parsed(place: str, line: bytes, ended: bool, at_byte: int, raw_hash: bytes | None) -> list[Item]:
+    try:
+        value = exact_json.loads(line)
+    except BadRecord as error:
+        told = error.message.replace("at line 1 column", "at column")
+        if not ended and error.code == "not_json":
+            message = f"the file ends early, at byte {at_byte}: {told}"
+            return [Fault(place, "truncated", message, line)]
+        return [Fault(place, error.code, told, line)]
+    if isinstance(value, dict) and value.get("resourceType") == "Bundle":
+        return entries_of(value, place, line)
+    return [Entry(place, value, line.removeprefix(b"\xef\xbb\xbf"), raw_hash=raw_hash)]
 
 
 def entries_of(bundle: dict[str, Any], place: str, raw: bytes) -> list[Item]:

@@ -87,7 +87,8 @@ def _record(entry: Entry, resource: dict[str, Any], kind: str, record_id: str) -
         updated = updated or _instant(entry.response.get("lastModified"))
     if "id" not in resource:
         resource = {**resource, "id": record_id}
-    return SourceRecord(kind, record_id, entry.raw, resource, version if isinstance(version, str) else None, updated)
+    version = version if isinstance(version, str) else None
+    return SourceRecord(kind, record_id, entry.raw, resource, version, updated, raw_hash=entry.raw_hash)
 
 
 def _instant(value: Any) -> Any:
