@@ -16,9 +16,10 @@ from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Tx
 from connector_runner.intake import landing_store, raw
 from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, content_hash, place
+from connector_runner.intake.recall import Recall
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.kernel.ids import canonical_id, entity_id_of, new_id
+from connector_runner.kernel.ids import new_id
 from connector_runner.unification.engine import Mapping
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import Mapped, MappingContext, same_reference
@@ -114,13 +115,16 @@ class Intake:
         resolve: Resolve = same_reference,
         places: Sequence[str] | None = None,
         direct: bool = False,
+        recall: Recall | None = None,
     ) -> Landed:
         """Land ``records`` in their order; ``places`` says for each where it stood (file and entry).
+
+        ``recall`` is what the caller has looked up in this transaction already.
 
         Raises Conflict (``concurrent_write``) when another worker landed one of them first: begin again.
         """
         page = _Page(self, tx, workspace_id, origin, now, resolve, direct)
-        page.take(records, places)
+        page.take(records, places, recall or Recall(tx, workspace_id, origin.name))
         return page.finish(self._world)
 
     def mapping(self, origin: Origin, resource_type: str) -> Mapping | None:
@@ -168,10 +172,11 @@ class _Page:
         self.known: dict[str, list[Known]] = {}
         self.owners: dict[str, str] = {}
 
-    def take(self, records: Sequence[SourceRecord], places: Sequence[str] | None) -> None:
-        keys = [canonical_id(self.origin.name, record.resource_type, record.record_id) for record in records]
-        ids = [entity_id_of(self.workspace_id, key) for key in keys]
-        self.known = landing_store.known_versions(self.tx, ids)
+    def take(self, records: Sequence[SourceRecord], places: Sequence[str] | None, recall: Recall) -> None:
+        names = [(record.resource_type, record.record_id) for record in records]
+        recall.learn(names)
+        keys, ids = zip(*map(recall.ids, names), strict=True) if names else ((), ())
+        self.known = recall.known
         self.owners = adopted(self.tx, ids)
         self.landed.records = len(records)
         for number, (record, key, record_id) in enumerate(zip(records, keys, ids, strict=True)):
@@ -186,7 +191,13 @@ class _Page:
     def _take_one(self, record: SourceRecord, key: str, record_id: str) -> None:
         digest = DELETED_HASH if record.deleted or record.body is None else content_hash(record.body)
         sighting = Sighting(
-            digest, record.version, record.last_updated, record.deleted, self.direct, self.origin.batch_id
+            digest,
+            record.version,
+            record.last_updated,
+            record.deleted,
+            self.direct,
+            self.origin.batch_id,
+            record.raw_hash,
         )
         history = self.known.get(record_id, [])
         where = place(sighting, history, numeric_versions=self.origin.numeric_versions)
@@ -326,6 +337,7 @@ class _Page:
             batch_id=sighting.batch_id,
             raw_id=self.raw_id if position is not None else None,
             raw_position=position,
+            raw_hash=sighting.raw_hash,
         )
 
     def finish(self, world: World) -> Landed:
@@ -366,4 +378,5 @@ def _remember(sighting: Sighting, where: Place, event_id: str | None) -> Known:
         where.out_of_order,
         sighting.batch_id,
         event_id,
+        sighting.raw_hash,
     )

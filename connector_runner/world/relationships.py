@@ -6,11 +6,11 @@ arrives. A reference by business identifier points at a token that the bearer of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_rows, execute
+from connector_runner.infra.database import Tx, copy_lines, copy_text, execute, id_array
 from connector_runner.kernel.ids import derived_id, entity_id_of
 
 # FHIR types that other records name by business identifier (conditional references, R4 section 3.1.0.5).
@@ -29,31 +29,42 @@ def identifier_token(workspace_id: str, resource_type: str, system: str, value: 
     return derived_id(workspace_id, f"identifier|{resource_type}|{system}|{value}")
 
 
-def targets(workspace_id: str, state: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+Target = tuple[str, str, bool]
+
+
+def targets(workspace_id: str, state: dict[str, Any]) -> Iterator[Target]:
     """(name, target id, by identifier) of each reference in a state; the name is the field's."""
+    found: list[Target] = []
     for field, value in state.items():
-        if isinstance(value, dict | list):
-            yield from _targets(workspace_id, field, value)
+        # Exact types, as JSON has them: this walks all that is ever landed.
+        kind = type(value)
+        if kind is dict or kind is list:
+            _targets(workspace_id, field, value, found)
+    return iter(found)
 
 
-def _targets(workspace_id: str, name: str, value: Any) -> Iterator[tuple[str, str, bool]]:
-    if isinstance(value, list):
-        for item in value:
-            if isinstance(item, dict | list):
-                yield from _targets(workspace_id, name, item)
+def _targets(workspace_id: str, name: str, value: Any, found: list[Target]) -> None:
+    if type(value) is list:
+        inner: Iterable[Any] = value
+    elif (ref := value.get("ref")) is not None and isinstance(ref, str):
+        found.append((name, _ids(workspace_id, ref), False))
         return
-    ref = value.get("ref")
-    if isinstance(ref, str):
-        yield name, _ids(workspace_id, ref), False
-        return
-    identifier, kind = value.get("identifier"), value.get("type")
-    if isinstance(identifier, dict) and isinstance(kind, str) and identifier.get("value"):
-        system = str(identifier.get("system") or "")
-        yield name, identifier_token(workspace_id, kind, system, str(identifier["value"])), True
-        return
-    for item in value.values():
-        if isinstance(item, dict | list):
-            yield from _targets(workspace_id, name, item)
+    else:
+        if "identifier" in value and (token := _token_of(workspace_id, value)) is not None:
+            found.append((name, token, True))
+            return
+        inner = value.values()
+    for item in inner:
+        kind = type(item)
+        if kind is dict or kind is list:
+            _targets(workspace_id, name, item, found)
+
+
+def _token_of(workspace_id: str, value: dict[str, Any]) -> str | None:
+    identifier, kind = value["identifier"], value.get("type")
+    if not (isinstance(identifier, dict) and isinstance(kind, str) and identifier.get("value")):
+        return None
+    return identifier_token(workspace_id, kind, str(identifier.get("system") or ""), str(identifier["value"]))
 
 
 def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) -> Iterator[str]:
@@ -75,9 +86,9 @@ def save(
 ) -> None:
     """Store the relationships of ``states`` (entity id, state); those of ``replaced`` entities go first."""
     if replaced:
-        execute(tx, "DELETE FROM relationship WHERE entity_id = ANY(CAST(:ids AS uuid[]))", ids=list(replaced))
-    edges = {(entity, *target) for entity, state in states for target in targets(workspace_id, state)}
-    if not edges:
+        execute(tx, "DELETE FROM relationship WHERE entity_id = ANY(CAST(:ids AS uuid[]))", ids=id_array(replaced))
+    lines = [line for entity, state in states for line in _lines(entity, set(targets(workspace_id, state)))]
+    if not lines:
         return
     execute(
         tx,
@@ -85,14 +96,19 @@ def save(
         " by_identifier boolean) ON COMMIT DELETE ROWS",
     )
     execute(tx, "DELETE FROM edge")
-    copy_rows(tx, "edge", ("entity_id", "name", "target_id", "by_identifier"), sorted(edges))
+    copy_lines(tx, "edge", ("entity_id", "name", "target_id", "by_identifier"), lines)
     execute(
         tx,
         "INSERT INTO relationship (workspace_id, entity_id, name, target_id, by_identifier)"
-        " SELECT :ws, entity_id, name, target_id, by_identifier FROM edge"
-        " ON CONFLICT DO NOTHING",
+        # The entities are locked or new, and what they had is gone: nothing can be there already.
+        " SELECT :ws, entity_id, name, target_id, by_identifier FROM edge",
         ws=workspace_id,
     )
+
+
+def _lines(entity: str, found: Iterable[Target]) -> Iterator[str]:
+    for name, target, by_identifier in found:
+        yield f"{entity}\t{copy_text(name)}\t{target}\t{'t' if by_identifier else 'f'}"
 
 
 def save_identifiers(tx: Tx, workspace_id: str, pairs: Sequence[tuple[str, str]]) -> None:
@@ -104,6 +120,6 @@ def save_identifiers(tx: Tx, workspace_id: str, pairs: Sequence[tuple[str, str]]
             " SELECT :ws, t, r FROM unnest(CAST(:tokens AS uuid[]), CAST(:records AS uuid[])) x(t, r)"
             " ON CONFLICT DO NOTHING",
             ws=workspace_id,
-            tokens=[token for token, _ in pairs],
-            records=[record for _, record in pairs],
+            tokens=id_array(token for token, _ in pairs),
+            records=id_array(record for _, record in pairs),
         )

@@ -1,8 +1,4 @@
-"""SQL of the world model.
-
-A page goes in by one COPY to a temporary table and a handful of INSERT … SELECT: row-level security forbids
-COPY into the tables themselves, and a round trip a row would cost more than everything else together.
-"""
+"""SQL of the world model, but for the way a page of events goes in (``staging``)."""
 
 from __future__ import annotations
 
@@ -11,35 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_rows, execute, one, rows
+from connector_runner.infra.database import Tx, copy_rows, execute, id_array, one, rows
 from connector_runner.kernel import exact_json
-from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, SentValue, StoredEvent
-
-_COLUMNS = {
-    "id": "uuid", "entity_id": "uuid", "entity_type": "text", "domain": "text", "event_type": "text",
-    "fhir_resource_type": "text", "fhir_resource_id": "text", "facts": "jsonb", "snapshot": "boolean",
-    "source": "text", "source_system": "text", "data_source_id": "uuid", "record_id": "uuid",
-    "record_key": "text", "content_hash": "bytea", "mapping_version": "text", "confidence": "double precision",
-    "supersedes": "uuid", "caused_by": "uuid", "effective_at": "timestamptz", "as_of": "timestamptz",
-    "actor": "text", "correlation_id": "text", "raw_id": "uuid", "raw_position": "integer",
-    # the entity, should this event alone make it
-    "canonical_id": "text", "provenance": "jsonb",
-    # the version of the source record
-    "n": "integer", "version": "text", "last_updated": "timestamptz", "era": "smallint",
-    "order_at": "timestamptz", "order_version": "bigint", "out_of_order": "boolean", "deleted": "boolean",
-    "direct": "boolean", "seen_at": "timestamptz", "batch_id": "uuid",
-}  # fmt: skip
-_EVENT_COLUMNS = list(_COLUMNS)[:25]
-_VERSION_COLUMNS = (
-    "record_id, n, entity_id, data_source_id, version, last_updated, era, order_at, order_version,"
-    " content_hash, out_of_order, deleted, direct, seen_at, batch_id, raw_id, raw_position"
-)
-_CREATE_STAGE = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS landing ("
-    + ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
-    + ", eventless boolean, known_event uuid) ON COMMIT DELETE ROWS"
-)
-_STAGE_COLUMNS = [*_COLUMNS, "eventless", "known_event"]
+from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,87 +44,9 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
         tx,
         "SELECT entity_id, entity_type, canonical_id, event_count FROM entity"
         " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id FOR UPDATE",
-        ids=list(entity_ids),
+        ids=id_array(entity_ids),
     )
     return {row["entity_id"]: EntityRow(**row) for row in found}
-
-
-def stage(
-    tx: Tx,
-    events: Iterable[tuple[NewEvent, dict[str, Any] | None]],
-    sightings: Iterable[RecordVersion],
-) -> None:
-    """COPY events (each with the provenance of the entity it alone makes, or None) and eventless versions."""
-    execute(tx, _CREATE_STAGE)
-    execute(tx, "DELETE FROM landing")
-    dumps = exact_json.dumps
-    records: list[tuple[object, ...]] = []
-    for event, provenance in events:
-        v = event.record_version
-        records.append(
-            (
-                event.id, event.entity_id, event.entity_type, event.domain, event.event_type,
-                event.fhir_resource_type, event.fhir_resource_id, dumps(event.facts), event.snapshot,
-                event.source, event.source_system, event.data_source_id, event.record_id,
-                event.record_key, event.content_hash, event.mapping_version, event.confidence,
-                event.supersedes, event.caused_by, event.effective_at, event.as_of,
-                event.actor, event.correlation_id, event.raw_id, event.raw_position,
-                event.canonical_id, None if provenance is None else dumps(provenance),
-                *(_version_fields(v) if v is not None else (None,) * 11),
-                False, None,
-            )
-        )  # fmt: skip
-    for sighting in sightings:
-        records.append(
-            (
-                None, sighting.entity_id, *(None,) * 9, sighting.data_source_id, sighting.record_id,
-                None, sighting.content_hash, *(None,) * 8, sighting.raw_id, sighting.raw_position,
-                None, None, *_version_fields(sighting), True, sighting.event_id,
-            )
-        )  # fmt: skip
-    copy_rows(tx, "landing", _STAGE_COLUMNS, records)
-
-
-def _version_fields(v: RecordVersion) -> tuple[object, ...]:
-    return (
-        v.n, v.version, v.last_updated, v.era, v.order_at, v.order_version, v.out_of_order, v.deleted,
-        v.direct, v.seen_at, v.batch_id,
-    )  # fmt: skip
-
-
-def insert_staged(tx: Tx, workspace_id: str, now: datetime) -> None:
-    """Move staged events and versions into their tables."""
-    columns = ", ".join(_EVENT_COLUMNS)
-    execute(
-        tx,
-        f"INSERT INTO event (workspace_id, ingested_at, {columns})"
-        f" SELECT :ws, :now, {columns} FROM landing WHERE NOT eventless",
-        ws=workspace_id,
-        now=now,
-    )
-    execute(
-        tx,
-        f"INSERT INTO record_version (workspace_id, event_id, {_VERSION_COLUMNS})"
-        f" SELECT :ws, coalesce(id, known_event), {_VERSION_COLUMNS} FROM landing WHERE n IS NOT NULL",
-        ws=workspace_id,
-    )
-
-
-def insert_staged_entities(tx: Tx, workspace_id: str, now: datetime) -> int:
-    """Insert the entities that one staged event makes; how many were really new.
-
-    Fewer than staged means that another transaction made some of them first.
-    """
-    return execute(
-        tx,
-        "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, status, state, provenance,"
-        " confidence, event_count, first_seen_at, last_event_at, updated_at)"
-        " SELECT :ws, entity_id, entity_type, canonical_id, 'active', facts, provenance, confidence, 1,"
-        " :now, :now, :now FROM landing WHERE provenance IS NOT NULL ORDER BY entity_id"
-        " ON CONFLICT DO NOTHING",
-        ws=workspace_id,
-        now=now,
-    )
 
 
 def save_projections(tx: Tx, workspace_id: str, projections: Sequence[Projection], now: datetime) -> None:
@@ -176,8 +68,8 @@ def save_projections(tx: Tx, workspace_id: str, projections: Sequence[Projection
         columns,
         (
             (
-                p.entity_id, p.entity_type, p.canonical_id, p.status, exact_json.dumps(p.state),
-                exact_json.dumps(p.provenance), p.confidence, p.event_count, p.first_seen_at, p.last_event_at,
+                p.entity_id, p.entity_type, p.canonical_id, p.status, exact_json.compact(p.state),
+                exact_json.compact(p.provenance), p.confidence, p.event_count, p.first_seen_at, p.last_event_at,
             )
             for p in projections
         ),
@@ -209,7 +101,7 @@ def events_of(tx: Tx, entity_ids: Sequence[str]) -> list[StoredEvent]:
         " SELECT ev.id, m.of_id AS entity_id, entity_type, event_type, facts, snapshot, source, source_system,"
         " data_source_id, record_id, record_key, mapping_version, confidence, supersedes, effective_at, as_of,"
         " ingested_at, actor FROM members m JOIN event ev ON ev.entity_id = m.entity_id ORDER BY ev.id",
-        ids=list(entity_ids),
+        ids=id_array(entity_ids),
     )
     return [StoredEvent(**row) for row in found]
 
@@ -223,7 +115,7 @@ _VERSION_SELECT = (
 
 def versions_of(tx: Tx, record_ids: Sequence[str]) -> list[RecordVersion]:
     """Every known version of the records."""
-    found = rows(tx, _VERSION_SELECT + " WHERE record_id = ANY(CAST(:ids AS uuid[]))", ids=list(record_ids))
+    found = rows(tx, _VERSION_SELECT + " WHERE record_id = ANY(CAST(:ids AS uuid[]))", ids=id_array(record_ids))
     return [RecordVersion(**{**row, "content_hash": bytes(row["content_hash"])}) for row in found]
 
 
@@ -233,7 +125,7 @@ def sent_values_of(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
         tx,
         "SELECT record_id, atom, value_digest, origin, sent_at FROM sent_value"
         " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
-        ids=list(record_ids),
+        ids=id_array(record_ids),
     )
     return [
         SentValue(
@@ -282,7 +174,7 @@ def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
     found = rows(
         tx,
         "SELECT record_id, entity_id FROM adopted_record WHERE record_id = ANY(CAST(:ids AS uuid[]))",
-        ids=list(record_ids),
+        ids=id_array(record_ids),
     )
     return {row["record_id"]: row["entity_id"] for row in found}
 
@@ -338,7 +230,7 @@ def mark_dirty(tx: Tx, workspace_id: str, entity_ids: Iterable[str], reason: str
         "INSERT INTO dirty_entity (workspace_id, entity_id, reason)"
         " SELECT :ws, id, :reason FROM unnest(CAST(:ids AS uuid[])) id ON CONFLICT DO NOTHING",
         ws=workspace_id,
-        ids=list(entity_ids),
+        ids=id_array(entity_ids),
         reason=reason,
     )
 
