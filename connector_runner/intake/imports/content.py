@@ -84,6 +84,8 @@ def recognise(name: str, head: bytes) -> str:
     """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     lower = name.lower().removesuffix(".gz")
+    if not text and lower.endswith(_LINE_SUFFIXES):
+        return LINES  # an export without a record of that type
     if not text:
         raise BadRecord("the file is empty", code="empty_file")
     if text.startswith(b"PK\x03\x04"):

@@ -184,3 +184,8 @@ def test_entries_that_say_nothing_are_named() -> None:
     assert record_of(Entry("", None, b"", response={"status": "201"})) == "no_resource"
     outcome = {"resourceType": "OperationOutcome", "id": "o"}
     assert record_of(Entry("", outcome, b"", search_mode="outcome")) == "search_outcome"
+
+
+@pytest.mark.parametrize("head", [b"", b"\n", b"\xef\xbb\xbf"])
+def test_lines_of_which_there_is_none_are_a_file_all_the_same(head: bytes) -> None:
+    assert recognise("Location.ndjson.gz", head) == LINES
