@@ -83,11 +83,10 @@ DELETED_HASH = exact_json.digest("deleted")
 
 def content_hash(resource: dict[str, Any]) -> bytes:
     """The digest of what a resource says, number tokens included; generated narrative and stamps left out."""
-    content = {key: value for key, value in resource.items() if key not in ("meta", "text")}
-    text = resource.get("text")
+    content = resource.copy()
+    text, meta = content.pop("text", None), content.pop("meta", None)
     if text is not None and not (isinstance(text, dict) and text.get("status") == "generated"):
         content["text"] = text
-    meta = resource.get("meta")
     if isinstance(meta, dict):
         meta = {key: value for key, value in meta.items() if key not in _VOLATILE_META}
     if meta:
