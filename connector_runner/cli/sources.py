@@ -13,6 +13,7 @@ from connector_runner.connectors import directory
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
 from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound import release
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
 
@@ -36,6 +37,8 @@ def apply_documents(runner: Runner, workspace_id: str, documents: object, *, fil
     """Apply, and tell beat; name and outcome of each."""
     with runner.database.begin(workspace_id) as tx:
         applied = directory.apply(tx, workspace_id, documents, actor=ACTOR, now=utc_now(), file=file)
+        if any(a.outcome != "unchanged" and a.source.settings.sink for a in applied):
+            release.request_all(tx, workspace_id)
     runner.publisher.hint(REFRESH_CONFIG)
     return [{"name": a.source.name, "data_source_id": a.source.data_source_id, "outcome": a.outcome} for a in applied]
 

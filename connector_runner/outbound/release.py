@@ -19,6 +19,9 @@ from connector_runner.world.changes import EntityChange
 from connector_runner.world.reading import EntityView, views
 
 DEPENDENCY_RECHECK_S: Final = 300.0
+FIRST_RECHECK_S: Final = 2.0
+"""A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
+saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> No
     wanted = [change.entity_id for change in changes if change.entity_type in covered]
     if wanted:
         sink_store.request_release(tx, workspace_id, wanted)
+
+
+def request_all(tx: Tx, workspace_id: str) -> None:
+    """Ask for a look at every entity that a sink covers, as when a sink or its terms are new."""
+    sink_store.request_release_of_types(tx, workspace_id, sorted(sink_store.covered_types(tx, workspace_id)))
 
 
 def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released:
@@ -99,7 +107,7 @@ def consider(
         prio=_priority(plan, view.entity_type),
         policy=terms.policies.get(view.entity_type, "latest"),
         revision=view.revision,
-        delay_s=DEPENDENCY_RECHECK_S if state is State.WAITING else 0.0,
+        delay_s=FIRST_RECHECK_S if state is State.WAITING else 0.0,
         reason=reason,
         detail=detail,
         withheld=withheld,

@@ -131,6 +131,19 @@ def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> Non
     )
 
 
+def request_release_of_types(tx: Tx, workspace_id: str, entity_types: Sequence[str]) -> int:
+    """Ask for a look at all entities of some types; how many."""
+    return execute(
+        tx,
+        "INSERT INTO pending_release AS p (workspace_id, entity_id)"
+        " SELECT workspace_id, entity_id FROM entity WHERE workspace_id = :ws"
+        " AND entity_type = ANY(CAST(:types AS text[])) ORDER BY entity_id"
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1",
+        ws=workspace_id,
+        types=list(entity_types),
+    )
+
+
 def take_pending(tx: Tx, workspace_id: str, limit: int) -> list[tuple[str, int]]:
     """Lock the entities that have waited longest: (entity, generation)."""
     found = rows(

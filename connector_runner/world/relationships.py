@@ -62,9 +62,14 @@ def _targets(workspace_id: str, name: str, value: Any, found: list[Target]) -> N
 
 def _token_of(workspace_id: str, value: dict[str, Any]) -> str | None:
     identifier, kind = value["identifier"], value.get("type")
-    if not (isinstance(identifier, dict) and isinstance(kind, str) and identifier.get("value")):
+    if not (isinstance(identifier, dict) and isinstance(kind, str) and _is_unique(identifier)):
         return None
-    return identifier_token(workspace_id, kind, str(identifier.get("system") or ""), str(identifier["value"]))
+    return identifier_token(workspace_id, kind, str(identifier["system"]), str(identifier["value"]))
+
+
+def _is_unique(identifier: dict[str, Any]) -> bool:
+    """Whether it says whose number it is: 12345 of no system is the number of many."""
+    return bool(identifier.get("system") and identifier.get("value"))
 
 
 def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) -> Iterator[str]:
@@ -72,9 +77,8 @@ def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) 
     if resource_type not in IDENTIFIED_TYPES or not isinstance(state.get("identifier"), list):
         return
     for identifier in state["identifier"]:
-        if isinstance(identifier, dict) and identifier.get("value"):
-            system = str(identifier.get("system") or "")
-            yield identifier_token(workspace_id, resource_type, system, str(identifier["value"]))
+        if isinstance(identifier, dict) and _is_unique(identifier):
+            yield identifier_token(workspace_id, resource_type, str(identifier["system"]), str(identifier["value"]))
 
 
 def save(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import requests
 
 from connector_runner.infra import embedded, migrations
+from connector_runner.infra.database import Database, one, rows
 from connector_runner.infra.embedded.ephemeral import EphemeralServices
 
 T = TypeVar("T")
@@ -175,14 +176,13 @@ class Stack:
             return wait_for("the lanes to settle", look, timeout_s=timeout_s, every_s=1)
         except AssertionError as error:
             log = (self.folder / "processes.log").read_text(errors="replace")
-            warnings = [line for line in log.splitlines() if '"level":"info"' not in line]
-            last = "\n".join(warnings[-20:])
-            raise AssertionError(f"{error}: {self.status()['sinks']}, {self.pending()} pending\n{last}") from None
+            last = "\n".join(
+                line for line in log.splitlines()[-2000:] if '"level":"warn' in line or '"level":"err' in line
+            )
+            raise AssertionError(f"{error}: {self.pending()} pending, lanes {self.lanes()}\n{last}") from None
 
     def pending(self) -> int:
         """Changes that no release has looked at yet."""
-        from connector_runner.infra.database import Database, one
-
         database = Database(self.services.services.database_url)
         try:
             with database.sweep() as tx:
@@ -190,6 +190,19 @@ class Stack:
         finally:
             database.dispose()
         return 0 if found is None else int(found["n"])
+
+    def lanes(self) -> list[dict[str, Any]]:
+        """How many lanes are where, why, and for how many seconds yet."""
+        database = Database(self.services.services.database_url)
+        with database.sweep() as tx:
+            found = rows(
+                tx,
+                "SELECT state, reason, reason_detail, attempts, entity_type, count(*) AS n,"
+                " max(extract(epoch FROM due_at - now()))::int AS due_s FROM sync_lane"
+                " WHERE state NOT IN ('idle') GROUP BY 1, 2, 3, 4, 5 ORDER BY 6 DESC LIMIT 20",
+            )
+        database.dispose()
+        return found
 
     def restart_postgres(self) -> None:
         embedded.restart_postgres(self.home, immediate=True)

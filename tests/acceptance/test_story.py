@@ -30,12 +30,11 @@ def store(stack: Stack) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def flowing(stack: Stack, ehr: Sandbox, store: Sandbox) -> Stack:
-    """Both systems applied, workers and beat running, the first population through."""
+    """Both systems applied, two of every worker and two beats running, the population through."""
     stack.cli("source", "apply", stack.write("ehr.json", ehr_settings(ehr.fhir)))
     stack.cli("source", "apply", stack.write("store.json", store_settings(store.fhir, polled=("Patient",))))
-    stack.start("worker", "--pool", "io")
-    stack.start("worker", "--pool", "cpu")
-    stack.start("beat")
+    for arguments in (("worker", "--pool", "io"), ("worker", "--pool", "cpu"), ("beat",)) * 2:
+        stack.start(*arguments)
     wait_for("the population", lambda: stack.status()["entities"].get("observation", 0) > 0, every_s=1)
     stack.settled()
     return stack

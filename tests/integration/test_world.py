@@ -133,6 +133,15 @@ def test_a_reference_by_identifier_finds_its_bearer_whichever_came_first(databas
     assert {r["canonical_id"] for r in out} == {"ehr:Practitioner:d1"}
 
 
+def test_an_identifier_of_no_system_joins_nobody(database: Database, workspace: str) -> None:
+    patient = a_patient(identifier=[{"value": "12345"}])
+    encounter = {"resourceType": "Encounter", "id": "e1", "status": "finished", "class": {"code": "AMB"},
+                 "subject": {"type": "Patient", "identifier": {"value": "12345"}}}  # fmt: skip
+    land(database, workspace, a_record(patient), a_record(encounter))
+    with database.begin(workspace) as tx:
+        assert reading.related(tx, entity_id_of(workspace, "ehr:Encounter:e1")) == []
+
+
 def test_a_withdrawn_reference_is_no_relationship_any_more(database: Database, workspace: str) -> None:
     with_doctor = a_patient(generalPractitioner=[{"reference": "Practitioner/d1"}])
     land(database, workspace, a_record(with_doctor, day=1))
