@@ -23,6 +23,7 @@ from connector_runner.cli import (
     up,
     workspaces,
 )
+from connector_runner.infra.logging import configure
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import RunnerError
 
@@ -57,6 +58,7 @@ app.add_typer(audit.app, name="audit")
 
 def main() -> None:
     """Run a command: exit code 0 ok, 1 failed, 2 bad usage. An error is one line, never a traceback."""
+    configure("WARNING")
     try:
         app()
     except RunnerError as error:

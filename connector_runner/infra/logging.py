@@ -29,8 +29,11 @@ _LEVELS: Final = {name: getattr(logging, name) for name in ("DEBUG", "INFO", "WA
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger: ``log.info("source.polled", source="ehr", records=12)``.
 
-    The event is a constant dotted name, values are ids, codes and counts.
+    The event is a constant dotted name, values are ids, codes and counts. In a process that nobody configured,
+    a shell or a script, warnings go out redacted: the library's own way to show an error prints local variables.
     """
+    if not structlog.is_configured():
+        configure("WARNING")
     return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))
 
 

@@ -13,7 +13,7 @@ from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, SinkTe
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITE_SECONDS
-from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet
+from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
 from connector_runner.kernel.ids import canonical_id, new_id
 from connector_runner.outbound import intents, sink_store, store
 from connector_runner.outbound.dependencies import DEPENDENCY
@@ -24,7 +24,7 @@ from connector_runner.outbound.outcomes import Settled, Settler
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.planning import IN_STEP, Nothing, Wait, Wanted
 from connector_runner.outbound.readback import ReadBack
-from connector_runner.outbound.release import DEPENDENCY_RECHECK_S
+from connector_runner.outbound.release import DEPENDENCY_RECHECK_S, INTERNAL_ERROR
 from connector_runner.resilience.limiter import Limit
 from connector_runner.world import reading
 
@@ -145,7 +145,7 @@ class _Worker:
                 store.extend_lease(tx, lane, self._sending_lease_s)
                 plan: Wanted | Settled | None = None
             else:
-                plan = self._plan(tx, lane)
+                plan = self._plan_or_set_aside(tx, lane)
                 if isinstance(plan, Wanted) and not self._knows(lane, plan):
                     store.extend_lease(tx, lane, PLANNING_LEASE_S + self._sending_lease_s)
         if isinstance(plan, Settled):
@@ -158,6 +158,17 @@ class _Worker:
     def _knows(lane: Lane, wanted: Wanted) -> bool:
         """Whether no read is needed before the write."""
         return wanted.ref is None or (wanted.confirmed is not None and lane.sink_etag is not None)
+
+    def _plan_or_set_aside(self, tx: Tx, lane: Lane) -> Wanted | Settled:
+        """A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on."""
+        try:
+            return self._plan(tx, lane)
+        except RunnerError:
+            raise
+        except Exception as error:
+            log.error("plan_failed", lane_id=lane.lane_id, sink=self._terms.name, exc_info=error)
+            self._settler.quarantine(tx, lane, INTERNAL_ERROR, "planning this write failed; the log says where")
+            return Settled("quarantined")
 
     def _plan(self, tx: Tx, lane: Lane) -> Wanted | Settled:
         if lane.attempts > MAX_ATTEMPTS:

@@ -8,6 +8,8 @@ from typing import Final
 
 from connector_runner.connectors.sinks import SinkTerms
 from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.outbound import sink_store, store
 from connector_runner.outbound.choosing import CONFLICT
 from connector_runner.outbound.dependencies import DEPENDENCY, rank
@@ -18,6 +20,9 @@ from connector_runner.outbound.planning import IN_STEP, Nothing, Plan, Wait, Wan
 from connector_runner.world.changes import EntityChange
 from connector_runner.world.reading import EntityView, views
 
+log = get_logger(__name__)
+
+INTERNAL_ERROR: Final = "internal_error"
 DEPENDENCY_RECHECK_S: Final = 300.0
 FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
@@ -71,7 +76,7 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         sources = sink_store.source_ids(tx, workspace_id)
         for view in views(tx, [entity for entity, _ in taken]):
             for terms in all_terms:
-                if view.entity_type in terms.entity_types and consider(
+                if view.entity_type in terms.entity_types and _considered(
                     outbound, tx, workspace_id, terms, view, sources
                 ):
                     ready[terms.sink_id] = ReadySink(terms.sink_id, terms.name)
@@ -79,6 +84,40 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         return Released(len(taken), tuple(ready.values()), len(taken) == limit)
 
     return outbound.database.retrying(workspace_id, work)
+
+
+def _considered(
+    outbound: Outbound,
+    tx: Tx,
+    workspace_id: str,
+    terms: SinkTerms,
+    view: EntityView,
+    sources: Mapping[str, str],
+) -> bool:
+    """``consider``; an entity that makes it fail is put aside, so that it holds up no other."""
+    try:
+        return consider(outbound, tx, workspace_id, terms, view, sources)
+    except BadRecord as error:
+        code, message = error.code, error.message
+    except RunnerError:
+        raise
+    except Exception as error:
+        log.error("release_failed", entity_id=view.entity_id, sink=terms.name, exc_info=error)
+        code, message = INTERNAL_ERROR, "deciding what may leave failed; the log says where"
+    outbound.quarantine.put(
+        tx,
+        workspace_id,
+        stage="release",
+        subject=f"{terms.sink_id}:{view.entity_id}",
+        code=code,
+        message=message,
+        place="",
+        data_source_id=terms.sink_id,
+        body=None,
+        context={"entity_id": view.entity_id, "sink": terms.name},
+        now=outbound.clock(),
+    )
+    return False
 
 
 def consider(

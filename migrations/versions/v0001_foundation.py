@@ -142,7 +142,7 @@ CREATE TABLE record_version (
     order_at timestamptz NOT NULL,
     order_version bigint,
     content_hash bytea NOT NULL,
-    raw_hash bytea,                 -- of the bytes as they came, where these alone make the record: the same say the same
+    raw_hash bytea,                 -- of the bytes as they came, where the same bytes say the same
     out_of_order boolean NOT NULL DEFAULT false,
     deleted boolean NOT NULL DEFAULT false,
     direct boolean NOT NULL DEFAULT false,  -- read by id, not found on a page

@@ -17,9 +17,11 @@ from connector_runner.outbound import outcomes, readback, sink_store
 from connector_runner.outbound import store as lanes
 from connector_runner.outbound.outcomes import PAUSE_S
 from connector_runner.outbound.pacing import Pacer
+from connector_runner.outbound.planning import Planner
 from connector_runner.outbound.sinks import Sinks
 from connector_runner.outbound.sweeping import reap
 from connector_runner.resilience.limiter import Limit
+from connector_runner.world.reading import EntityView
 from tests.integration.outbound_stack import Clinic, System, a_patient
 from tests.integration.test_drain import PATIENTS, phones, spoken
 
@@ -208,3 +210,30 @@ def test_a_resource_that_is_still_the_old_version_was_not_written(
     clinic.execute("UPDATE sync_lane SET due_at = now()")
     clinic.flow("store")
     assert phones(store.all("Patient")[0]) == ["617-555-0777"]
+
+
+@pytest.mark.parametrize("stage", ["release", "drain"])
+def test_one_entity_that_makes_us_fail_holds_up_no_other(
+    clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """The naive loop rolls its claim back and meets the same entity first, for ever."""
+    plan = Planner.plan
+    poisoned: list[str] = []
+
+    def failing(planner: Planner, tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, *rest: Any) -> Any:
+        if view.canonical_id == "ehr:Patient:1":
+            poisoned.append(view.entity_id)
+            raise ZeroDivisionError("a fault of ours")
+        return plan(planner, tx, workspace_id, terms, view, *rest)
+
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
+    clinic.land("ehr", a_patient("1"), a_patient("2"))
+    if stage == "release":
+        monkeypatch.setattr(Planner, "plan", failing)
+    clinic.release()
+    monkeypatch.setattr(Planner, "plan", failing)
+    clinic.flow("store")
+    assert poisoned
+    assert len(store.all("Patient")) == 1
+    assert clinic.count("quarantine") == 1
