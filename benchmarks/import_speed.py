@@ -1,4 +1,6 @@
-"""CPU a resource of an import, end to end, against a bare COPY of the same bodies in the same run.
+"""CPU a resource of an import, end to end, against a COPY of the same bodies in the same run.
+
+The COPY is measured twice: bare, into jsonb with a primary key, and with the indexes that a table of events has.
 
 python -m benchmarks.import_speed [--resources 50000]
 """
@@ -6,40 +8,51 @@ python -m benchmarks.import_speed [--resources 50000]
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import tempfile
 import time
+from hashlib import blake2b
 from pathlib import Path
 
 import psycopg2
 
 from benchmarks.machine import Bench, bench, people, report, run
 
+BARE = "CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body jsonb)"
+INDEXED = (
+    "CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body jsonb, workspace_id uuid,"
+    " entity_id uuid, content_hash bytea);"
+    " CREATE INDEX ON bare (workspace_id, entity_id, id); CREATE UNIQUE INDEX ON bare (workspace_id, content_hash)"
+)
+WORKSPACE = "01a1fc00-0000-7000-8000-000000000000"
 
-def copy_cpu_s(machine: Bench, directory: Path) -> tuple[float, int]:
-    """CPU of COPY into an otherwise bare jsonb table with a primary key, client included."""
+
+def copy_cpu_s(machine: Bench, directory: Path, table: str) -> tuple[float, int]:
+    """CPU of COPY of every body into a table, client included; the rows are prepared beforehand."""
     connection = psycopg2.connect(machine.admin_url)
-    before, client = machine.postgres_cpu_s(), time.process_time()
-    resources = 0
     with connection, connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body jsonb)")
-        for path in sorted(directory.iterdir()):
-            escaped = path.with_suffix(".copy")
-            with path.open() as lines, escaped.open("w") as out:
-                for line in lines:
-                    out.write(line.replace("\\", "\\\\"))
-                    resources += 1
-            with escaped.open() as rows:
-                cursor.copy_expert("COPY bare (body) FROM STDIN", rows)
-            escaped.unlink()
-        cursor.execute("SELECT count(*) FROM bare")
-    connection.commit()
+        cursor.execute(table)
+    lines = [line.rstrip("\n") for path in sorted(directory.iterdir()) for line in path.open()]
+    rows = io.StringIO("".join(_row(line, indexed=table == INDEXED) for line in lines))
+    columns = "body, workspace_id, entity_id, content_hash" if table == INDEXED else "body"
+    before, client = machine.postgres_cpu_s(), time.process_time()
+    with connection, connection.cursor() as cursor:
+        cursor.copy_expert(f"COPY bare ({columns}) FROM STDIN", rows)
     cpu = machine.postgres_cpu_s() - before + time.process_time() - client
     with connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE bare")
     connection.close()
-    return cpu, resources
+    return cpu, len(lines)
+
+
+def _row(line: str, *, indexed: bool) -> str:
+    body = line.replace("\\", "\\\\")
+    if not indexed:
+        return body + "\n"
+    digest = blake2b(line.encode(), digest_size=16).hexdigest()
+    return f"{body}\t{WORKSPACE}\t{digest}\t\\\\x{digest}\n"
 
 
 def import_cpu_s(machine: Bench, directory: Path, slug: str) -> tuple[float, float, dict[str, object]]:
@@ -59,7 +72,8 @@ def main() -> None:
         directory = Path(scratch) / "ndjson"
         size = people(directory, arguments.resources)
         machine.workspace("bench")
-        bare, resources = copy_cpu_s(machine, directory)
+        bare, resources = copy_cpu_s(machine, directory, BARE)
+        indexed, _ = copy_cpu_s(machine, directory, INDEXED)
         first, peak, counts = import_cpu_s(machine, directory, "bench")
         again, _, repeat = import_cpu_s(machine, directory, "bench")
         report(
@@ -68,8 +82,10 @@ def main() -> None:
                 "resources": resources,
                 "megabytes": round(size / 1e6, 1),
                 "copy_cpu_ms": round(bare / resources * 1e3, 4),
+                "copy_indexed_cpu_ms": round(indexed / resources * 1e3, 4),
                 "import_cpu_ms": round(first / resources * 1e3, 4),
                 "import_to_copy": round(first / bare, 2),
+                "import_to_copy_indexed": round(first / indexed, 2),
                 "unchanged_cpu_ms": round(again / resources * 1e3, 4),
                 "unchanged_to_import": round(again / first, 3),
                 "peak_mb": round(peak, 1),

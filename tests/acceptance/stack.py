@@ -223,6 +223,7 @@ def a_stack(folder: Path) -> Iterator[Stack]:
             "CONNECTOR_RUNNER_HOME": str(services.home),
             "CONNECTOR_RUNNER_HTTP_ALLOW": "127.0.0.1",
             "FLOWER_BASIC_AUTH": "ops:ops-password",
+            "HOST": "127.0.0.1",
         }
         stack = Stack(services, folder, environment)
         try:
