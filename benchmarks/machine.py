@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,12 +103,32 @@ class Run:
 def run(arguments: Sequence[str], environment: dict[str, str]) -> Run:
     """Run a process to its end; its own CPU and that of the children it waited for."""
     with subprocess.Popen(arguments, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        peak = Peak(process.pid)
         stdout = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}:\n{stdout}")
-    return Run(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, stdout)
+    return Run(usage.ru_utime + usage.ru_stime, peak.megabytes, stdout)
+
+
+class Peak:
+    """The resident memory of a process, looked at twenty times a second.
+
+    The kernel's own high-water mark counts the memory of the process that forked it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.megabytes = 0.0
+        threading.Thread(target=self._watch, args=(psutil.Process(pid),), daemon=True).start()
+
+    def _watch(self, process: psutil.Process) -> None:
+        while True:
+            try:
+                self.megabytes = max(self.megabytes, process.memory_info().rss / 2**20)
+            except psutil.NoSuchProcess:
+                return
+            time.sleep(0.05)
 
 
 def people(directory: Path, resources: int, seed: int = 1) -> int:

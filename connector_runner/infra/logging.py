@@ -33,7 +33,7 @@ def get_logger(name: str) -> FilteringBoundLogger:
     a shell or a script, warnings go out redacted: the library's own way to show an error prints local variables.
     """
     if not structlog.is_configured():
-        configure("WARNING")
+        configure("WARNING", uncaught=False)
     return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))
 
 
@@ -44,10 +44,13 @@ def bind(**ids: str | int | None) -> Iterator[None]:
         yield
 
 
-def configure(level: str = "INFO", *, stream: TextIO | None = None, json: bool | None = None) -> None:
+def configure(
+    level: str = "INFO", *, stream: TextIO | None = None, json: bool | None = None, uncaught: bool = True
+) -> None:
     """Route everything through the redaction; call it once, first in a process, again in a forked child if need be.
 
-    ``json`` None means: unless ``stream`` (standard error) is a terminal. Raises ValueError for an unknown level.
+    ``json`` None means: unless ``stream`` (standard error) is a terminal. ``uncaught``: log what nobody catches
+    in the same way; a person at a Python prompt is better told as Python does. Raises ValueError for an unknown level.
     """
     number = _LEVELS.get(level.upper())
     if number is None:
@@ -86,7 +89,8 @@ def configure(level: str = "INFO", *, stream: TextIO | None = None, json: bool |
         )
     )
     _take_over(handler, number)
-    _hook_uncaught()
+    if uncaught:
+        _hook_uncaught()
 
 
 class _SafeHandler(logging.StreamHandler[TextIO]):

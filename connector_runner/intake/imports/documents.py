@@ -19,7 +19,7 @@ from connector_runner.kernel.errors import BadRecord
 _KEY = re.compile(r'[ \t\r\n]*"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"[ \t\r\n]*:[ \t\r\n]*')
 _NEXT = re.compile(r"[ \t\r\n]*([,}])")
 _EMPTY = re.compile(r"[ \t\r\n]*}")
-_KEY_CUT = re.compile(r'[ \t\r\n]*(?:"(?:[^"\\]|\\.)*+(?:\\?|"[ \t\r\n]*))?\Z', re.DOTALL)
+_KEY_CUT = re.compile(r'[ \t\r\n]*(?:"[^"\\]*+(?:\\.[^"\\]*+)*(?:\\?|"[ \t\r\n]*))?\Z', re.DOTALL)
 _NEXT_ENTRY = re.compile(r',[ \t\r\n]*(?=\{[ \t\r\n]*"(?:fullUrl|resource)"[ \t\r\n]*:)')
 _BUNDLE_ELEMENT = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"(?:fullUrl|resource|request|response|search|link)"')
 _TOKEN = 16  # characters: no JSON token other than a string or a number is longer

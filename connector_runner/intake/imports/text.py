@@ -12,9 +12,11 @@ from collections.abc import Callable
 
 READ_BYTES = 256 * 1024
 
-# Up to the next bracket, or to a string that does not end here; possessive, so linear in time.
-_TO_BRACKET = re.compile(r'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_IN_STRING = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
+# Up to the next bracket, or to a string that does not end here. Only single characters are repeated possessively,
+# and every character has one way to match, so it is linear in time; a possessive group would be shorter, but
+# matches wrongly in Python before 3.11.5 (CPython gh-106052).
+_IN_STRING = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*', re.DOTALL)
+_TO_BRACKET = re.compile(rf'[^"{{}}\[\]]*+(?:"{_IN_STRING.pattern}"[^"{{}}\[\]]*+)*', re.DOTALL)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
