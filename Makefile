@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run test check bench soak clean
+.PHONY: help install run test check bench clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +53,7 @@ check: install ## Lint, formatting, types, import contracts
 bench: install ## Measure speed; figures and their meaning in benchmarks/README.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-soak: install ## Run for long under faults
-	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
 
 clean: ## Stop the embedded servers; remove the virtual environment and caches, keep the data
 	@if [ -x $(BIN)/connector-runner ]; then $(BIN)/connector-runner services down; fi

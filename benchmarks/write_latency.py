@@ -6,7 +6,6 @@ python -m benchmarks.write_latency [--per-second 20 --seconds 30]
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -14,7 +13,9 @@ from pathlib import Path
 
 from benchmarks.machine import report
 from connector_runner.bootstrap import build
+from connector_runner.infra.queue import RELEASE
 from connector_runner.intake import appending
+from connector_runner.kernel.clock import utc_now
 from connector_runner.settings import Settings
 from tests.acceptance.stack import Stack, a_stack, store_settings
 
@@ -40,10 +41,14 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
             "entity_type": "patient",
             "event_type": "patient.created",
             "source": "manual",
-            "confidence": 1.0,
+            "confidence": 1,
             "facts": {"name": {"family": family, "given": ["Test"]}, "birth_date": "1980-01-01"},
         }
-        appending.append(runner, workspace_id, [json.loads(json.dumps(event))])
+        with runner.database.begin(workspace_id) as tx:
+            outcome = appending.append(tx, runner.world, runner.mappings, workspace_id, [event], actor="benchmark", now=utc_now())
+        if outcome.errors:
+            raise SystemExit(f"not appended: {outcome.errors}")
+        runner.publisher.hint(RELEASE, workspace_id=workspace_id)
         appended[family] = time.time()
     stack.settled()
     lag = []
