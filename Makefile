@@ -53,8 +53,6 @@ check: install ## Lint, formatting, types, import contracts
 bench: install ## Measure speed; figures and their meaning in benchmarks/README.md
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-
-
 clean: ## Stop the embedded servers; remove the virtual environment and caches, keep the data
 	@if [ -x $(BIN)/connector-runner ]; then $(BIN)/connector-runner services down; fi
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -45,7 +45,9 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
             "facts": {"name": {"family": family, "given": ["Test"]}, "birth_date": "1980-01-01"},
         }
         with runner.database.begin(workspace_id) as tx:
-            outcome = appending.append(tx, runner.world, runner.mappings, workspace_id, [event], actor="benchmark", now=utc_now())
+            outcome = appending.append(
+                tx, runner.world, runner.mappings, workspace_id, [event], actor="benchmark", now=utc_now()
+            )
         if outcome.errors:
             raise SystemExit(f"not appended: {outcome.errors}")
         runner.publisher.hint(RELEASE, workspace_id=workspace_id)
