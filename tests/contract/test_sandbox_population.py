@@ -61,6 +61,7 @@ def test_population_has_the_size_and_kinds_of_a_small_clinic(resources: list[dic
 
 
 def test_every_resource_is_r4(resources: list[dict[str, Any]]) -> None:
+    assert resources
     for resource in resources:
         r4(resource)
 

@@ -246,6 +246,7 @@ def test_reads_do_not_wait_for_a_writer(database: Database, workspace: str) -> N
         with database.begin(workspace) as reader:
             execute(reader, "SET LOCAL lock_timeout = '1s'")
             audit.record_read(reader, workspace, actor="a", action="entity.show", object="e", now=NOW)
+            assert len(rows(reader, "SELECT 1 FROM audit_read")) == 1, "noted while the writer holds the head"
 
 
 def test_only_sealing_writes_a_seal(database: Database, workspace: str) -> None:
