@@ -1,0 +1,228 @@
+"""What the lane engine stands on. It sees nothing else: no database, no clock, no chance, no thread of its own.
+
+The SQL side is ``lane_store`` and ``desk``; the simulator brings an in-memory one. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from connector_runner.connectors.sinks import Json, Reply, Sink, SinkTerms
+from connector_runner.kernel.ids import new_id
+from connector_runner.outbound.intents import Confirmed, Intent
+from connector_runner.outbound.lanes import Lane, State, Withheld
+from connector_runner.outbound.planning import Nothing, Wait
+from connector_runner.outbound.sink_store import SinkState
+
+T = TypeVar("T")
+
+
+class LaneTx(Protocol):
+    """One transaction over the lanes of a workspace. What it did counts when it is committed, all or nothing.
+
+    Methods that answer bool are fenced: False, and nothing done, when the claim is no longer the caller's.
+    """
+
+    def claim(self, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
+        """Lease the lane that is due first: unknown ones whose quiet period is over, then by priority."""
+
+    def lock(self, lane: Lane) -> bool:
+        """Hold the claimed lane's row until the end of the transaction."""
+
+    def extend(self, lane: Lane, lease_s: float) -> bool:
+        """The lease ends so long from now."""
+
+    def give_back(
+        self,
+        lane: Lane,
+        to: State,
+        *,
+        reason: str | None,
+        detail: str | None = None,
+        delay_s: float = 0.0,
+        counts: bool = True,
+        status: int | None = None,
+        withheld: Sequence[Withheld] | None = None,
+        forget_version: bool = False,
+    ) -> bool:
+        """End the claim. ``counts``: it was an attempt. Idle becomes ready where more is desired by now."""
+
+    def confirm(
+        self,
+        lane: Lane,
+        *,
+        reason: str,
+        synced_hash: bytes | None,
+        revision: int,
+        confirmed: Confirmed | None,
+        sink_ref: str | None,
+        sink_etag: str | None,
+        status: int | None,
+        again: bool = False,
+        withheld: Sequence[Withheld] | None = None,
+    ) -> bool:
+        """End the claim: the sink holds what ``synced_hash`` stands for. ``confirmed`` None: as it was known."""
+
+    def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
+        """Write down what is about to be sent; it may be looked for after ``quiet_s``.
+
+        Raises Conflict (``concurrent_write``) when the lane has an intent open already.
+        """
+
+    def close_intent(self, lane: Lane, intent_id: str) -> bool:
+        """The outcome of an intent is known; False when it was closed before."""
+
+    def resolve_later(self, lane: Lane, intent_id: str, quiet_s: float) -> None:
+        """The answer was lost now: the quiet period runs from here."""
+
+    def find_intent(self, lane: Lane) -> tuple[Intent, float] | None:
+        """The open intent and in how many seconds it may be looked for. Raises BadRecord when it is unreadable."""
+
+    def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
+        """Append to the write log what became of an intent; also where the claim was lost."""
+
+    def set_aside(self, lane: Lane, code: str, message: str, *, body: Json | None, status: int | None) -> bool:
+        """End the claim: quarantined, for a person, with what was sent."""
+
+    def settled(self, lane: Lane) -> None:
+        """Whatever was put aside about this lane is done with."""
+
+    def others_landed(self, lane: Lane, within_s: float) -> bool:
+        """Whether a write of another lane of the sink landed lately."""
+
+    def in_flight(self, sink_id: str) -> list[tuple[str, float]]:
+        """Owners of leases on lanes of the sink, and how long those last."""
+
+    def due_count(self, sink_id: str, limit: int) -> int:
+        """How many lanes are due, counted up to ``limit``."""
+
+    def sink_state(self, sink_id: str) -> SinkState:
+        """Whether the sink may be written to now."""
+
+    def pause(self, sink_id: str, code: str, for_s: float) -> None:
+        """Stop writing to a sink for a time."""
+
+    def fail(self, sink_id: str) -> float:
+        """The sink could not be reached; seconds until the next try."""
+
+    def works(self, sink_id: str) -> None:
+        """The sink answered: forget failures and pauses."""
+
+    def reap(self, limit: int) -> int:
+        """End leases whose time is over: nothing was sent → ready; an intent is open → unknown. How many."""
+
+
+class LaneStore(Protocol):
+    """Opens transactions over the lanes of one workspace."""
+
+    def begin(self) -> AbstractContextManager[LaneTx]:
+        """A transaction; committed when its block ends, undone when it raises."""
+
+    def retrying(self, work: Callable[[LaneTx], T]) -> T:
+        """Run ``work`` in a transaction, again from the start where another one was quicker."""
+
+
+class Writable(Protocol):
+    """What a lane has to say to its sink, as planned."""
+
+    @property
+    def ref(self) -> str | None:
+        """``Type/id`` of its resource there; None: it is to be created."""
+
+    @property
+    def desired_hash(self) -> bytes:
+        """Stands for everything that is to be said."""
+
+    @property
+    def known(self) -> Json | None:
+        """The resource as the sink was last known to hold it."""
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """What is not said, and why."""
+
+    def creation(self, lane: Lane, sink: Sink) -> Intent | Nothing:
+        """The intent of a create. Raises BadRecord, Misconfigured or NotYet where it can never be one."""
+
+    def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
+        """The intent that brings ``current`` to what is wanted; ``etag`` is its precondition."""
+
+    def adopting(self, ref: str) -> Writable:
+        """The same, for a resource that turned out to be in the sink."""
+
+
+class Problem(Protocol):
+    """Why an intent must not be sent as it is. ``wait``: it may be later, without anybody's help."""
+
+    @property
+    def layer(self) -> str:
+        """syntax, semantics, policy or sink."""
+
+    @property
+    def code(self) -> str:
+        """What is wrong."""
+
+    @property
+    def path(self) -> str:
+        """Where in the body; never the value."""
+
+    @property
+    def wait(self) -> bool:
+        """Whether time may mend it."""
+
+
+class Desk(Protocol):
+    """Knows what entities want of one sink, and is told what became of it."""
+
+    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Writable:
+        """What is to be done for a claimed lane, of what holds now. Raises BadRecord."""
+
+    def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
+        """Whether what was planned is what holds now."""
+
+    def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
+        """In the transaction that opens ``intent``: whose the record is that may come to be."""
+
+    def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
+        """``ref`` is the entity's record there. ``body``: it says there what was sent; None: it does not (yet)."""
+
+    def carries(self, found: Json, intent: Intent) -> bool:
+        """Whether a resource of the sink says what an intent meant to make it say."""
+
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | str | None:
+        """Nothing is known of the entity in the sink: create it (None), adopt a ``Type/id``, or leave it."""
+
+    def check(self, intent: Intent) -> Sequence[Problem]:
+        """What is wrong with an intent that is about to be opened."""
+
+
+Opened = Callable[[LaneTx], tuple[SinkTerms, Sink]]
+"""Opens the sink; raises Misconfigured."""
+
+
+def _in_threads(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    if len(tasks) == 1:
+        return [tasks[0]()]
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Time, chance and hands. ``clock`` only measures spans; the store has the time that leases are on."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    chance: random.Random = field(default_factory=random.Random)
+    new_id: Callable[[], str] = new_id
+    spawn: Callable[[Sequence[Callable[[], Any]]], Sequence[Any]] = _in_threads
+    """Runs all of them at once and waits for their answers."""
+
+
+REAL = Runtime()
