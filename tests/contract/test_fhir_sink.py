@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import requests
 
+from connector_runner.connectors.fhir_store.answers import classify
 from connector_runner.connectors.fhir_store.client import FHIRClient
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.sink import IDENTIFIER_SYSTEM, FHIRSink, classify
-from connector_runner.connectors.sinks import Outcome
+from connector_runner.connectors.fhir_store.sink import IDENTIFIER_SYSTEM, FHIRSink
+from connector_runner.connectors.sinks import Capabilities, Outcome
 from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import new_id
@@ -38,7 +39,7 @@ def clean(running: launch.Running) -> launch.Running:
 def sink_of(system: launch.Running, *, client_id: bool = True, base_url: str | None = None) -> FHIRSink:
     settings = FhirStoreSettings(base_url=base_url or system.base_url, request_timeout_s=1)
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
-    return FHIRSink(FHIRClient(http, settings, lambda reference: reference), client_id=client_id)
+    return FHIRSink(FHIRClient(http, settings, lambda reference: reference), Capabilities(client_id=client_id))
 
 
 def faults(system: launch.Running, *orders: dict[str, Any]) -> None:
@@ -159,7 +160,7 @@ def test_a_sink_that_is_not_there(clean: launch.Running) -> None:
     ],
 )  # fmt: skip
 def test_odd_answers(answer: Answer, outcome: str, code: str) -> None:
-    reply = classify(answer, None, now=NOW, reading=False)
+    reply = classify(answer, None, now=NOW, purpose="create")
     assert (str(reply.outcome), reply.code) == (outcome, code)
     if answer.status == 201:
         assert (reply.ref, reply.etag) == ("Patient/9", 'W/"4"')
