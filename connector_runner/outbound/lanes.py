@@ -101,7 +101,10 @@ class Withheld:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A lane as claimed. ``fence`` proves the claim to the database."""
+    """A lane as claimed. ``fence`` proves the claim to the database.
+
+    ``undo_asked``: writes of it are to be undone first. ``holds_back``: values of it were, and may not go again.
+    """
 
     workspace_id: str
     sink_id: str
@@ -123,3 +126,5 @@ class Lane:
     owner: str | None = None
     withheld: list[Any] = field(default_factory=list)
     open_intent: bool = False
+    undo_asked: bool = False
+    holds_back: bool = False

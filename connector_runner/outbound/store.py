@@ -16,7 +16,11 @@ _LANE = (
     " l.desired_revision, l.synced_revision, l.synced_hash, l.last_sent, l.sink_ref, l.sink_etag, l.reason,"
     " l.wanted_at, l.lease_owner AS owner, l.withheld,"
     " EXISTS (SELECT 1 FROM open_intent i WHERE i.workspace_id = l.workspace_id AND i.lane_id = l.lane_id)"
-    " AS open_intent"
+    " AS open_intent,"
+    " EXISTS (SELECT 1 FROM undo_request u WHERE u.workspace_id = l.workspace_id AND u.lane_id = l.lane_id"
+    " AND u.status = 'open') AS undo_asked,"
+    " EXISTS (SELECT 1 FROM held_back h WHERE h.workspace_id = l.workspace_id AND h.lane_id = l.lane_id)"
+    " AS holds_back"
 )
 
 
