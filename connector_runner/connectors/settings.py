@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from connector_runner.connectors.sinks import Capabilities
+from connector_runner.connectors.terms import Consent
+from connector_runner.connectors.windows import WindowSettings
 from connector_runner.kernel.errors import Misconfigured
 
 _REFERENCE = re.compile(r"(env|file|secret):\S+")
@@ -51,38 +64,111 @@ class ResourceSettings(Strict):
 
 
 class RateSettings(Strict):
-    """What a sink takes: requests a second, how many at once after a pause, how many in flight."""
+    """What a sink takes: requests a second, how many at once after a pause, how many in flight.
 
-    per_second: float = Field(10, gt=0)
+    ``per_day`` is a quota of the calendar day in the sink's zone, ``per_minute_fixed`` one of each minute on the clock.
+    """
+
+    per_second: float = Field(10, gt=0, allow_inf_nan=False)
     burst: int = Field(5, ge=1)
     concurrency: int = Field(2, ge=1)
+    per_day: int | None = Field(None, ge=1)
+    per_minute_fixed: int | None = Field(None, ge=1)
+
+
+class BreakerSettings(Strict):
+    """After ``failures`` in a row a sink is left alone for ``first_open_s``, then twice as long, to ``most_open_s``."""
+
+    failures: int = Field(5, ge=1, le=1000)
+    first_open_s: float = Field(0.5, gt=0, le=86400, allow_inf_nan=False)
+    most_open_s: float = Field(30, gt=0, le=86400, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _growing(self) -> BreakerSettings:
+        if self.most_open_s < self.first_open_s:
+            raise ValueError("most_open_s must not be less than first_open_s")
+        return self
+
+
+class CapabilitySettings(Strict):
+    """What this sink can do where it differs from others of its kind; what is left out is as usual."""
+
+    client_id: bool | None = None
+    conditional_create: bool | None = None
+    if_match: Literal[412, 409, "none"] | None = None
+    patch: bool | None = None
+    transaction: bool | None = None
+    validate_: bool | None = Field(None, alias="validate")
+    search: bool | None = None
+    at_least_once: bool | None = None
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    def over(self, usual: Capabilities) -> Capabilities:
+        """``usual`` with what is stated here."""
+        stated = {name.rstrip("_"): value for name, value in self if value is not None}
+        if stated.get("if_match") == "none":
+            stated["if_match"] = None
+        return replace(usual, **stated)
 
 
 class SinkEntity(Strict):
-    """How one entity type is written. ``depends`` names entity types that must be in the sink before."""
+    """How one entity type is written. ``depends`` names entity types that must be in the sink before.
+
+    ``owns`` are the only fields that we write there, None all; without those of ``required`` nothing is sent.
+    With ``human_review`` a person approves each write.
+    """
 
     enabled: bool = True
     policy: Literal["latest", "ordered"] = "latest"
     threshold: float | None = Field(None, ge=0, le=1)
     depends: tuple[str, ...] = ()
+    owns: tuple[str, ...] | None = Field(None, min_length=1)
+    required: tuple[str, ...] = ()
+    human_review: bool = False
 
 
 class SinkSettings(Strict):
-    """The outbound side of a data source. ``quiet_period_s`` is how long a lost write may still land."""
+    """The outbound side of a data source. ``quiet_period_s`` is how long a lost write may still land.
+
+    ``request_timeout_s`` is that of requests that write, where it is not the connection's. ``consent``: whether a
+    patient's consent to sharing is asked for. ``allow_possible_duplicates`` lets a sink that cannot tell a repeated
+    create from a new one be written to all the same.
+    """
 
     enabled: bool = True
     entity_types: dict[str, SinkEntity]
     accept_from: tuple[str, ...] = ()
     rate: RateSettings = RateSettings()
-    quiet_period_s: float = Field(5, ge=0)
+    quiet_period_s: float = Field(5, ge=0, allow_inf_nan=False)
+    request_timeout_s: float | None = Field(None, gt=0, le=300)
     threshold: float = Field(0.8, ge=0, le=1)
     client_id: bool = True
     write_auth: Auth | None = None
+    windows: WindowSettings = WindowSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    capabilities: CapabilitySettings = CapabilitySettings()
+    human_review: tuple[str, ...] = ()
+    consent: Consent = "none"
+    allow_possible_duplicates: bool = False
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return _list_to_defaults(value, "entity_types")
+
+    @field_validator("human_review")
+    @classmethod
+    def _written(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(info.data.get("entity_types", value)))
+        if unknown:
+            raise ValueError("names an entity type that is not written to this sink")
+        return value
+
+    @property
+    def stated_capabilities(self) -> Capabilities:
+        """The usual capabilities with what these settings state."""
+        return self.capabilities.over(Capabilities(client_id=self.client_id))
 
 
 class SourceSettings(Strict):

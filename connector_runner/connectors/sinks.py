@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -113,29 +113,6 @@ class Step:
     body: Json
     etag: str | None
     client_ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class SinkTerms:
-    """What is to be known of a sink without opening it. ``entity_types``: type -> its confidence threshold.
-
-    ``quiet_period_s`` is how long a request whose answer was lost may still land.
-    """
-
-    sink_id: str
-    name: str
-    system: str
-    entity_types: Mapping[str, float]
-    accept_from: frozenset[str] = field(default_factory=frozenset)
-    depends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    policies: Mapping[str, str] = field(default_factory=dict)
-    per_second: float = 10.0
-    burst: int = 5
-    concurrency: int = 2
-    quiet_period_s: float = 5.0
-    request_timeout_s: float = 15.0
-    client_id: bool = True
-    base_url: str | None = None
 
 
 class Sink(Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import parse_canonical_id
 from connector_runner.outbound.gates import SAME_SYSTEM, external_system, first_closed

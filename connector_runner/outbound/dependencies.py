@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, parse_canonical_id

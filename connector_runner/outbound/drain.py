@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, SinkTerms
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITE_SECONDS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.world.fold import Claim
 
 SAME_SYSTEM: Final = "same_system"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from connector_runner.connectors.sinks import Json, Outcome, Reply, SinkTerms
+from connector_runner.connectors.sinks import Json, Outcome, Reply
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS, WRITES

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from connector_runner.connectors.sinks import Json, Reply, Sink, SinkTerms
+from connector_runner.connectors.sinks import Json, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from connector_runner.connectors.sinks import Outcome, Reply, Sink, SinkTerms
+from connector_runner.connectors.sinks import Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound import intents, store

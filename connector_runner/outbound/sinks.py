@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import Final, Protocol
 
 from connector_runner.connectors import directory, registry
 from connector_runner.connectors.base import DataSource
-from connector_runner.connectors.sinks import Sink, SinkTerms
+from connector_runner.connectors.sinks import Sink
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.outbound import sink_store
+from connector_runner.resilience.breaker import BreakerLimits
 
 _FRESH_S: Final = 2.0
 
@@ -66,7 +69,14 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
-        return terms_of(source), registry.open_sink(source, self._http, reveal)
+        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), self._http, reveal)
+        if sink.capabilities.at_least_once and not terms.allow_possible_duplicates:
+            raise Misconfigured(
+                "this sink cannot tell a repeated create from a new one; allow_possible_duplicates accepts that",
+                code="possible_duplicates",
+                where=source.name,
+            )
+        return terms, sink
 
 
 def terms_of(source: DataSource) -> SinkTerms:
@@ -76,7 +86,7 @@ def terms_of(source: DataSource) -> SinkTerms:
     if sink is None:
         raise Misconfigured("nothing is written to this data source", code="not_a_sink", where=source.name)
     types = {name: entity for name, entity in sink.entity_types.items() if entity.enabled}
-    timeout = getattr(settings, "request_timeout_s", 15.0)
+    reviewed = {name for name, entity in types.items() if entity.human_review}
     return SinkTerms(
         sink_id=source.data_source_id,
         name=source.name,
@@ -91,7 +101,33 @@ def terms_of(source: DataSource) -> SinkTerms:
         burst=sink.rate.burst,
         concurrency=sink.rate.concurrency,
         quiet_period_s=sink.quiet_period_s,
-        request_timeout_s=float(timeout),
-        client_id=sink.client_id,
+        request_timeout_s=_request_timeout_s(source),
+        client_id=sink.stated_capabilities.client_id,
         base_url=settings.base,
+        owns={name: frozenset(entity.owns) for name, entity in types.items() if entity.owns is not None},
+        required={name: entity.required for name, entity in types.items() if entity.required},
+        human_review=frozenset(reviewed | {name for name in sink.human_review if name in types}),
+        consent=sink.consent,
+        allow_possible_duplicates=sink.allow_possible_duplicates,
+        capabilities=sink.stated_capabilities,
+        per_day=sink.rate.per_day,
+        per_minute_fixed=sink.rate.per_minute_fixed,
+        calendar=sink.windows.calendar(),
+        breaker=BreakerLimits(sink.breaker.failures, sink.breaker.first_open_s, sink.breaker.most_open_s),
     )
+
+
+def _request_timeout_s(source: DataSource) -> float:
+    """How long a request that writes may take: the sink's own time, else the connection's."""
+    sink = source.settings.sink
+    if sink is not None and sink.request_timeout_s is not None:
+        return sink.request_timeout_s
+    return float(getattr(source.settings, "request_timeout_s", 15.0))
+
+
+def _with_write_timeout(source: DataSource) -> DataSource:
+    """The source with the time that a write may take in place of the connection's, so that both mean the same."""
+    if not hasattr(source.settings, "request_timeout_s"):
+        return source
+    settings = source.settings.model_copy(update={"request_timeout_s": _request_timeout_s(source)})
+    return replace(source, settings=settings)

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors.sinks import Json, Outcome, SinkTerms
+from connector_runner.connectors.sinks import Json, Outcome
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError
 from connector_runner.outbound import sink_store, status_store, store

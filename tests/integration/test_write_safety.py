@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, SinkTerms
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound import drain as draining

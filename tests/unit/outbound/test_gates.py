@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.outbound.choosing import choose, may_create, public_name, record_in
 from connector_runner.outbound.gates import first_closed, verdicts
 from connector_runner.world.fold import Claim, Settled

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from connector_runner.connectors.sinks import SinkTerms
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import is_uuid, new_id
 from connector_runner.outbound.dependencies import References, missing, rank, refs_in
 from connector_runner.outbound.dependency_store import Held
