@@ -10,7 +10,7 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
-from connector_runner.outbound import sink_store, store
+from connector_runner.outbound import reconcile_marks, reconcile_store, sink_store, store
 from connector_runner.outbound.choosing import CONFLICT
 from connector_runner.outbound.dependencies import DEPENDENCY, rank
 from connector_runner.outbound.engine import Outbound
@@ -74,12 +74,16 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         ready: dict[str, ReadySink] = {}
         all_terms = outbound.sinks.terms(tx, workspace_id)
         sources = sink_store.source_ids(tx, workspace_id)
-        for view in views(tx, [entity for entity, _ in taken]):
+        asked = {pending.entity_id: pending.prio for pending in taken}
+        seen = views(tx, list(asked))
+        for view in seen:
             for terms in all_terms:
                 if view.entity_type in terms.entity_types and _considered(
-                    outbound, tx, workspace_id, terms, view, sources
+                    outbound, tx, workspace_id, terms, view, sources, asked[view.entity_id]
                 ):
                     ready[terms.sink_id] = ReadySink(terms.sink_id, terms.name)
+        marks = reconcile_marks.terms_marks(all_terms, outbound.mappings)
+        reconcile_store.mark(tx, workspace_id, [(v.entity_id, v.revision, marks.get(v.entity_type)) for v in seen])
         sink_store.released(tx, workspace_id, taken)
         return Released(len(taken), tuple(ready.values()), len(taken) == limit)
 
@@ -93,10 +97,11 @@ def _considered(
     terms: SinkTerms,
     view: EntityView,
     sources: Mapping[str, str],
+    asked: int,
 ) -> bool:
     """``consider``; an entity that makes it fail is put aside, so that it holds up no other."""
     try:
-        return consider(outbound, tx, workspace_id, terms, view, sources)
+        return consider(outbound, tx, workspace_id, terms, view, sources, asked)
     except BadRecord as error:
         code, message = error.code, error.message
     except RunnerError:
@@ -127,8 +132,12 @@ def consider(
     terms: SinkTerms,
     view: EntityView,
     sources: Mapping[str, str],
+    asked: int = FRESH,
 ) -> bool:
-    """Bring one lane to where its entity belongs; whether it has something to be sent now."""
+    """Bring one lane to where its entity belongs; whether it has something to be sent now.
+
+    ``asked`` is the priority with which this was asked for: behind FRESH, so is the lane.
+    """
     lane = store.lane_of(tx, terms.sink_id, view.entity_id)
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
     state, reason, detail, withheld = _where(plan, lane.synced_hash if lane else None)
@@ -143,7 +152,7 @@ def consider(
         entity_type=view.entity_type,
         client_ref=client_ref(terms.sink_id, view.entity_id),
         state=state,
-        prio=_priority(plan, view.entity_type),
+        prio=_priority(plan, view.entity_type, asked),
         policy=terms.policies.get(view.entity_type, "latest"),
         revision=view.revision,
         delay_s=FIRST_RECHECK_S if state is State.WAITING else 0.0,
@@ -174,8 +183,13 @@ def _worth_showing(withheld: Sequence[Withheld]) -> bool:
     return any(item.code in (BELOW_THRESHOLD, CONFLICT) for item in withheld)
 
 
-def _priority(plan: Plan, entity_type: str) -> int:
-    """What agents and people said goes before what systems said; within that, what others refer to goes first."""
+def _priority(plan: Plan, entity_type: str, asked: int) -> int:
+    """What agents and people said goes before what systems said; within that, what others refer to goes first.
+
+    What nobody changed now, but was found wanting, goes behind both.
+    """
+    if asked > FRESH:
+        return asked + rank(entity_type)
     interactive = isinstance(plan, Wanted) and any(
         external_system(claim) is None for claim in plan.choice.chosen.values()
     )

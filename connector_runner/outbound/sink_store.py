@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from connector_runner.infra.database import Row, Tx, execute, one, rows
-from connector_runner.outbound.lanes import State, Withheld
+from connector_runner.outbound.lanes import BACKFILL, FRESH, State, Withheld
 from connector_runner.outbound.store import withheld_json
 
 
@@ -119,44 +120,61 @@ def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
     )
 
 
-def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
-    """Ask for a look at entities that changed; in id order, so that two who ask never wait for each other."""
+_ASKED_AGAIN = (
+    " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
+    " prio = least(p.prio, excluded.prio)"
+)
+
+
+def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str], *, prio: int = FRESH) -> None:
+    """Ask for a look at entities that changed; in id order, so that two who ask never wait for each other.
+
+    ``prio`` is of lanes: who asks behind FRESH is served behind, and so are the lanes that it makes ready.
+    """
     execute(
         tx,
-        "INSERT INTO pending_release AS p (workspace_id, entity_id)"
-        " SELECT :ws, id FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id"
-        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1",
+        "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        f" SELECT :ws, id, :prio FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id{_ASKED_AGAIN}",
         ws=workspace_id,
         ids=sorted(set(entity_ids)),
+        prio=prio,
     )
 
 
 def request_release_of_types(tx: Tx, workspace_id: str, entity_types: Sequence[str]) -> int:
-    """Ask for a look at all entities of some types; how many."""
+    """Ask for a look at all entities of some types, behind what is fresh; how many."""
     return execute(
         tx,
-        "INSERT INTO pending_release AS p (workspace_id, entity_id)"
-        " SELECT workspace_id, entity_id FROM entity WHERE workspace_id = :ws"
-        " AND entity_type = ANY(CAST(:types AS text[])) ORDER BY entity_id"
-        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1",
+        "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        " SELECT workspace_id, entity_id, :prio FROM entity WHERE workspace_id = :ws"
+        f" AND entity_type = ANY(CAST(:types AS text[])) ORDER BY entity_id{_ASKED_AGAIN}",
         ws=workspace_id,
         types=list(entity_types),
+        prio=BACKFILL,
     )
 
 
-def take_pending(tx: Tx, workspace_id: str, limit: int) -> list[tuple[str, int]]:
-    """Lock the entities that have waited longest: (entity, generation)."""
+class Pending(NamedTuple):
+    """An entity that waits for its release; ``generation`` counts who asked, ``prio`` is as of lanes."""
+
+    entity_id: str
+    generation: int
+    prio: int
+
+
+def take_pending(tx: Tx, workspace_id: str, limit: int) -> list[Pending]:
+    """Lock the entities that are served first: by priority, then by how long they wait."""
     found = rows(
         tx,
-        "SELECT entity_id, generation FROM pending_release WHERE workspace_id = :ws"
-        " ORDER BY requested_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        "SELECT entity_id, generation, prio FROM pending_release WHERE workspace_id = :ws"
+        " ORDER BY prio, requested_at LIMIT :limit FOR UPDATE SKIP LOCKED",
         ws=workspace_id,
         limit=limit,
     )
-    return [(row["entity_id"], row["generation"]) for row in found]
+    return [Pending(**row) for row in found]
 
 
-def released(tx: Tx, workspace_id: str, taken: Sequence[tuple[str, int]]) -> int:
+def released(tx: Tx, workspace_id: str, taken: Sequence[Pending]) -> int:
     """Forget requests that were served, unless they were made anew meanwhile; how many."""
     return execute(
         tx,
@@ -164,8 +182,8 @@ def released(tx: Tx, workspace_id: str, taken: Sequence[tuple[str, int]]) -> int
         " t(entity_id, generation) WHERE p.workspace_id = :ws AND p.entity_id = t.entity_id"
         " AND p.generation = t.generation",
         ws=workspace_id,
-        ids=[entity for entity, _ in taken],
-        generations=[generation for _, generation in taken],
+        ids=[pending.entity_id for pending in taken],
+        generations=[pending.generation for pending in taken],
     )
 
 
