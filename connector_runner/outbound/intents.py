@@ -184,6 +184,14 @@ def find_intent(tx: Tx, sealer: Sealer, lane: Lane) -> tuple[Intent, float] | No
     return Intent.from_json(row["intent_id"], exact_json.loads(plain)), float(row["early_s"])
 
 
+def open_sealed(tx: Tx, sealer: Sealer, workspace_id: str, write_id: str, sealed: bytes | None) -> bytes | None:
+    """What an entry of the write log keeps sealed: an intent as JSON, or an answer as it came. Note the read.
+
+    Raises BadRecord (``sealed_broken``) when it was altered.
+    """
+    return None if sealed is None else sealer.open(tx, workspace_id, bytes(sealed), _bound(write_id))
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmed:
     """What the sink was last known to hold: the whole resource, and which of its atoms are ours."""

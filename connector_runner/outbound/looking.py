@@ -1,0 +1,59 @@
+"""A look at a resource of a sink for a person: a real read, at the sink's own pace."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from connector_runner.connectors.sinks import Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.kernel.errors import RateLimited
+from connector_runner.kernel.ids import new_id
+from connector_runner.outbound import store
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.pacing import Pacer
+from connector_runner.resilience.limiter import Limit
+
+PATIENCE_S: Final = 10.0
+"""So long a person waits for a grant of the limiter; the lanes of the sink go on meanwhile."""
+_SLOT_MARGIN_S: Final = 2.0
+
+
+class Looker:
+    """Reads of one sink, each with a grant. Not safe to share between threads."""
+
+    def __init__(self, outbound: Outbound, workspace_id: str, terms: SinkTerms, sink: Sink) -> None:
+        self._outbound, self._workspace_id, self._terms, self._sink = outbound, workspace_id, terms, sink
+
+    def read(self, ref: str) -> Reply:
+        """The resource now, or why it cannot be told.
+
+        Raises RateLimited (``sink_pace``) when the limiter grants nothing in time: it is closed, or the sink asked
+        for a pause.
+        """
+        pacer = self._pacer()
+        try:
+            if not pacer.take():
+                raise RateLimited(
+                    "the sink's pace leaves no room for a read now",
+                    code="sink_pace",
+                    where=self._terms.name,
+                    retry_after_s=pacer.wait_s,
+                )
+            pacer.use()
+            reply = self._sink.read(ref)
+            if reply.outcome is Outcome.REFUSED:
+                pacer.cut(reply.retry_after_s)
+            return reply
+        finally:
+            pacer.close()
+
+    def _pacer(self) -> Pacer:
+        terms = self._terms
+        limit = Limit(terms.per_second, terms.burst, terms.concurrency, terms.request_timeout_s + _SLOT_MARGIN_S)
+        holder, until = f"look:{new_id()}", time.monotonic() + PATIENCE_S
+        return Pacer(self._outbound.limiter, terms.sink_id, terms.name, limit, holder, until, in_flight=self._in_flight)
+
+    def _in_flight(self) -> list[tuple[str, float]]:
+        with self._outbound.database.begin(self._workspace_id) as tx:
+            return store.in_flight(tx, self._workspace_id, self._terms.sink_id)
