@@ -9,6 +9,7 @@ from connector_runner.infra.metrics import counter
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.outbound.planning import Planner
+from connector_runner.outbound.ports import REAL, Runtime
 from connector_runner.outbound.sinks import Sinks
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
@@ -31,6 +32,7 @@ class Outbound:
     limiter: Limiter
     sinks: Sinks
     clock: Clock = utc_now
+    runtime: Runtime = REAL
     planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:

@@ -88,7 +88,9 @@ class LaneTx(Protocol):
     def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
         """Append to the write log what became of an intent; also where the claim was lost."""
 
-    def set_aside(self, lane: Lane, code: str, message: str, *, body: Json | None, status: int | None) -> bool:
+    def set_aside(
+        self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
+    ) -> bool:
         """End the claim: quarantined, for a person, with what was sent."""
 
     def settled(self, lane: Lane) -> None:
@@ -159,19 +161,19 @@ class Writable(Protocol):
 
 
 class Problem(Protocol):
-    """Why an intent must not be sent as it is. ``wait``: it may be later, without anybody's help."""
+    """Why an intent must not be sent as it is. ``wait``: the same may pass later, without anybody's help."""
 
     @property
-    def layer(self) -> str:
-        """syntax, semantics, policy or sink."""
-
-    @property
-    def code(self) -> str:
-        """What is wrong."""
+    def reason(self) -> str:
+        """The reason code of the lane: ``invalid_<layer>``."""
 
     @property
     def path(self) -> str:
         """Where in the body; never the value."""
+
+    @property
+    def code(self) -> str:
+        """What is wrong."""
 
     @property
     def wait(self) -> bool:
@@ -191,13 +193,16 @@ class Desk(Protocol):
         """In the transaction that opens ``intent``: whose the record is that may come to be."""
 
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
-        """``ref`` is the entity's record there. ``body``: it says there what was sent; None: it does not (yet)."""
+        """``ref`` is the entity's record there. ``body``: as it stands there, our words in it; None: without them."""
 
     def carries(self, found: Json, intent: Intent) -> bool:
         """Whether a resource of the sink says what an intent meant to make it say."""
 
-    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | str | None:
-        """Nothing is known of the entity in the sink: create it (None), adopt a ``Type/id``, or leave it."""
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
+        """We know of no record of the entity in the sink: create it (None), adopt this ``Type/id``, or leave it.
+
+        May ask the sink; a Reply says why it could not be told.
+        """
 
     def check(self, intent: Intent) -> Sequence[Problem]:
         """What is wrong with an intent that is about to be opened."""

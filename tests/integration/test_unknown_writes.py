@@ -17,6 +17,8 @@ from connector_runner.infra.database import Database, one, rows
 from connector_runner.kernel.errors import Conflict
 from connector_runner.outbound import intents, status
 from connector_runner.outbound import store as lanes
+from connector_runner.outbound.desk import SqlDesk
+from connector_runner.outbound.lane_store import SqlLaneStore
 from connector_runner.outbound.lanes import State
 from connector_runner.outbound.outcomes import Settler
 from connector_runner.outbound.planning import Wanted
@@ -132,7 +134,10 @@ def test_who_lost_the_lease_changes_nothing_but_the_log(clinic: Clinic, ehr: Sys
     with clinic.database.begin(clinic.workspace) as tx:
         terms, _ = clinic.outbound.sinks.open(tx, clinic.workspace, clinic.ids["store"])
     logged = clinic.count("write_log")
-    late = Settler(clinic.outbound, clinic.workspace, terms).write(
+    outbound = clinic.outbound
+    own = SqlLaneStore(outbound.database, outbound.sealer, outbound.quarantine, clinic.workspace)
+    desk = SqlDesk(outbound, clinic.workspace, terms)
+    late = Settler(own, desk, terms, outbound.runtime.chance).write(
         lane, intent, Reply(Outcome.LANDED, ref=f"Patient/{lane.client_ref}", etag='W/"1"')
     )
     assert late.outcome == "fence_lost"

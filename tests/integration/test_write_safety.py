@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -13,9 +13,9 @@ from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import drain as draining
-from connector_runner.outbound import outcomes, readback, sink_store
+from connector_runner.outbound import sink_store, writing
 from connector_runner.outbound import store as lanes
+from connector_runner.outbound.desk import SqlDesk
 from connector_runner.outbound.outcomes import PAUSE_S
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.planning import Planner
@@ -42,7 +42,7 @@ def test_who_slept_between_intent_and_request_does_not_send(
     clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_pair(clinic, ehr, store)
-    monkeypatch.setattr(draining, "SEND_WITHIN_S", 0.2)
+    monkeypatch.setattr(writing, "SEND_WITHIN_S", 0.2)
     take = Pacer.take
     slept: list[bool] = []
 
@@ -97,22 +97,16 @@ class Deaf:
     inner: Sink
     forbidden: frozenset[str] = frozenset()
 
-    def read(self, ref: str) -> Reply:
-        return self.inner.read(ref)
-
-    def find(self, resource_type: str, client_ref: str) -> Reply:
-        return self.inner.find(resource_type, client_ref)
-
     def create(self, body: Json, client_ref: str) -> Reply:
         if body.get("birthDate") in self.forbidden:
             return Reply(Outcome.AUTH, "http_403_forbidden", 403)
         return self.inner.create(self._heard(body), client_ref)
 
-    def update(self, ref: str, body: Json, etag: str | None) -> Reply:
+    def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         return self.inner.update(ref, self._heard(body), etag)
 
-    def identified(self, body: Json, client_ref: str) -> Json:
-        return self.inner.identified(body, client_ref)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
     @staticmethod
     def _heard(body: Json) -> Json:
@@ -131,7 +125,7 @@ class DeafSinks:
 
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
         terms, sink = self.inner.open(tx, workspace_id, sink_id)
-        return terms, Deaf(sink, self.forbidden)
+        return terms, cast(Sink, Deaf(sink, self.forbidden))
 
 
 def test_what_a_sink_does_not_keep_is_not_sent_for_ever(clinic: Clinic, ehr: System, store: System) -> None:
@@ -202,8 +196,7 @@ def test_a_resource_that_is_still_the_old_version_was_not_written(
     a_pair(clinic, ehr, store)
     clinic.flow("store")
     # As with a mapping that cannot read back what changed.
-    for module in (readback, outcomes):
-        monkeypatch.setattr(module, "carries", lambda *_: True)
+    monkeypatch.setattr(SqlDesk, "carries", lambda *_: True)
     store.faults({"on": "PUT Patient", "kind": "reset", "next": 1})
     clinic.land("ehr", at(11, phone="617-555-0777"))
     assert clinic.flow("store").outcomes["unknown"] == 1

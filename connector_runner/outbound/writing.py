@@ -1,0 +1,333 @@
+"""One pair of hands of a drain: takes one lane after another through plan, intent, request and outcome."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.logging import get_logger
+from connector_runner.infra.metrics import WRITE_SECONDS
+from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
+from connector_runner.outbound.dependencies import DEPENDENCY
+from connector_runner.outbound.intents import CREATE, Intent
+from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
+from connector_runner.outbound.outcomes import Settled, Settler
+from connector_runner.outbound.pacing import Pacer
+from connector_runner.outbound.planning import IN_STEP, Nothing, Wait
+from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Runtime, Writable
+from connector_runner.outbound.readback import ReadBack
+from connector_runner.outbound.searching import Unhurried
+from connector_runner.resilience.limiter import Limit, Limiter
+
+PLANNING_LEASE_S: Final = 10.0
+_LEASE_MARGIN_S: Final = 5.0
+_SLOT_MARGIN_S: Final = 2.0
+SEND_WITHIN_S: Final = 2.0
+"""So long after its intent was written down a request may still be begun; later somebody may be looking for it."""
+DEPENDENCY_RECHECK_S: Final = 300.0
+INTERNAL_ERROR: Final = "internal_error"
+_SHOWN: Final = 5
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Drained:
+    """What a drain did. ``more`` is whether lanes are due still, ``wait_s`` when to come back, ``closed`` why not."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    more: bool = False
+    wait_s: float = 0.0
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all hands of one drain share: the sink, and the ports."""
+
+    store: LaneStore
+    desk: Desk
+    terms: SinkTerms
+    sink: Sink
+    limiter: Limiter
+    runtime: Runtime
+
+
+class Hands:
+    """One lane at a time, one request in flight."""
+
+    def __init__(self, bench: Bench, owner: str, until: float, *, mending: bool) -> None:
+        """``until``: on the runtime's clock. ``mending``: the sink failed lately, so one that lands is news."""
+        self._store, self._desk, self._sink = bench.store, bench.desk, bench.sink
+        self._terms, self._runtime = bench.terms, bench.runtime
+        # Who leases a lane holds the slot of the same name, so that lost slots can be told from the leases.
+        self._owner, self._until, self._mending = f"{owner}:{bench.runtime.new_id()}", until, mending
+        terms = bench.terms
+        self._pacer = Pacer(
+            bench.limiter,
+            terms.sink_id,
+            terms.name,
+            Limit(terms.per_second, terms.burst, terms.concurrency, terms.request_timeout_s + _SLOT_MARGIN_S),
+            self._owner,
+            until,
+            in_flight=self._in_flight,
+            sleep=bench.runtime.sleep,
+            clock=bench.runtime.clock,
+        )
+        self._settler = Settler(bench.store, bench.desk, terms, bench.runtime.chance)
+        self._readback = ReadBack(bench.store, bench.desk, bench.sink, self._settler, bench.runtime.chance)
+        self._sending_lease_s = terms.request_timeout_s + _LEASE_MARGIN_S
+
+    def run(self) -> Drained:
+        """Lane after lane until nothing is due, the slice is over or the sink is closed to us."""
+        done = Drained()
+        try:
+            # A slot comes first: without one there is nothing to be claimed for.
+            while self._runtime.clock() < self._until and self._pacer.take():
+                settled = self._next()
+                if settled is None:
+                    break
+                done.outcomes[settled.outcome] += 1
+                if settled.stop:
+                    break
+                self._mend(settled)
+        finally:
+            self._pacer.close()
+        done.wait_s = self._pacer.wait_s
+        return done
+
+    def _in_flight(self) -> list[tuple[str, float]]:
+        with self._store.begin() as tx:
+            return tx.in_flight(self._terms.sink_id)
+
+    def _mend(self, settled: Settled) -> None:
+        if self._mending and settled.outcome in ("landed", "conflict", "quarantined"):
+            with self._store.begin() as tx:
+                tx.works(self._terms.sink_id)
+            self._mending = False
+
+    def _next(self) -> Settled | None:
+        """Claim a lane and decide in one transaction; then send, with none open."""
+        with self._store.begin() as tx:
+            lane = tx.claim(self._terms.sink_id, owner=self._owner, lease_s=PLANNING_LEASE_S)
+            if lane is None:
+                return None
+            claimed = self._runtime.clock()
+            if lane.open_intent:
+                tx.extend(lane, self._sending_lease_s)
+                plan: Writable | Settled | None = None
+            else:
+                plan = self._plan_or_set_aside(tx, lane)
+                if not isinstance(plan, Settled) and not self._knows(lane, plan):
+                    tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
+        if isinstance(plan, Settled):
+            return plan
+        if plan is None:
+            return self._readback.resolve(lane, self._pacer)
+        return self._carry_out(lane, plan, claimed)
+
+    @staticmethod
+    def _knows(lane: Lane, planned: Writable) -> bool:
+        """Whether no read is needed before the write."""
+        return planned.ref is None or (planned.known is not None and lane.sink_etag is not None)
+
+    def _plan_or_set_aside(self, tx: LaneTx, lane: Lane) -> Writable | Settled:
+        """A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on."""
+        try:
+            return self._plan(tx, lane)
+        except RunnerError:
+            raise
+        except Exception as error:
+            log.error("plan_failed", lane_id=lane.lane_id, sink=self._terms.name, exc_info=error)
+            return self._settler.quarantine(tx, lane, INTERNAL_ERROR, "planning this write failed; the log says where")
+
+    def _plan(self, tx: LaneTx, lane: Lane) -> Writable | Settled:
+        if lane.attempts > MAX_ATTEMPTS:
+            return self._settler.quarantine(tx, lane, "attempts", f"gave up after {MAX_ATTEMPTS} attempts")
+        try:
+            plan = self._desk.plan(tx, lane)
+        except BadRecord as exc:
+            return self._settler.quarantine(tx, lane, exc.code, exc.message)
+        if isinstance(plan, Nothing):
+            return self._idle(tx, lane, plan)
+        if isinstance(plan, Wait):
+            return self._waits(tx, lane, DEPENDENCY, plan)
+        if plan.ref is not None and plan.desired_hash == lane.synced_hash:
+            return self._idle(tx, lane, Nothing(IN_STEP, withheld=plan.withheld))
+        return plan
+
+    @staticmethod
+    def _idle(tx: LaneTx, lane: Lane, nothing: Nothing) -> Settled:
+        tx.give_back(lane, State.IDLE, reason=nothing.reason, detail=nothing.detail, withheld=nothing.withheld)
+        return Settled("idle")
+
+    @staticmethod
+    def _waits(tx: LaneTx, lane: Lane, reason: str, wait: Wait) -> Settled:
+        tx.give_back(
+            lane,
+            State.WAITING,
+            reason=reason,
+            detail=wait.detail,
+            delay_s=DEPENDENCY_RECHECK_S,
+            counts=False,
+            withheld=wait.withheld,
+        )
+        return Settled("waiting")
+
+    def _carry_out(self, lane: Lane, planned: Writable, claimed: float) -> Settled:
+        try:
+            intent = planned.creation(lane, self._sink) if planned.ref is None else self._change(lane, planned)
+        except (BadRecord, Misconfigured, NotYet) as exc:
+            with self._store.begin() as tx:
+                return self._settler.quarantine(tx, lane, exc.code, exc.message)
+        if isinstance(intent, Intent) and intent.operation == CREATE:
+            intent = self._searched(lane, planned, intent)
+        if isinstance(intent, Settled):
+            return intent
+        if isinstance(intent, Nothing):
+            return self._in_step(lane, planned, intent)
+        problems = self._desk.check(intent)
+        if problems:
+            return self._invalid(lane, planned, intent, problems)
+        return self._send(lane, planned, intent, claimed)
+
+    def _searched(self, lane: Lane, planned: Writable, intent: Intent) -> Intent | Nothing | Settled:
+        """The create, unless the sink has the record already under a name that we do not know."""
+        sink = Unhurried(self._sink, self._pacer, lambda: self._hold(lane))
+        found = self._desk.before_create(lane, intent, sink)
+        if found is None or isinstance(found, Nothing):
+            return found or intent
+        if isinstance(found, Reply):
+            if sink.out_of_time:
+                return self._put_off(lane)
+            with self._store.begin() as tx:
+                return self._unreadable(tx, lane, found)
+        adopting = planned.adopting(found)
+        read = self._read(lane, found)
+        return read if isinstance(read, Settled) else adopting.change(lane, *read)
+
+    def _hold(self, lane: Lane) -> bool:
+        """Long enough for one more request before the write."""
+        with self._store.begin() as tx:
+            return tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
+
+    def _change(self, lane: Lane, planned: Writable) -> Intent | Nothing | Settled:
+        if planned.known is not None and lane.sink_etag is not None:
+            return planned.change(lane, planned.known, lane.sink_etag)
+        read = self._read(lane, planned.ref or "")
+        return read if isinstance(read, Settled) else planned.change(lane, *read)
+
+    def _read(self, lane: Lane, ref: str) -> tuple[Json, str] | Settled:
+        """The sink's resource now, with the version to state when it is replaced."""
+        if not self._pacer.take():
+            return self._put_off(lane)
+        self._pacer.use()
+        reply = self._sink.read(ref)
+        if reply.outcome is Outcome.LANDED and reply.body is not None:
+            return reply.body, reply.etag or ""
+        with self._store.begin() as tx:
+            return self._unreadable(tx, lane, reply)
+
+    def _unreadable(self, tx: LaneTx, lane: Lane, reply: Reply) -> Settled:
+        if reply.outcome is Outcome.REFUSED:
+            self._pacer.cut(reply.retry_after_s)
+        if reply.outcome in (Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH):
+            return self._settler.held_up(tx, lane, reply, State.WAITING)
+        if reply.outcome in (Outcome.UNKNOWN, Outcome.CONFLICT, Outcome.LANDED):
+            return self._settler.retry(tx, lane, "not_read", reply.code, status=reply.status)
+        return self._settler.quarantine(
+            tx, lane, reply.code or str(reply.outcome), "the resource is no longer in the sink", reply=reply
+        )
+
+    def _invalid(self, lane: Lane, planned: Writable, intent: Intent, problems: Sequence[Problem]) -> Settled:
+        """What is wrong with it is found before the sink would: a case for a person, or for time."""
+        final = [problem for problem in problems if not problem.wait]
+        shown = final or problems
+        detail = "; ".join(f"{problem.path}: {problem.code}" for problem in shown[:_SHOWN])
+        with self._store.begin() as tx:
+            if not final:
+                return self._waits(tx, lane, shown[0].reason, Wait(detail, planned.withheld))
+            return self._settler.quarantine(tx, lane, shown[0].reason, detail, body=intent.body)
+
+    def _in_step(self, lane: Lane, planned: Writable, nothing: Nothing) -> Settled:
+        """Nothing to send. Where the sink says already what is wanted, that is remembered, so no one looks again."""
+        with self._store.begin() as tx:
+            if nothing.reason != IN_STEP:
+                return self._idle(tx, lane, nothing)
+            tx.confirm(
+                lane,
+                reason=IN_STEP,
+                synced_hash=planned.desired_hash,
+                revision=lane.desired_revision,
+                confirmed=None,
+                sink_ref=planned.ref,
+                sink_etag=lane.sink_etag,
+                status=None,
+                withheld=nothing.withheld,
+            )
+        return Settled("idle")
+
+    def _send(self, lane: Lane, planned: Writable, intent: Intent, claimed: float) -> Settled:
+        clock = self._runtime.clock
+        if not self._pacer.take():
+            return self._put_off(lane)
+        if clock() - claimed > PLANNING_LEASE_S - 1 and self._knows(lane, planned):
+            return self._put_off(lane)
+        send_by = clock() + SEND_WITHIN_S
+        refusal = self._open(lane, planned, intent)
+        if refusal is not None:
+            return refusal
+        if not self._pacer.take() or clock() > send_by:
+            return self._not_sent(lane, intent)
+        self._pacer.use()
+        started = clock()
+        reply = self._call(lane, intent)
+        WRITE_SECONDS.labels(sink=self._terms.name).observe(clock() - started)
+        if reply.outcome is Outcome.REFUSED:
+            self._pacer.cut(reply.retry_after_s)
+        return self._settler.write(lane, intent, reply)
+
+    def _open(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
+        """Commit the intent, if the lane is ours and the plan still right; else what became of the lane."""
+        try:
+            with self._store.begin() as tx:
+                if not tx.extend(lane, self._sending_lease_s):
+                    return Settled("fence_lost")
+                if not self._desk.still(tx, lane, planned):
+                    # Changed since it was planned, perhaps withdrawn: what is sent is what holds now.
+                    tx.give_back(lane, State.READY, reason=lane.reason, counts=False)
+                    return Settled("outdated")
+                tx.open_intent(lane, intent, self._quiet_s)
+                self._desk.announce(tx, lane, intent)
+        except Conflict:
+            with self._store.begin() as tx:
+                tx.give_back(lane, State.UNKNOWN, reason="intent_open", delay_s=self._quiet_s)
+            return Settled("unknown")
+        return None
+
+    def _call(self, lane: Lane, intent: Intent) -> Reply:
+        if intent.operation == CREATE:
+            return self._sink.create(intent.body, lane.client_ref)
+        return self._sink.update(intent.target or "", intent.body, intent.precondition or None, before=intent.before)
+
+    @property
+    def _quiet_s(self) -> float:
+        """From opening an intent until it may be looked for: until it is sent, its whole time, the quiet period."""
+        return SEND_WITHIN_S + self._terms.request_timeout_s + self._terms.quiet_period_s
+
+    def _put_off(self, lane: Lane) -> Settled:
+        """Not in time: the lane goes back as it was."""
+        with self._store.begin() as tx:
+            tx.give_back(lane, State.READY, reason=lane.reason, counts=False)
+        return Settled("put_off", stop=True)
+
+    def _not_sent(self, lane: Lane, intent: Intent) -> Settled:
+        with self._store.begin() as tx:
+            tx.log_outcome(lane, intent, "not_sent", None, "limiter")
+            if tx.give_back(lane, State.READY, reason=lane.reason, counts=False):
+                tx.close_intent(lane, intent.intent_id)
+        return Settled("put_off", stop=True)
