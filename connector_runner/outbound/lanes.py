@@ -33,6 +33,7 @@ class State(StrEnum):
 LEGAL: Final[dict[State, dict[State, str]]] = {
     State.IDLE: {
         State.READY: "the entity changed",
+        State.QUARANTINED: "a read-back found the resource gone from the sink",
         State.PAUSED: "an operator",
     },
     State.READY: {

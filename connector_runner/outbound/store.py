@@ -162,6 +162,9 @@ def confirm(
         " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
         " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
         " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+        # What was written is yet to be found there; where nothing was, what was last found still counts.
+        " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
+        " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
         " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
         " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
         again=again,

@@ -14,7 +14,7 @@ from connector_runner.outbound.lanes import LEGAL, State, backoff_s, client_ref,
 from connector_runner.unification.model import Dependency
 
 TABLE = {
-    "idle": "ready paused",
+    "idle": "ready quarantined paused",
     "ready": "leased idle paused",
     "waiting": "leased ready idle paused",
     "leased": "idle ready waiting unknown quarantined paused",
