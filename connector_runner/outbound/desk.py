@@ -13,7 +13,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
-from connector_runner.outbound import sink_store, store
+from connector_runner.outbound import sink_store, store, undo, undo_store
 from connector_runner.outbound.choosing import same_value
 from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.engine import Outbound
@@ -22,6 +22,7 @@ from connector_runner.outbound.lane_store import SqlLaneTx
 from connector_runner.outbound.lanes import Lane, Withheld
 from connector_runner.outbound.planning import Nothing, Planner, Wait, Wanted, with_ref
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
+from connector_runner.outbound.undo import Inverse
 from connector_runner.world import reading
 from connector_runner.world.atoms import split
 from connector_runner.world.events import SentAtom
@@ -83,9 +84,13 @@ class SqlDesk:
     workspace_id: str
     terms: SinkTerms
 
-    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Planned:
-        """What the entity wants now; raises BadRecord where it can want nothing."""
+    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Planned | Inverse:
+        """What is to be undone, else what the entity wants now; raises BadRecord where it can want nothing."""
         own = _own(tx)
+        if lane.undo_asked:
+            inverse = undo.planned(own, self.outbound, self.workspace_id, self.terms, lane)
+            if inverse is not None:
+                return inverse
         view = reading.view(own, self.workspace_id, lane.entity_id)
         if view is None:
             return Nothing(NO_ENTITY)
@@ -94,7 +99,10 @@ class SqlDesk:
         return Planned(plan, self.outbound.planner, self.terms) if isinstance(plan, Wanted) else plan
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
-        """Whether the entity was not folded anew since."""
+        """Whether the entity was not folded anew since, or the undo is asked still."""
+        if isinstance(planned, Inverse):
+            asked = undo_store.open_request(_own(tx), lane.lane_id)
+            return asked is not None and asked["undo_id"] == planned.undo_id
         if not isinstance(planned, Planned):
             raise TypeError("this desk carries out its own plans only")
         return store.revision_of(_own(tx), lane.entity_id) == planned.wanted.revision
@@ -115,13 +123,17 @@ class SqlDesk:
         if body is not None:
             sent = self._sent_atoms(body, intent)
             self.outbound.world.remember_sent(own, self.workspace_id, record_key, sent, now=now)
+        if undo.is_inverse(intent):
+            undo.landed(own, self.outbound, self.workspace_id, lane, intent)
         if lane.sink_ref is None:
             wake_dependents(own, self.workspace_id, self.terms.sink_id, lane.entity_id)
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))
 
     def carries(self, found: Json, intent: Intent) -> bool:
-        """Read through the sink's inbound mapping."""
+        """Read through the sink's inbound mapping; an inverse, piece by piece."""
+        if undo.is_inverse(intent):
+            return undo.restores(found, intent)
         try:
             held = split(self._facts(found))
             meant = split(self._facts({**intent.body, "id": found.get("id") or "unknown"}))
