@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
 from connector_runner.kernel import exact_json
 
-MARK = "undo/"
+UNDONE: Final = "undone"
+"""A person took this value back: it goes again when it is another, the mapping is, or a person lets it."""
+
+MARK: Final = "undo/"
 """What the mapping version of an inverse write begins with; the id of its command follows."""
 
 
@@ -217,16 +221,15 @@ def hold_back(tx: Tx, workspace_id: str, lane_id: str, undo_id: str, values: Seq
         )
 
 
-def held_back(tx: Tx, lane_id: str, mapping_version: str) -> dict[str, frozenset[bytes]]:
-    """What of a lane must not go again under a mapping version: atom -> digests of values."""
+def held_back(tx: Tx, lane_id: str, mapping_version: str) -> dict[tuple[str, bytes], str]:
+    """What of a lane must not go again under a mapping version: (atom, digest of a value) -> ``undone``."""
     found = rows(
         tx,
-        "SELECT atom, array_agg(value_digest) AS digests FROM held_back"
-        " WHERE lane_id = :lane AND mapping_version = :version GROUP BY atom",
+        "SELECT atom, value_digest FROM held_back WHERE lane_id = :lane AND mapping_version = :version",
         lane=lane_id,
         version=mapping_version,
     )
-    return {row["atom"]: frozenset(bytes(digest) for digest in row["digests"]) for row in found}
+    return {(row["atom"], bytes(row["value_digest"])): UNDONE for row in found}
 
 
 def let_go(tx: Tx, workspace_id: str, lane_ids: Sequence[str]) -> list[str]:
