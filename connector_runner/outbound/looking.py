@@ -11,12 +11,10 @@ from connector_runner.kernel.errors import RateLimited
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound import store
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.pacing import Pacer
-from connector_runner.resilience.limiter import Limit
+from connector_runner.outbound.pacing import Pacer, limit_of
 
 PATIENCE_S: Final = 10.0
 """So long a person waits for a grant of the limiter; the lanes of the sink go on meanwhile."""
-_SLOT_MARGIN_S: Final = 2.0
 
 
 class Looker:
@@ -50,7 +48,7 @@ class Looker:
 
     def _pacer(self) -> Pacer:
         terms = self._terms
-        limit = Limit(terms.per_second, terms.burst, terms.concurrency, terms.request_timeout_s + _SLOT_MARGIN_S)
+        limit = limit_of(terms)
         holder, until = f"look:{new_id()}", time.monotonic() + PATIENCE_S
         return Pacer(self._outbound.limiter, terms.sink_id, terms.name, limit, holder, until, in_flight=self._in_flight)
 
