@@ -154,7 +154,8 @@ def _record_claims(
                 source_system=echo.source_system,
                 confidence=echo.confidence,
                 since=echo.since,
-                echo=True,
+                # The record's own word, put back when a write of ours was undone, is no copy: only as old as it was.
+                echo=not _is_own(by_id.get(echo.event_id), record_id),
             )
         claims.append(claim)
     return claims
@@ -174,6 +175,10 @@ def _is_echo(sent: SentValue, value: Any, earlier: Sequence[tuple[datetime, Any]
     if exact_json.digest(value) != sent.value_digest:
         return False
     return not any(seen_at >= sent.sent_at and held == value for seen_at, held in earlier)
+
+
+def _is_own(cause: StoredEvent | None, record_id: str) -> bool:
+    return cause is not None and cause.record_id == record_id
 
 
 def _event_claims(event: StoredEvent) -> list[Claim]:

@@ -214,6 +214,20 @@ def test_a_value_set_again_after_another_is_the_records_own_word() -> None:
     assert (winner.confidence, winner.since, winner.echo) == (1.0, at(7), False)
 
 
+def test_the_records_own_word_put_back_by_us_is_as_old_as_it_was_and_no_copy() -> None:
+    """We wrote over it and undid that: the record said nothing anew, so a newer one wins, and it still counts."""
+    voice = an_event({"gender": "ours"}, day=20, confidence=0.85)
+    events, versions = a_record((1, {"gender": "theirs"}), (25, {"gender": "ours"}), (30, {"gender": "theirs"}))
+    restored = SentValue("R", "gender", exact_json.digest("theirs"), events[0].id, "connector_runner", "ehr", 1.0,
+                         at(1), at(101))  # fmt: skip
+    settled = fold([*events, voice], versions, [restored]).atoms["gender"]
+    assert (settled.winner.value, settled.losers[0].value) == ("ours", "theirs")
+    assert (settled.losers[0].since, settled.losers[0].echo) == (at(1), False)
+    assert fold(events, versions, [restored]).state == {"gender": "theirs"}
+    naive = fold([*events, voice], versions).atoms["gender"].winner
+    assert naive.value == "theirs", "unrecognised, our own undo would count as their word"
+
+
 def sent_back(cause: StoredEvent, atom: str, value: Any, *, day: float) -> SentValue:
     return SentValue("R", atom, exact_json.digest(value), cause.id, cause.source, None, cause.confidence,
                      cause.ingested_at, at(day))  # fmt: skip
