@@ -7,7 +7,7 @@ from typing import Any
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.unification.documents import Document, Place
 from connector_runner.unification.model import Mapped, MappingContext
-from connector_runner.unification.rules import FieldNode, RuleCompiler, Vocabularies, path_getter
+from connector_runner.unification.rules import FieldNode, RuleCompiler, Targets, Vocabularies, path_getter
 from connector_runner.unification.run import Run, json_type
 from connector_runner.unification.transforms import TRANSFORMS
 
@@ -25,9 +25,10 @@ class Mapping:
         header: dict[str, Any],
         fields: list[FieldNode],
         vocabularies: Vocabularies,
+        targets: Targets | None = None,
     ) -> None:
         at = Place(document)
-        compiler = RuleCompiler(TRANSFORMS, vocabularies)
+        compiler = RuleCompiler(TRANSFORMS, vocabularies, targets)
         self.version = version
         self.resource_type: str | None = header.get("resource_type")
         self.field_names = tuple(name for name, *_ in fields)

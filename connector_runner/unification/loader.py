@@ -2,6 +2,7 @@
 
 inbound/<system>/<record>.yaml           outbound/<system>/<entity_type>.yaml
 inbound/<system>/system.yaml             what a system without its own file for a record falls back to
+outbound/<system>/schema/<entity_type>.json: what is sent there, where it is not FHIR
 vocab/<name>.yaml                        schema.json
 """
 
@@ -16,16 +17,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import SchemaError, best_match
 
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.unification.documents import Document, Place, read_document
 from connector_runner.unification.engine import Mapping
 from connector_runner.unification.outbound import OutboundMapping
-from connector_runner.unification.rules import FieldNode, as_rule
+from connector_runner.unification.rules import FieldNode, Targets, as_rule, as_translation
+from connector_runner.unification.vocabularies import Vocabulary, vocabulary
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 SYSTEM_FILE = "system"
+FHIR_SYSTEM = "fhir_r4"
 Found = TypeVar("Found")
 
 
@@ -43,10 +46,16 @@ class MappingSet:
         inbound: ReadOnly[tuple[str, str], Mapping],
         outbound: ReadOnly[tuple[str, str], OutboundMapping],
         parents: ReadOnly[tuple[str, str], str],
+        schemas: ReadOnly[tuple[str, str], str] | None = None,
+        fhir_systems: frozenset[str] = frozenset({FHIR_SYSTEM}),
+        vocabularies: ReadOnly[str, Vocabulary] | None = None,
     ) -> None:
         self._inbound = inbound
         self._outbound = outbound
         self._parents = parents
+        self._schemas = schemas or {}
+        self._fhir_systems = fhir_systems
+        self.vocabularies: ReadOnly[str, Vocabulary] = vocabularies or {}
 
     def inbound(self, system: str, record: str) -> Mapping | None:
         """The mapping of a record of ``system``, or of the system it extends; None when there is none."""
@@ -55,6 +64,19 @@ class MappingSet:
     def outbound(self, system: str, entity_type: str) -> OutboundMapping | None:
         """The mapping of an entity type to ``system``, or to the system it extends; None when there is none."""
         return _find(self._outbound, self._parents, ("outbound", system), entity_type)
+
+    def schema(self, system: str, entity_type: str) -> str | None:
+        """The text of the JSON Schema of what is sent to ``system``, or to the system it extends."""
+        return _find(self._schemas, self._parents, ("outbound", system), entity_type)
+
+    def is_fhir(self, system: str) -> bool:
+        """Whether what is sent to ``system`` is FHIR R4: it is that system, or a mapping of it extends one."""
+        step: str | None = system
+        while step is not None:
+            if step in self._fhir_systems:
+                return True
+            step = self._parents.get(("outbound", step))
+        return False
 
     def systems(self) -> set[str]:
         """The systems that have any mapping, inbound or outbound."""
@@ -106,12 +128,16 @@ class _Loading:
             for kind in ("inbound", "outbound", "vocabulary", "system")
         }
         self._vocabularies: dict[str, dict[str, Any]] = {}
+        self._targets: dict[str, Vocabulary] = {}
         self._documents: dict[tuple[str, str, str], Document] = {}
         self._parents: dict[tuple[str, str], str] = {}
 
     def load(self) -> MappingSet:
         for path in sorted((self._root / "vocab").glob("*.yaml")):
-            self._vocabularies[path.stem] = self._read(path, "vocabulary").data
+            document = self._read(path, "vocabulary")
+            self._vocabularies[path.stem] = document.data
+            if "displays" in document.data:
+                self._targets[path.stem] = vocabulary(path.stem, document.data, Place(document))
         for direction in ("inbound", "outbound"):
             for path in sorted((self._root / direction).glob("*/*.yaml")):
                 if path.stem == SYSTEM_FILE:
@@ -126,7 +152,27 @@ class _Loading:
                 inbound[system, name] = Mapping(*self._resolved(direction, system, name))
             else:
                 outbound[system, name] = OutboundMapping(*self._resolved(direction, system, name))
-        return MappingSet(inbound, outbound, self._parents)
+        fhir = {FHIR_SYSTEM} | {system for way, system, name in self._documents if self._from_fhir(way, system, name)}
+        return MappingSet(inbound, outbound, self._parents, self._schemas(), frozenset(fhir), self._targets)
+
+    def _from_fhir(self, direction: str, system: str, name: str) -> bool:
+        chain = self._chain(direction, system, name)
+        return direction == "outbound" and any(document.name.split("/")[1] == FHIR_SYSTEM for document in chain)
+
+    def _schemas(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for path in sorted((self._root / "outbound").glob("*/schema/*.json")):
+            name = path.relative_to(self._root).as_posix()
+            try:
+                text = path.read_text("utf-8")
+                Draft202012Validator.check_schema(json.loads(text))
+            except (OSError, ValueError):
+                raise Misconfigured("cannot be read as JSON", code="mapping", where=f"{name}:1: (file)") from None
+            except SchemaError as error:
+                place = "/".join(str(step) for step in error.absolute_path)
+                raise Misconfigured("not a JSON Schema", code="mapping", where=f"{name}:1: {place}") from None
+            found[path.parent.parent.name, path.stem] = text
+        return found
 
     def _read(self, path: Path, kind: str) -> Document:
         document = read_document(path, self._root)
@@ -156,8 +202,8 @@ class _Loading:
 
     def _resolved(
         self, direction: str, system: str, name: str
-    ) -> tuple[str, Document, dict[str, Any], list[FieldNode], dict[str, dict[str, Any]]]:
-        """A file with all it extends: version, itself, its header, its fields, the vocabularies."""
+    ) -> tuple[str, Document, dict[str, Any], list[FieldNode], dict[str, dict[str, Any]], Targets]:
+        """A file with all it extends: version, itself, its header, its fields, the vocabularies of both kinds."""
         chain = self._chain(direction, system, name)
         header: dict[str, Any] = {"id": "id"}
         fields: dict[str, FieldNode] = {}
@@ -178,7 +224,7 @@ class _Loading:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         digest = blake2b(text.encode(), digest_size=4).hexdigest()
         version = f"{system}/{name}@{document.data['version']}+{digest}"
-        return version, document, header, list(fields.values()), self._vocabularies
+        return version, document, header, list(fields.values()), self._vocabularies, self._targets
 
     def _chain(self, direction: str, system: str, name: str) -> list[Document]:
         chain = [self._documents[direction, system, name]]
@@ -201,4 +247,6 @@ def _lookups(node: Any) -> list[str]:
     if not isinstance(node, dict):
         return []
     own = [node["lookup"]] if isinstance(node.get("lookup"), str) else []
+    if isinstance(node.get("translate"), str | dict):
+        own.append(str(as_translation(node["translate"]).get("vocabulary")))
     return own + [word for value in node.values() for word in _lookups(value)]

@@ -12,6 +12,11 @@ def same_reference(text: str) -> str | None:
     return text
 
 
+def nothing_decided(vocabulary: str, text: str) -> str | None:
+    """The decisions of an installation that has made none."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class MappingContext:
     """Whose record is mapped.
@@ -29,9 +34,14 @@ class MappingContext:
 
 @dataclass(frozen=True, slots=True)
 class OutboundContext:
-    """``resolve`` answers the ``Type/id`` under which the sink holds a canonical id, None if it does not."""
+    """``resolve`` answers the ``Type/id`` under which the sink holds a canonical id, None if it does not.
+
+    ``decided`` answers the code that was decided for what rules alone could not translate: for (vocabulary,
+    text). None: nothing yet, or that there is none.
+    """
 
     resolve: Callable[[str], str | None]
+    decided: Callable[[str, str], str | None] = nothing_decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,23 @@ class Mapped:
     effective_at: str | None
     retracted: bool
     problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A text that rules alone cannot translate. It is protected data; nothing else here is.
+
+    ``field`` is where in the state it stands, ``candidates`` codes that it might mean, with their likeness.
+    ``llm``: whether a language model may be asked. ``otherwise``: ``withhold``, ``wait`` or ``fail``.
+    """
+
+    field: str
+    vocabulary: str
+    version: str
+    text: str
+    candidates: tuple[tuple[str, float], ...]
+    llm: bool
+    otherwise: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.paths import Step, parse_path
 from connector_runner.unification.choices import SUFFIXES, choose
 from connector_runner.unification.documents import Document, Place
-from connector_runner.unification.model import Dependency, OutboundContext
+from connector_runner.unification.model import Ask, Dependency, OutboundContext, nothing_decided
 from connector_runner.unification.participants import (
     appointment_participants,
     encounter_locations,
@@ -21,11 +21,14 @@ from connector_runner.unification.rules import (
     Fields,
     Rule,
     RuleCompiler,
+    Targets,
     Vocabularies,
     as_rule,
+    as_translation,
     path_getter,
 )
 from connector_runner.unification.run import Run, Transform
+from connector_runner.unification.translation import Translated, is_of, texts_of, translate_fact
 
 ELEMENT_TRANSFORMS: dict[str, Transform] = {
     **RENDERERS,
@@ -34,6 +37,7 @@ ELEMENT_TRANSFORMS: dict[str, Transform] = {
     "encounter_locations": encounter_locations,
 }
 CHOICE_MARK = "[x]"
+WITHHOLD, WAIT, FAIL, KEEP = "withhold", "wait", "fail", "keep"
 _Place = Callable[[dict[str, Any], Any], None]
 
 
@@ -62,7 +66,41 @@ class ElementCompiler(RuleCompiler):
 
         return fields
 
+    def translated(self, step: Transform, node: dict[str, Any], at: Place) -> Transform:
+        """Outbound: the code of the target that a fact means, then ``step``; an element without one is left out."""
+        vocabulary = self.target(node, at)
+        fuzzy, llm, otherwise = node.get("fuzzy"), bool(node.get("llm")), str(node.get("otherwise", WITHHOLD))
+
+        def one(value: Any, path: str, run: Run) -> Any:
+            if is_of(value, vocabulary):
+                return value
+            found = translate_fact(value, vocabulary, fuzzy)
+            if isinstance(found, Translated):
+                return vocabulary.fact(found.code, value)
+            texts = texts_of(value)
+            if not texts or not isinstance(run, RenderRun):
+                return None
+            code = run.decided(vocabulary.name, texts[0])
+            if code in vocabulary.displays:
+                return vocabulary.fact(str(code), value)
+            candidates = tuple((candidate.code, candidate.score) for candidate in found.candidates)
+            run.untranslated.append(
+                Ask(path, vocabulary.name, vocabulary.version, texts[0], candidates, llm, otherwise)
+            )
+            return value if otherwise == KEEP else None
+
+        def transform(value: Any, path: str, run: Run) -> Any:
+            if type(value) is list:
+                kept = [found for found in (one(item, path, run) for item in value) if found is not None]
+                return step(kept, path, run) if kept else None
+            value = one(value, path, run)
+            return None if value is None else step(value, path, run)
+
+        return transform
+
     def _choice_element(self, node: dict[str, Any], at: Place) -> Rule:
+        if "translate" in node:
+            at.child("translate").fail("a choice element is not translated")
         allowed = tuple(node.get("as", ()))
         unknown = set(allowed) - SUFFIXES
         if not allowed or unknown:
@@ -130,14 +168,21 @@ class OutboundMapping:
         header: dict[str, Any],
         fields: list[FieldNode],
         vocabularies: Vocabularies,
+        targets: Targets | None = None,
     ) -> None:
         self.version = version
         self.resource_type: str = header["resource_type"]
-        self._fields = ElementCompiler(ELEMENT_TRANSFORMS, vocabularies).fields(fields)
+        compiler = ElementCompiler(ELEMENT_TRANSFORMS, vocabularies, targets)
+        self._fields = compiler.fields(fields)
+        translating = [node for node in fields if _translates(*node)]
+        self._translating = compiler.fields(_unrequired(translating)) if translating else None
         self._owned: dict[str, tuple[str, ...]] = {}
         self._required: set[str] = set()
+        self._needs: list[tuple[str, ...]] = []
         for name, node, _ in fields:
             elements = _elements(name, node)
+            if node.get("required"):
+                self._needs.append(tuple(dict.fromkeys(_paths(node))))
             for path in _paths(node):
                 self._owned[path] = tuple(dict.fromkeys((*self._owned.get(path, ()), *elements)))
                 if node.get("required"):
@@ -146,6 +191,10 @@ class OutboundMapping:
     def fields(self) -> dict[str, tuple[str, ...]]:
         """For each field of the state, the FHIR elements that it is written to."""
         return dict(self._owned)
+
+    def needs(self) -> list[tuple[str, ...]]:
+        """What a resource cannot be made without: of each group, one field of the state at least."""
+        return list(self._needs)
 
     def render(self, state: dict[str, Any], context: OutboundContext) -> dict[str, Any]:
         """The resource without id, holding only what the state says.
@@ -156,6 +205,16 @@ class OutboundMapping:
         """
         return {"resourceType": self.resource_type, **self._fields(state, RenderRun(context, state))}
 
+    def untranslated(
+        self, state: dict[str, Any], decided: Callable[[str, str], str | None] = nothing_decided
+    ) -> tuple[Ask, ...]:
+        """The texts in ``state`` that rules alone cannot translate and for which nothing was decided."""
+        if self._translating is None:
+            return ()
+        run = RenderRun(OutboundContext(lambda canonical: None, decided), state)
+        self._translating(state, run)
+        return tuple(dict.fromkeys(run.untranslated))
+
     def dependencies(self, state: dict[str, Any]) -> list[Dependency]:
         """The records that ``state`` refers to in the fields that are written."""
         found: dict[tuple[str, str], Dependency] = {}
@@ -163,6 +222,20 @@ class OutboundMapping:
             for canonical in _refs(state.get(field)):
                 found[field, canonical] = Dependency(field, canonical, field in self._required)
         return list(found.values())
+
+
+def _translates(name: str, node: dict[str, Any], at: Place) -> bool:
+    """Whether a rule translates anything; one that must not be left out does not say to leave it out."""
+    own = node.get("translate")
+    if own is not None and node.get("required") and as_translation(own).get("otherwise", WITHHOLD) == WITHHOLD:
+        at.child("translate").fail("a required element cannot be withheld: say `otherwise: wait`, `fail` or `keep`")
+    inner = [*(as_rule(rule) for rule in node.get("first", ())), *(as_rule(r) for r in node.get("each", {}).values())]
+    return own is not None or any(_translates(name, rule, at) for rule in inner)
+
+
+def _unrequired(nodes: Iterable[FieldNode]) -> Iterator[FieldNode]:
+    for name, node, at in nodes:
+        yield name, {key: value for key, value in node.items() if key != "required"}, at
 
 
 def _elements(name: str, node: dict[str, Any]) -> tuple[str, ...]:

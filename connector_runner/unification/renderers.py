@@ -11,7 +11,7 @@ from typing import Any
 
 from connector_runner.unification.code_systems import IDENTIFIER_TYPES, V2_IDENTIFIER_TYPE
 from connector_runner.unification.demographics import PHONE_SYSTEMS
-from connector_runner.unification.model import MappingContext, OutboundContext
+from connector_runner.unification.model import Ask, MappingContext, OutboundContext
 from connector_runner.unification.phones import normalise_phone
 from connector_runner.unification.run import Run, Transform
 
@@ -19,14 +19,16 @@ Json = dict[str, Any]
 
 
 class RenderRun(Run):
-    """One rendering of one entity: the sink's references, and those that the sink does not hold yet."""
+    """One rendering of one entity: the sink's references and codes, and those that there are not yet."""
 
-    __slots__ = ("resolve", "unresolved")
+    __slots__ = ("decided", "resolve", "unresolved", "untranslated")
 
     def __init__(self, context: OutboundContext, state: Json) -> None:
         super().__init__(MappingContext(source=""), state)
         self.resolve = context.resolve
+        self.decided = context.decided
         self.unresolved: list[str] = []
+        self.untranslated: list[Ask] = []
 
 
 def _sink_reference(canonical: str, run: Run) -> str | None:

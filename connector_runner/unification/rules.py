@@ -9,6 +9,8 @@ from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.paths import Getter, compile_path, parse_path
 from connector_runner.unification.documents import Place
 from connector_runner.unification.run import Run, Transform
+from connector_runner.unification.translation import Translated, translate_fact
+from connector_runner.unification.vocabularies import Vocabulary
 
 Rule = Callable[[dict[str, Any], Run], Any]
 Condition = Callable[[Any], bool]
@@ -16,6 +18,8 @@ Fields = Callable[[dict[str, Any], Run], dict[str, Any]]
 # name of the field, its rule as written, where that stands
 FieldNode = tuple[str, dict[str, Any], Place]
 Vocabularies = Mapping[str, Mapping[str, Any]]
+Targets = Mapping[str, Vocabulary]
+"""The vocabularies that values are translated to."""
 # field, transform, key, and the other keys of a choice type that exclude this one
 _Direct = tuple[str, Transform, str, frozenset[str]]
 
@@ -25,9 +29,12 @@ SOURCES = ("path", "paths", "choice", "const", "first")
 class RuleCompiler:
     """Compiles rules against one registry of transforms and the vocabularies of the installation."""
 
-    def __init__(self, transforms: Mapping[str, Transform], vocabularies: Vocabularies) -> None:
+    def __init__(
+        self, transforms: Mapping[str, Transform], vocabularies: Vocabularies, targets: Targets | None = None
+    ) -> None:
         self._transforms = transforms
         self._vocabularies = vocabularies
+        self._targets = targets or {}
 
     def fields(self, nodes: Iterable[FieldNode]) -> Fields:
         """All fields of one object.
@@ -106,11 +113,49 @@ class RuleCompiler:
             step = _each(inner)
         else:
             step = self._named(node.get("transform", "text"), at.child("transform"))
+        if "translate" in node:
+            for key in ("lookup", "each", "else"):
+                if key in node:
+                    at.child(key).fail("`translate` stands in its place: not both")
+            return self.translated(step, as_translation(node["translate"]), at)
         if "lookup" in node:
             return self._lookup(step, node, at)
         if "else" in node:
             at.child("else").fail("`else` belongs to a lookup")
         return step
+
+    def translated(self, step: Transform, node: dict[str, Any], at: Place) -> Transform:
+        """Inbound: what ``step`` found, with the code that its words mean where it has no code of its own."""
+        vocabulary = self.target(node, at)
+        for key in ("llm", "otherwise"):
+            if key in node:
+                at.child("translate", key).fail("inbound, values are translated by rules alone, or kept as they are")
+        fuzzy = node.get("fuzzy")
+
+        def one(value: Any) -> Any:
+            if type(value) is dict and value.get("code"):
+                return value
+            found = translate_fact(value, vocabulary, fuzzy)
+            return vocabulary.fact(found.code, value) if isinstance(found, Translated) else value
+
+        def transform(value: Any, path: str, run: Run) -> Any:
+            value = step(value, path, run)
+            return [one(item) for item in value] if type(value) is list else None if value is None else one(value)
+
+        return transform
+
+    def target(self, node: dict[str, Any], at: Place) -> Vocabulary:
+        """The vocabulary that a ``translate`` names."""
+        name = node["vocabulary"]
+        found = self._targets.get(name)
+        if found is None:
+            known = name in self._vocabularies
+            at.child("translate").fail(
+                f"vocabulary {name!r} has no `displays`: nothing can be translated to it"
+                if known
+                else f"there is no vocabulary {name!r}"
+            )
+        return found
 
     def _named(self, name: str, at: Place) -> Transform:
         if name not in self._transforms:
@@ -166,6 +211,8 @@ class RuleCompiler:
         vocabulary = self._vocabularies.get(name)
         if vocabulary is None:
             at.child("lookup").fail(f"there is no vocabulary {name!r}")
+        if "codes" not in vocabulary:
+            at.child("lookup").fail(f"vocabulary {name!r} has no `codes` to look up")
         codes = vocabulary["codes"]
         default = vocabulary.get("default")
         otherwise = node.get("else", "report")
@@ -194,6 +241,11 @@ class RuleCompiler:
 def as_rule(node: str | dict[str, Any]) -> dict[str, Any]:
     """A rule in full: a bare word is a path."""
     return {"path": node} if isinstance(node, str) else node
+
+
+def as_translation(node: str | dict[str, Any]) -> dict[str, Any]:
+    """A translation in full: a bare word is a vocabulary."""
+    return {"vocabulary": node} if isinstance(node, str) else node
 
 
 def path_getter(path: str, at: Place) -> Getter:
