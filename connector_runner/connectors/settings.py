@@ -22,6 +22,7 @@ from connector_runner.connectors.sinks import Capabilities
 from connector_runner.connectors.terms import Consent
 from connector_runner.connectors.windows import WindowSettings
 from connector_runner.kernel.errors import Misconfigured
+from connector_runner.resilience.breaker import BreakerLimits
 
 _REFERENCE = re.compile(r"(env|file|secret):\S+")
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -88,6 +89,10 @@ class BreakerSettings(Strict):
         if self.most_open_s < self.first_open_s:
             raise ValueError("most_open_s must not be less than first_open_s")
         return self
+
+    def limits(self) -> BreakerLimits:
+        """As the breaker takes them."""
+        return BreakerLimits(self.failures, self.first_open_s, self.most_open_s)
 
 
 class CapabilitySettings(Strict):

@@ -60,9 +60,16 @@ class _Span(BaseModel):
 class OpenHours(_Span):
     """Hours on days of the week; with ``to`` before ``from`` they end on the next day."""
 
-    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(DAYS, min_length=1)
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = DAYS
     start: TimeOfDay = Field(alias="from")
     end: TimeOfDay = Field(alias="to")
+
+    @field_validator("days")
+    @classmethod
+    def _any(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("hours without a day would never be open")
+        return value
 
     @field_validator("end")
     @classmethod
@@ -94,13 +101,20 @@ class WindowSettings(_Span):
     """``zone`` is the IANA zone of the sink's clock. Without ``open`` it is open but for maintenance."""
 
     zone: str = "UTC"
-    open: tuple[OpenHours, ...] | None = Field(None, min_length=1)
+    open: tuple[OpenHours, ...] | None = None
     maintenance: tuple[MaintenanceWindow, ...] = ()
 
     @field_validator("zone")
     @classmethod
     def _known(cls, value: str) -> str:
         _refusing(lambda: zone(value))
+        return value
+
+    @field_validator("open")
+    @classmethod
+    def _some(cls, value: tuple[OpenHours, ...] | None) -> tuple[OpenHours, ...] | None:
+        if value is not None and not value:
+            raise ValueError("without any hours it would never be open; leave it out to be always open")
         return value
 
     @field_validator("maintenance")

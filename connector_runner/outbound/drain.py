@@ -72,13 +72,13 @@ def work_off(
             tx.pause(sink_id, exc.code, _MISCONFIGURED_S)
             log.warning("sink_misconfigured", sink_id=sink_id, code=exc.code)
             return Drained(closed=exc.code, wait_s=_MISCONFIGURED_S)
-    mending = state.failures > 0 or state.paused
     bench = Bench(store, desk(terms), terms, sink, limiter, runtime)
-    hands = 1 if mending else min(terms.concurrency, due)
+    hands = 1 if state.mending else min(terms.concurrency, due)
     done = Drained()
-    for part in runtime.spawn([Hands(bench, f"{owner}/{n}", until, mending=mending).run for n in range(hands)]):
+    for part in runtime.spawn([Hands(bench, f"{owner}/{n}", until, state).run for n in range(hands)]):
         done.outcomes.update(part.outcomes)
         done.wait_s = max(done.wait_s, part.wait_s)
+        done.closed = done.closed or part.closed
     with store.begin() as tx:
         done.more = tx.due_count(sink_id, 1) > 0
     return done

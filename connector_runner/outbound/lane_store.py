@@ -12,15 +12,14 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.outbound import intents, sink_store, store, sweep_store
+from connector_runner.outbound import intents, sink_state, store, sweep_store
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
 from connector_runner.outbound.ports import LaneTx
-from connector_runner.outbound.sink_store import SinkState
+from connector_runner.outbound.sink_state import SinkState
 from connector_runner.resilience.quarantine import Quarantine
 
 STAGE: Final = "outbound"
-_FIRST_BREAK_S, _MOST_BREAK_S = 0.5, 30.0
 
 T = TypeVar("T")
 
@@ -186,19 +185,19 @@ class SqlLaneTx:
 
     def sink_state(self, sink_id: str) -> SinkState:
         """See the port."""
-        return sink_store.state(self.tx, self.of.workspace_id, sink_id)
+        return sink_state.state(self.tx, self.of.workspace_id, sink_id)
 
     def pause(self, sink_id: str, code: str, for_s: float) -> None:
         """See the port."""
-        sink_store.pause(self.tx, self.of.workspace_id, sink_id, code, for_s)
+        sink_state.pause(self.tx, self.of.workspace_id, sink_id, code, for_s)
 
     def fail(self, sink_id: str) -> float:
         """See the port."""
-        return sink_store.fail(self.tx, self.of.workspace_id, sink_id, first_s=_FIRST_BREAK_S, most_s=_MOST_BREAK_S)
+        return sink_state.fail(self.tx, self.of.workspace_id, sink_id)
 
-    def works(self, sink_id: str) -> None:
+    def works(self, sink_id: str) -> bool:
         """See the port."""
-        sink_store.works(self.tx, self.of.workspace_id, sink_id)
+        return sink_state.works(self.tx, self.of.workspace_id, sink_id)
 
     def reap(self, limit: int) -> int:
         """See the port."""

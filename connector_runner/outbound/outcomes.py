@@ -17,6 +17,7 @@ from connector_runner.outbound.engine import FENCE_LOST, UNKNOWN_WRITES
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State, backoff_s
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
+from connector_runner.outbound.sink_state import sink_fault
 
 PAUSE_S: Final = 60.0
 QUOTA: Final = "quota"
@@ -110,6 +111,7 @@ class Settler:
             return Settled("fence_lost")
         if outcome is Outcome.UNKNOWN:
             UNKNOWN_WRITES.labels(sink=self._terms.name).inc()
+            self.faulted(tx, reply)
             quiet_s = self._terms.quiet_period_s
             tx.resolve_later(lane, intent.intent_id, quiet_s)
             tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=code, delay_s=quiet_s, status=reply.status)
@@ -121,6 +123,11 @@ class Settler:
         if outcome in _NOT_ACCEPTED:
             return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
         return self.held_up(tx, lane, reply, State.WAITING)
+
+    def faulted(self, tx: LaneTx, reply: Reply) -> None:
+        """Tell the sink's breaker where a reply speaks against the sink."""
+        if sink_fault(reply):
+            tx.fail(self._terms.sink_id)
 
     def held_up(self, tx: LaneTx, lane: Lane, reply: Reply, to: State) -> Settled:
         """The sink cannot be asked now, through no fault of this lane: not an attempt.

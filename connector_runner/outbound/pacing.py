@@ -6,12 +6,24 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.metrics import LIMITER
 from connector_runner.resilience.limiter import Grant, InFlight, Limit, Limiter
 
 LONGEST_WAIT_S: Final = 2.0
 """A longer wait for a grant is not sat out: the worker goes and comes back."""
 _MARGIN_S: Final = 0.001
+_SLOT_MARGIN_S: Final = 2.0
+
+
+def limit_of(terms: SinkTerms, *, one_at_a_time: bool = False) -> Limit:
+    """What a sink's terms allow; with ``one_at_a_time`` a single request in flight, of whichever process."""
+    return Limit(
+        terms.per_second,
+        terms.burst,
+        1 if one_at_a_time else terms.concurrency,
+        terms.request_timeout_s + _SLOT_MARGIN_S,
+    )
 
 
 class Pacer:

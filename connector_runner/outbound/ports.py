@@ -19,7 +19,7 @@ from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
 from connector_runner.outbound.planning import Nothing, Wait
-from connector_runner.outbound.sink_store import SinkState
+from connector_runner.outbound.sink_state import SinkState
 
 T = TypeVar("T")
 
@@ -112,10 +112,10 @@ class LaneTx(Protocol):
         """Stop writing to a sink for a time."""
 
     def fail(self, sink_id: str) -> float:
-        """The sink could not be reached; seconds until the next try."""
+        """A request met a fault of the sink; seconds until the next try."""
 
-    def works(self, sink_id: str) -> None:
-        """The sink answered: forget failures and pauses."""
+    def works(self, sink_id: str) -> bool:
+        """The sink answered: its breaker learns, a pause is over. Whether the next success would be no news."""
 
     def reap(self, limit: int) -> int:
         """End leases whose time is over: nothing was sent → ready; an intent is open → unknown. How many."""

@@ -56,7 +56,7 @@ class ReadBack:
             if not untouched and (intent.operation == CREATE or self._desk.carries(reply.body, intent)):
                 return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
-            self._again(lane, backoff_s(lane.attempts, self._chance), counts=True)
+            self._again(lane, backoff_s(lane.attempts, self._chance), counts=True, reply=reply)
             return Settled("unknown")
         return self._store.retrying(lambda tx: self._not_there(tx, lane, intent, reply))
 
@@ -72,8 +72,10 @@ class ReadBack:
             return self._settler.quarantine(tx, lane, reply.code or str(reply.outcome), refusal, reply=reply)
         return self._settler.retry(tx, lane, "absent", "read_back", delay_s=0.0)
 
-    def _again(self, lane: Lane, delay_s: float, *, counts: bool) -> None:
+    def _again(self, lane: Lane, delay_s: float, *, counts: bool, reply: Reply | None = None) -> None:
         with self._store.begin() as tx:
+            if reply is not None:
+                self._settler.faulted(tx, reply)
             tx.give_back(lane, State.UNKNOWN, reason="unknown", delay_s=delay_s, counts=counts)
 
 

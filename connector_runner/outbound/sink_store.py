@@ -1,95 +1,13 @@
-"""SQL of sinks as such (may they be written to now) and of what waits to be released to them."""
+"""SQL of what sinks there are, and of what waits to be released to them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from connector_runner.infra.database import Row, Tx, execute, one, rows
 from connector_runner.outbound.lanes import BACKFILL, FRESH, State, Withheld
 from connector_runner.outbound.store import withheld_json
-
-
-@dataclass(frozen=True, slots=True)
-class SinkState:
-    """Whether a sink may be written to. ``closed`` is the reason why not; ``wait_s`` when to look again."""
-
-    closed: str | None
-    wait_s: float
-    failures: int
-    paused: bool
-
-
-def state(tx: Tx, workspace_id: str, sink_id: str) -> SinkState:
-    """The state of a sink now. One that is paused for its credential is tried again when its time has come."""
-    row = one(
-        tx,
-        "SELECT sink_enabled AND enabled AS open, sink_paused_reason AS paused, sink_breaker_failures AS failures,"
-        " greatest(extract(epoch FROM sink_breaker_until - clock_timestamp()), 0)::float8 AS breaker_s,"
-        " greatest(extract(epoch FROM sink_next_wake_at - clock_timestamp()), 0)::float8 AS wake_s"
-        " FROM data_source WHERE workspace_id = :ws AND data_source_id = :sink",
-        ws=workspace_id,
-        sink=sink_id,
-    )
-    if row is None or not row["open"]:
-        return SinkState("disabled", 0.0, 0, False)
-    closed, wait_s = None, 0.0
-    if row["paused"] and (row["wake_s"] is None or row["wake_s"] > 0):
-        closed, wait_s = "paused", row["wake_s"] or 0.0
-    elif row["breaker_s"]:
-        closed, wait_s = "breaker", row["breaker_s"]
-    return SinkState(closed, wait_s, row["failures"], row["paused"] is not None)
-
-
-def pause(tx: Tx, workspace_id: str, sink_id: str, reason: str, retry_in_s: float | None) -> None:
-    """Stop writing to a sink; after ``retry_in_s`` one drain may try again, with None only an operator resumes."""
-    execute(
-        tx,
-        "UPDATE data_source SET sink_paused_reason = :reason,"
-        " sink_next_wake_at = clock_timestamp() + :wait * interval '1 second'"
-        " WHERE workspace_id = :ws AND data_source_id = :sink",
-        reason=reason,
-        wait=retry_in_s,
-        ws=workspace_id,
-        sink=sink_id,
-    )
-
-
-def fail(tx: Tx, workspace_id: str, sink_id: str, *, first_s: float, most_s: float) -> float:
-    """The sink cannot be reached: leave it alone, each time for twice as long; seconds until the next try."""
-    row = one(
-        tx,
-        "UPDATE data_source SET sink_breaker_failures = least(sink_breaker_failures + 1, 30),"
-        " sink_breaker_until = clock_timestamp()"
-        "  + least(:first * power(2, least(sink_breaker_failures, 20)), :most) * interval '1 second'"
-        " WHERE workspace_id = :ws AND data_source_id = :sink RETURNING"
-        " extract(epoch FROM sink_breaker_until - clock_timestamp())::float8 AS wait_s",
-        first=first_s,
-        most=most_s,
-        ws=workspace_id,
-        sink=sink_id,
-    )
-    return float(row["wait_s"]) if row is not None else most_s
-
-
-def works(tx: Tx, workspace_id: str, sink_id: str) -> None:
-    """The sink answered: forget failures and a pause, and let lanes that were refused with it try again."""
-    execute(
-        tx,
-        "UPDATE data_source SET sink_breaker_failures = 0, sink_breaker_until = NULL, sink_paused_reason = NULL,"
-        " sink_next_wake_at = NULL WHERE workspace_id = :ws AND data_source_id = :sink"
-        " AND (sink_breaker_failures > 0 OR sink_paused_reason IS NOT NULL OR sink_next_wake_at IS NOT NULL)",
-        ws=workspace_id,
-        sink=sink_id,
-    )
-    execute(
-        tx,
-        "UPDATE sync_lane SET due_at = clock_timestamp() WHERE workspace_id = :ws AND sink_id = :sink"
-        " AND reason = 'auth' AND state IN ('ready', 'unknown') AND due_at > clock_timestamp()",
-        ws=workspace_id,
-        sink=sink_id,
-    )
 
 
 def covered_types(tx: Tx, workspace_id: str) -> set[str]:

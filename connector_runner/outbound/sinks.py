@@ -16,8 +16,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import Misconfigured
-from connector_runner.outbound import sink_store
-from connector_runner.resilience.breaker import BreakerLimits
+from connector_runner.outbound import sink_state, sink_store
 
 _FRESH_S: Final = 2.0
 
@@ -54,7 +53,7 @@ class DirectorySinks:
             try:
                 found.append(terms_of(directory.load(tx, workspace_id, row["data_source_id"])))
             except Misconfigured as exc:
-                sink_store.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
+                sink_state.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
         with self._lock:
             self._known[workspace_id] = (now, found)
         return found
@@ -113,7 +112,7 @@ def terms_of(source: DataSource) -> SinkTerms:
         per_day=sink.rate.per_day,
         per_minute_fixed=sink.rate.per_minute_fixed,
         calendar=sink.windows.calendar(),
-        breaker=BreakerLimits(sink.breaker.failures, sink.breaker.first_open_s, sink.breaker.most_open_s),
+        breaker=sink.breaker.limits(),
     )
 
 

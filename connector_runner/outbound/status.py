@@ -11,7 +11,7 @@ from connector_runner.connectors.sinks import Json, Outcome
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError
-from connector_runner.outbound import sink_store, status_store, store
+from connector_runner.outbound import sink_state, sink_store, status_store, store
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gates import verdicts
@@ -94,11 +94,11 @@ def retry(outbound: Outbound, workspace_id: str, *, lane_ids: list[str] | None, 
     def work(tx: Tx) -> int:
         moved = status_store.put_back(tx, workspace_id, lane_ids=lane_ids, sink=sink)
         for sink_id in sorted({row["sink_id"] for row in moved}):
-            sink_store.works(tx, workspace_id, sink_id)
+            sink_state.resume(tx, workspace_id, sink_id)
         if sink is not None:
             for row in sink_store.enabled_sinks(tx, workspace_id):
                 if row["name"] == sink:
-                    sink_store.works(tx, workspace_id, row["data_source_id"])
+                    sink_state.resume(tx, workspace_id, row["data_source_id"])
         ids = [row["lane_id"] for row in moved]
         audit.append(
             tx,

@@ -16,16 +16,16 @@ from connector_runner.outbound.dependencies import DEPENDENCY
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
 from connector_runner.outbound.outcomes import Settled, Settler
-from connector_runner.outbound.pacing import Pacer
+from connector_runner.outbound.pacing import Pacer, limit_of
 from connector_runner.outbound.planning import IN_STEP, Nothing, Wait
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Runtime, Writable
 from connector_runner.outbound.readback import ReadBack
 from connector_runner.outbound.searching import Unhurried
-from connector_runner.resilience.limiter import Limit, Limiter
+from connector_runner.outbound.sink_state import SinkState, Watch
+from connector_runner.resilience.limiter import Limiter
 
 PLANNING_LEASE_S: Final = 10.0
 _LEASE_MARGIN_S: Final = 5.0
-_SLOT_MARGIN_S: Final = 2.0
 SEND_WITHIN_S: Final = 2.0
 """So long after its intent was written down a request may still be begun; later somebody may be looking for it."""
 DEPENDENCY_RECHECK_S: Final = 300.0
@@ -60,18 +60,19 @@ class Bench:
 class Hands:
     """One lane at a time, one request in flight."""
 
-    def __init__(self, bench: Bench, owner: str, until: float, *, mending: bool) -> None:
-        """``until``: on the runtime's clock. ``mending``: the sink failed lately, so one that lands is news."""
+    def __init__(self, bench: Bench, owner: str, until: float, known: SinkState) -> None:
+        """``until``: on the runtime's clock. ``known``: the sink's state, asked for just now."""
         self._store, self._desk, self._sink = bench.store, bench.desk, bench.sink
         self._terms, self._runtime = bench.terms, bench.runtime
         # Who leases a lane holds the slot of the same name, so that lost slots can be told from the leases.
-        self._owner, self._until, self._mending = f"{owner}:{bench.runtime.new_id()}", until, mending
+        self._owner, self._until = f"{owner}:{bench.runtime.new_id()}", until
+        self._watch = Watch(bench.terms.sink_id, known, bench.runtime.clock)
         terms = bench.terms
         self._pacer = Pacer(
             bench.limiter,
             terms.sink_id,
             terms.name,
-            Limit(terms.per_second, terms.burst, terms.concurrency, terms.request_timeout_s + _SLOT_MARGIN_S),
+            limit_of(terms, one_at_a_time=known.mending),
             self._owner,
             until,
             in_flight=self._in_flight,
@@ -97,7 +98,8 @@ class Hands:
                 self._mend(settled)
         finally:
             self._pacer.close()
-        done.wait_s = self._pacer.wait_s
+        done.wait_s = max(self._pacer.wait_s, self._watch.state.wait_s)
+        done.closed = self._watch.state.closed
         return done
 
     def _in_flight(self) -> list[tuple[str, float]]:
@@ -105,14 +107,17 @@ class Hands:
             return tx.in_flight(self._terms.sink_id)
 
     def _mend(self, settled: Settled) -> None:
-        if self._mending and settled.outcome in ("landed", "conflict", "quarantined"):
+        if settled.outcome in ("unknown", "not_read"):
+            self._watch.doubt()
+        elif not self._watch.state.clean and settled.outcome in ("landed", "conflict", "absent", "quarantined"):
             with self._store.begin() as tx:
-                tx.works(self._terms.sink_id)
-            self._mending = False
+                self._watch.told(tx.works(self._terms.sink_id))
 
     def _next(self) -> Settled | None:
         """Claim a lane and decide in one transaction; then send, with none open."""
         with self._store.begin() as tx:
+            if self._watch.closed(tx):
+                return None
             lane = tx.claim(self._terms.sink_id, owner=self._owner, lease_s=PLANNING_LEASE_S)
             if lane is None:
                 return None
@@ -238,6 +243,7 @@ class Hands:
         if reply.outcome in (Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH):
             return self._settler.held_up(tx, lane, reply, State.WAITING)
         if reply.outcome in (Outcome.UNKNOWN, Outcome.CONFLICT, Outcome.LANDED):
+            self._settler.faulted(tx, reply)
             return self._settler.retry(tx, lane, "not_read", reply.code, status=reply.status)
         return self._settler.quarantine(
             tx, lane, reply.code or str(reply.outcome), "the resource is no longer in the sink", reply=reply

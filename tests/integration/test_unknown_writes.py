@@ -107,7 +107,7 @@ def test_a_write_that_lands_late(clinic: Clinic, ehr: System, store: System) -> 
 
 
 def test_an_unreachable_sink_costs_no_attempts(clinic: Clinic, ehr: System, store: System) -> None:
-    a_pair(clinic, ehr, store)
+    a_pair(clinic, ehr, store, breaker={"failures": 1})
     clinic.execute(
         "UPDATE data_source SET settings = jsonb_set(settings, '{base_url}', '\"http://127.0.0.1:9/fhir\"')"
         " WHERE name = 'store'"

@@ -13,7 +13,7 @@ from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import sink_store, writing
+from connector_runner.outbound import sink_state, writing
 from connector_runner.outbound import store as lanes
 from connector_runner.outbound.desk import SqlDesk
 from connector_runner.outbound.outcomes import PAUSE_S
@@ -150,7 +150,7 @@ def test_a_record_that_is_refused_does_not_hold_up_the_others(clinic: Clinic, eh
         clinic.drain("store")
         # The pause goes by.
         with clinic.database.begin(clinic.workspace) as tx:
-            sink_store.pause(tx, clinic.workspace, clinic.ids["store"], "auth", 0.0)
+            sink_state.pause(tx, clinic.workspace, clinic.ids["store"], "auth", 0.0)
         clinic.drain("store")
         clinic.execute("UPDATE sync_lane SET due_at = due_at - :by * interval '1 second'", by=PAUSE_S + 5)
     assert sorted(lane["state"] for lane in clinic.lanes("store")) == ["idle", "idle", "quarantined"]
