@@ -11,7 +11,7 @@ from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
 from connector_runner.connectors.fhir_store.sink import FHIRSink
 from connector_runner.connectors.fhir_store.source import FHIRSource
 from connector_runner.connectors.settings import FileDropSettings, SourceSettings
-from connector_runner.connectors.sinks import Capabilities, Sink
+from connector_runner.connectors.sinks import Sink
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import Misconfigured
 
@@ -37,7 +37,7 @@ def _open_fhir_store(http: HTTP, settings: SourceSettings, reveal: Reveal) -> So
 def _open_fhir_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sink:
     if not isinstance(settings, FhirStoreSettings) or settings.sink is None:
         raise Misconfigured("these are not the settings of a FHIR store that is written to", code="settings")
-    return FHIRSink(FHIRClient(http, settings, reveal), Capabilities(client_id=settings.sink.client_id))
+    return FHIRSink(FHIRClient(http, settings, reveal), settings.sink.stated_capabilities, vendor=settings.vendor or "")
 
 
 SOURCE_TYPES: dict[str, SourceType] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from connector_runner.connectors.fhir_store.answers import classify
+from connector_runner.connectors.fhir_store.answers import reply_to
 from connector_runner.connectors.fhir_store.client import FHIRClient
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
 from connector_runner.connectors.fhir_store.sink import IDENTIFIER_SYSTEM, FHIRSink
@@ -123,7 +123,8 @@ def test_gone_and_absent_are_told_apart(clean: launch.Running) -> None:
         ({"kind": "status", "status": 500}, Outcome.UNKNOWN),
         ({"kind": "status", "status": 504}, Outcome.UNKNOWN),
         ({"kind": "status", "status": 429, "retry_after": 7}, Outcome.REFUSED),
-        ({"kind": "status", "status": 503}, Outcome.REFUSED),
+        ({"kind": "status", "status": 503, "retry_after": 3}, Outcome.REFUSED),
+        ({"kind": "status", "status": 503}, Outcome.UNKNOWN),
         ({"kind": "status", "status": 400}, Outcome.POISON),
         ({"kind": "status", "status": 422}, Outcome.POISON),
         ({"kind": "status", "status": 401}, Outcome.AUTH),
@@ -137,7 +138,7 @@ def test_answers_to_a_write(clean: launch.Running, fault: dict[str, Any], outcom
     reply = sink_of(clean).create(PATIENT, new_id())
     assert reply.outcome is outcome
     if "retry_after" in fault:
-        assert reply.retry_after_s == 7
+        assert reply.retry_after_s == fault["retry_after"]
 
 
 def test_a_sink_that_is_not_there(clean: launch.Running) -> None:
@@ -160,7 +161,7 @@ def test_a_sink_that_is_not_there(clean: launch.Running) -> None:
     ],
 )  # fmt: skip
 def test_odd_answers(answer: Answer, outcome: str, code: str) -> None:
-    reply = classify(answer, None, now=NOW, purpose="create")
+    reply = reply_to(answer, None, now=NOW, purpose="create")
     assert (str(reply.outcome), reply.code) == (outcome, code)
     if answer.status == 201:
         assert (reply.ref, reply.etag) == ("Patient/9", 'W/"4"')

@@ -4,94 +4,92 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final
 
-from connector_runner.connectors.fhir_store.client import outcome_codes, retry_after_s
+from connector_runner.connectors.classification.classify import classify
+from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.sinks import Json, Outcome, Reply
 from connector_runner.infra.http import Answer
-from connector_runner.kernel import exact_json
-from connector_runner.kernel.errors import BadRecord
 
-_LOCATION = re.compile(r"(?:^|/)([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/([^/?#]+))?$")
+_LOCATION: Final = re.compile(r"(?:^|/)([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/([^/?#]+))?$")
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
+_TOKEN: Final = re.compile(r"[\x21\x23-\x7e]{1,200}")
 
-Purpose = Literal["read", "check", "create", "update", "transaction"]
-"""What a request is for; the last three may have been done when their answer is lost."""
+NO_JSON: Final = "no_json"
+UNCONFIRMED: Final = "unconfirmed"
+OTHER_RECORD: Final = "other_record"
+NO_ID: Final = "no_id"
 
 
-def classify(answer: Answer, ref: str | None, *, now: datetime, purpose: Purpose) -> Reply:
-    """What an answer to a request for ``ref`` (None: the server chooses the id) means.
+def reply_to(answer: Answer, ref: str | None, *, now: datetime, purpose: Purpose, vendor: str = "") -> Reply:
+    """What an answer to a request about ``ref`` (None: the server chooses the id) means.
 
-    Statuses as in R4, http.html#summary and RFC 9110, section 15. What a write's answer leaves open is UNKNOWN.
+    What the answer to a write leaves open is UNKNOWN; so is a success that shows another resource than it is about.
     """
-    status, reading = answer.status, purpose == "read"
-    if 200 <= status < 300:
-        return _success(answer, ref, reading=reading)
-    codes = outcome_codes(answer.body)
-    code = f"http_{status}" + (f"_{codes[0]}" if codes else "")
-    wait = retry_after_s(answer.headers, now)
-    if status == 429 or status == 503 or "throttled" in codes:
-        return Reply(Outcome.REFUSED, code, status, raw=answer.body, retry_after_s=wait)
-    if status in (401, 403):
-        return Reply(Outcome.AUTH, code, status, raw=answer.body)
-    if status in (409, 412):
-        return Reply(Outcome.CONFLICT, code, status, raw=answer.body)
-    if status == 410:
-        return Reply(Outcome.GONE, code, status, raw=answer.body)
-    if status == 404 and reading:
-        return Reply(Outcome.ABSENT, code, status, raw=answer.body)
-    if status in (408, 425) or status >= 500:
-        return Reply(Outcome.UNKNOWN, code, status, raw=answer.body, retry_after_s=wait)
-    if 300 <= status < 400 or status == 405:
-        return Reply(Outcome.AUTH, code, status, raw=answer.body)
-    return Reply(Outcome.POISON, code, status, raw=answer.body)
+    classified = classify(answer, purpose, vendor, now)
+    reply = classified.reply
+    if reply.outcome is not Outcome.LANDED or purpose == "check":
+        return reply
+    document = classified.evidence.document
+    if document is not None and not isinstance(document, dict):
+        return _unknown(reply, NO_JSON)
+    if purpose in ("read", "search", "transaction"):
+        return _shown(reply, answer, ref, document or {})
+    return _written(reply, answer, ref, document)
 
 
-def _success(answer: Answer, ref: str | None, *, reading: bool) -> Reply:
-    body = _object(answer.body)
-    found = _LOCATION.search(answer.headers.get("Location") or "")
-    if body is not None and body.get("resourceType") == "OperationOutcome" and not reading:
-        if _fatal(body):
-            return Reply(Outcome.UNKNOWN, "error_in_success", answer.status, raw=answer.body)
-        body = None
-    if reading and body is None:
-        return Reply(Outcome.UNKNOWN, "no_json", answer.status, raw=answer.body)
-    if answer.body.strip() and body is None and _object(answer.body) is None:
-        return Reply(Outcome.UNKNOWN, "no_json", answer.status, raw=answer.body)
-    if not reading and body is None and found is None and not answer.headers.get("ETag"):
-        return Reply(Outcome.UNKNOWN, "unconfirmed", answer.status, raw=answer.body)
-    if ref is None:
-        if found is not None:
-            ref = found[1]
-        elif body is not None and isinstance(body.get("id"), str):
-            ref = f"{body.get('resourceType')}/{body['id']}"
+def _shown(reply: Reply, answer: Answer, ref: str | None, body: Json) -> Reply:
+    if ref is not None and "/" in ref and _about(body) != ref:
+        return _unknown(reply, NO_ID if _about(body) is None else OTHER_RECORD)
+    return replace(reply, ref=ref, etag=version_of(answer.headers, body), body=body)
+
+
+def _written(reply: Reply, answer: Answer, ref: str | None, document: Json | None) -> Reply:
+    body = None if document is None or document.get("resourceType") == "OperationOutcome" else document
+    located = _LOCATION.search(answer.headers.get("Location") or "")
+    if body is None and located is None and not answer.headers.get("ETag"):
+        return _unknown(reply, UNCONFIRMED)
+    shown = _about(body) if body is not None else None
+    told = {about for about in (located[1] if located else None, shown) if about is not None}
+    if len(told | ({ref} if ref else set())) > 1:
+        return _unknown(reply, OTHER_RECORD)
     etag = version_of(answer.headers, body)
-    if etag is None and found is not None and found[2]:
-        etag = f'W/"{found[2]}"'
-    return Reply(Outcome.LANDED, "", answer.status, ref, etag, body, answer.body)
+    if etag is None and located is not None and located[2]:
+        etag = f'W/"{located[2]}"'
+    # Of two versions one is wrong: with none known, the next change reads first.
+    etag = None if _disagrees(etag, body) else etag
+    return replace(reply, ref=ref or next(iter(told), None), etag=etag, body=body)
 
 
-def _object(data: bytes) -> Json | None:
-    try:
-        value = exact_json.loads(data) if data.strip() else None
-    except BadRecord:
-        return None
-    return value if isinstance(value, dict) else None
+def _disagrees(etag: str | None, body: Json | None) -> bool:
+    version = _version(body)
+    return etag is not None and version is not None and etag.removeprefix("W/").strip('"') != version
 
 
-def _fatal(outcome: Json) -> bool:
-    issues = outcome.get("issue")
-    return any(
-        isinstance(issue, dict) and issue.get("severity") in ("error", "fatal")
-        for issue in (issues if isinstance(issues, list) else ())
-    )
+def _about(body: Json) -> str | None:
+    kind, record_id = body.get("resourceType"), body.get("id")
+    return f"{kind}/{record_id}" if isinstance(kind, str) and isinstance(record_id, str) and record_id else None
+
+
+def _unknown(reply: Reply, cause: str) -> Reply:
+    return replace(reply, outcome=Outcome.UNKNOWN, code=cause, cause=cause)
+
+
+def _version(body: Mapping[str, Any] | None) -> str | None:
+    meta = (body or {}).get("meta")
+    version = meta.get("versionId") if isinstance(meta, dict) else None
+    return version if isinstance(version, str) and _TOKEN.fullmatch(version) else None
 
 
 def version_of(headers: Mapping[str, str], body: Mapping[str, Any] | None) -> str | None:
     """The version to state in If-Match: the header's, else that of ``meta`` (R4, http.html#versioning)."""
-    etag = headers.get("ETag")
-    if etag:
+    etag = (headers.get("ETag") or "").strip()
+    if _ENTITY_TAG.fullmatch(etag):
         return etag
-    meta = (body or {}).get("meta")
-    version = meta.get("versionId") if isinstance(meta, dict) else None
-    return f'W/"{version}"' if isinstance(version, str) and version else None
+    version = _version(body)
+    if version is not None:
+        return f'W/"{version}"'
+    # Not a tag by the standard, but what the server calls the version.
+    return etag if _TOKEN.fullmatch(etag) else None

@@ -6,16 +6,16 @@ Only codes leave an OperationOutcome. Its diagnostics and texts quote the record
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Final, Literal
 from urllib.parse import urljoin, urlsplit
 
 from connector_runner.connectors.base import Reveal
+from connector_runner.connectors.classification.evidence import ISSUE_TYPES
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
+from connector_runner.connectors.rate_headers import retry_after_s
 from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel.errors import (
     Forbidden,
@@ -28,17 +28,9 @@ from connector_runner.kernel.errors import (
 
 Kind = Literal["read", "write"]
 FHIR_JSON: Final = "application/fhir+json"
-_MAX_RETRY_AFTER_S: Final = 3600.0
 _PORTS = {"http": 80, "https": 443}
 _TRANSIENT = frozenset({408, 425, 500, 502, 503, 504})
 _VENDOR_CODE = re.compile(r"\d{3,6}")
-# http://hl7.org/fhir/R4/valueset-issue-type.html; another word could be anything, a name included.
-_ISSUE_TYPES = frozenset(
-    """invalid structure required value invariant security login unknown expired forbidden suppressed
-    processing not-supported duplicate multiple-matches not-found deleted too-long code-invalid extension
-    too-costly business-rule conflict transient lock-error no-store exception timeout incomplete throttled
-    informational""".split()  # noqa: SIM905 - a list of words
-)
 
 
 class FHIRClient:
@@ -65,25 +57,28 @@ class FHIRClient:
         params: list[tuple[str, str]] | None = None,
         body: bytes | None = None,
         kind: Kind = "read",
+        max_bytes: int | None = None,
     ) -> Answer:
         """Send one request and return whatever the server answered.
 
         An absolute URL (a ``next`` link) is followed as it is, but only on the server's own origin. ``kind``
-        chooses the credential. Raises Misconfigured (``foreign_link``, or a secret that cannot be read),
-        Unavailable (``not_sent``) and AnswerLost (``answer_lost``: a write may have happened).
+        chooses the credential; ``max_bytes`` bounds the answer where a page's bound is too wide. Raises
+        Misconfigured (``foreign_link``, or a secret that cannot be read), Unavailable (``not_sent``) and AnswerLost
+        (``answer_lost``: a write may have happened).
         """
         sent = {"Accept": FHIR_JSON, **self._authorization(kind), **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", f"{FHIR_JSON}; charset=utf-8")
+        timeout_s = self._timeout_s(kind)
         return self._http.request(
             method,
             self.address(path_or_url),
             headers=sent,
             params=params,
             data=body,
-            timeout_s=self._settings.request_timeout_s,
-            deadline_s=self._settings.request_timeout_s,
-            max_bytes=self._settings.max_page_bytes,
+            timeout_s=timeout_s,
+            deadline_s=timeout_s,
+            max_bytes=max_bytes or self._settings.max_page_bytes,
         )
 
     def address(self, path_or_url: str) -> str:
@@ -98,6 +93,11 @@ class FHIRClient:
                 "the server links to another origin, where its credential may not go", code="foreign_link"
             )
         return url
+
+    def _timeout_s(self, kind: Kind) -> float:
+        sink = self._settings.sink
+        own = sink.request_timeout_s if kind == "write" and sink is not None else None
+        return own or self._settings.request_timeout_s
 
     def _authorization(self, kind: Kind) -> dict[str, str]:
         auth = self._settings.auth
@@ -125,7 +125,7 @@ def outcome_codes(body: bytes) -> tuple[str, ...]:
     for issue in issues if isinstance(issues, list) else ():
         if not isinstance(issue, dict):
             continue
-        if isinstance(issue.get("code"), str) and issue["code"] in _ISSUE_TYPES:
+        if isinstance(issue.get("code"), str) and issue["code"] in ISSUE_TYPES:
             codes.append(issue["code"])
         details = issue.get("details")
         codings = details.get("coding") if isinstance(details, dict) else None
@@ -134,34 +134,6 @@ def outcome_codes(body: bytes) -> tuple[str, ...]:
             if isinstance(code, str) and _VENDOR_CODE.fullmatch(code):
                 codes.append(code)
     return tuple(dict.fromkeys(codes))
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait as ``Retry-After`` states them (a number, or an HTTP date), at most an hour."""
-    text = (headers.get("Retry-After") or "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        moment = http_date(text)
-        if moment is None:
-            return None
-        seconds = (moment - now).total_seconds()
-    if not math.isfinite(seconds):
-        return None
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)
-
-
-def http_date(text: str | None) -> datetime | None:
-    """An HTTP date (RFC 9110, section 5.6.7), or None when it is not one."""
-    if not text:
-        return None
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def read_failure(answer: Answer, what: str, now: datetime) -> RunnerError:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from connector_runner.connectors.settings import Auth, SourceSettings
+
+Vendor = Literal["epic", "oracle", "athenahealth", "eclinicalworks", "nextgen", "hapi", "azure", "google"]
 
 
 class FhirStoreSettings(SourceSettings):
@@ -14,6 +17,7 @@ class FhirStoreSettings(SourceSettings):
 
     ``overlap_s`` is read again before the cursor on every poll: it must exceed the time between a change and
     its being found by a search. ``history`` false never asks ``_history`` for deletes, though it be offered.
+    ``vendor`` is whose server it is: some errors mean another thing there (see connectors/classification).
     """
 
     base_url: str
@@ -23,6 +27,7 @@ class FhirStoreSettings(SourceSettings):
     request_timeout_s: float = Field(15, gt=0, le=300)
     max_page_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     history: bool = True
+    vendor: Vendor | None = None
 
     @field_validator("base_url")
     @classmethod

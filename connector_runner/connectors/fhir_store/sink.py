@@ -13,8 +13,10 @@ from typing import Final, Literal, Protocol
 from urllib.parse import quote
 
 from connector_runner.connectors import json_patch
+from connector_runner.connectors.classification.evidence import Purpose
+from connector_runner.connectors.classification.rules import READING
 from connector_runner.connectors.fhir_store import searching, transactions
-from connector_runner.connectors.fhir_store.answers import Purpose, classify, version_of
+from connector_runner.connectors.fhir_store.answers import NO_ID, reply_to, version_of
 from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
 from connector_runner.infra.http import Answer, AnswerLost
 from connector_runner.kernel import exact_json
@@ -28,6 +30,8 @@ IDENTIFIER_SYSTEM: Final = "urn:connector-runner:entity"
 _WITHOUT_IDENTIFIER: Final = frozenset({"Provenance", "AuditEvent", "Binary", "Bundle", "Parameters"})
 _JSON_PATCH: Final = "application/json-patch+json"
 _FORM: Final = "application/x-www-form-urlencoded"
+_MOST_BYTES: Final = 8 * 1024 * 1024
+"""Of an answer: a resource, or the few that a search asks for."""
 _NO_POST_SEARCH: Final = frozenset({404, 405, 415, 501})
 
 
@@ -43,6 +47,7 @@ class Client(Protocol):
         params: list[tuple[str, str]] | None = None,
         body: bytes | None = None,
         kind: Literal["read", "write"] = "read",
+        max_bytes: int | None = None,
     ) -> Answer:
         """Send one request; the answer whatever its status."""
 
@@ -50,8 +55,10 @@ class Client(Protocol):
 class FHIRSink:
     """The outbound side of a FHIR store."""
 
-    def __init__(self, client: Client, capabilities: Capabilities, *, clock: Clock = utc_now) -> None:
+    def __init__(self, client: Client, capabilities: Capabilities, *, vendor: str = "", clock: Clock = utc_now) -> None:
+        """``vendor``: whose server it is, for errors that only that vendor means so."""
         self._client = client
+        self._vendor = vendor
         self._capabilities = capabilities
         self._clock = clock
 
@@ -69,7 +76,7 @@ class FHIRSink:
         if self._capabilities.client_id:
             return self._call("GET", f"{resource_type}/{client_ref}")
         wanted = f"{IDENTIFIER_SYSTEM}|{client_ref}"
-        answer = self._call("GET", resource_type, params=[("identifier", wanted), ("_count", "3")])
+        answer = self._call("GET", resource_type, params=[("identifier", wanted), ("_count", "3")], purpose="search")
         if answer.outcome is not Outcome.LANDED:
             return answer
         ours = {"resourceType": resource_type, "identifier": [{"system": IDENTIFIER_SYSTEM, "value": client_ref}]}
@@ -87,9 +94,9 @@ class FHIRSink:
             return Found(Reply(Outcome.ABSENT, "nothing_to_search_by", cause="nothing_to_search_by"))
         kind = str(body["resourceType"])
         form = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in asked).encode()
-        answer = self._call("POST", f"{kind}/_search", data=form, headers={"Content-Type": _FORM}, purpose="read")
+        answer = self._call("POST", f"{kind}/_search", data=form, headers={"Content-Type": _FORM}, purpose="search")
         if answer.status in _NO_POST_SEARCH:
-            answer = self._call("GET", kind, params=asked)
+            answer = self._call("GET", kind, params=asked, purpose="search")
         if answer.outcome is not Outcome.LANDED:
             return Found(answer)
         found = searching.bearing(body, searching.resources_of(answer.body))
@@ -113,8 +120,8 @@ class FHIRSink:
             return self._call("PUT", f"{kind}/{client_ref}", body=sent, purpose="create")
         condition = self._condition(client_ref)
         headers = {"If-None-Exist": condition} if condition else {}
-        answer = self._call("POST", kind, body=sent, headers=headers, purpose="create")
-        return _created(answer, conditional=condition is not None)
+        purpose: Purpose = "conditional_create" if condition else "create"
+        return _created(self._call("POST", kind, body=sent, headers=headers, purpose=purpose), purpose)
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         """``PUT Type/id``, or ``PATCH`` of what differs from ``before``, with If-Match."""
@@ -169,8 +176,11 @@ class FHIRSink:
         }
         answer = Answer(status, headers, exact_json.dumps(shown).encode() if shown else b"", "")
         chosen = step.ref or (f"{step.body['resourceType']}/{step.client_ref}" if self._own_ids else None)
-        reply = classify(answer, chosen, now=self._clock(), purpose=step.operation)
-        return reply if step.ref or self._own_ids else _created(reply, conditional=True)
+        purpose: Purpose = step.operation
+        if step.ref is None and self._condition(step.client_ref):
+            purpose = "conditional_create"
+        reply = reply_to(answer, chosen, now=self._clock(), purpose=purpose, vendor=self._vendor)
+        return reply if step.ref or self._own_ids else _created(reply, purpose)
 
     @property
     def _own_ids(self) -> bool:
@@ -189,11 +199,17 @@ class FHIRSink:
     ) -> Reply:
         if body is not None:
             data = exact_json.dumps(body).encode()
-        writes = purpose not in ("read", "check")
+        writes = purpose not in READING
         sent = {**(headers or {}), **({"Prefer": "return=representation"} if writes else {})}
         try:
             answer = self._client.request(
-                method, path, headers=sent, params=params, body=data, kind="read" if purpose == "read" else "write"
+                method,
+                path,
+                headers=sent,
+                params=params,
+                body=data,
+                kind="read" if purpose in ("read", "search") else "write",
+                max_bytes=_MOST_BYTES,
             )
         except AnswerLost as exc:
             return Reply(Outcome.UNKNOWN, exc.code, cause=exc.code)
@@ -203,16 +219,17 @@ class FHIRSink:
             return Reply(Outcome.AUTH, exc.code, cause=exc.code)
         except RunnerError as exc:
             return Reply(Outcome.NOT_SENT, exc.code, cause=exc.code)
-        return classify(answer, path if method != "POST" else None, now=self._clock(), purpose=purpose)
+        ref = path if method != "POST" else None
+        return reply_to(answer, ref, now=self._clock(), purpose=purpose, vendor=self._vendor)
 
 
-def _created(answer: Reply, *, conditional: bool) -> Reply:
-    """The reply to a create where the server chooses the id: 412 and 200 are about the condition."""
-    if conditional and answer.status == 412:
-        return replace(answer, outcome=Outcome.DUPLICATES, code="multiple_matches", cause="multiple_matches")
-    if answer.outcome is Outcome.LANDED and answer.ref is None:
-        return Reply(Outcome.UNKNOWN, "no_id", answer.status, raw=answer.raw, pace=answer.pace, cause="no_id")
-    if conditional and answer.outcome is Outcome.LANDED and answer.status == 200:
+def _created(answer: Reply, purpose: Purpose) -> Reply:
+    """The reply to a create where the server chooses the id."""
+    if answer.outcome is not Outcome.LANDED:
+        return answer
+    if answer.ref is None:
+        return replace(answer, outcome=Outcome.UNKNOWN, code=NO_ID, cause=NO_ID)
+    if purpose == "conditional_create" and answer.status == 200:
         return replace(answer, outcome=Outcome.EXISTED, code="existed", cause="existed")
     return answer
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from connector_runner.connectors.base import Page, SourceRecord, WindowLost
-from connector_runner.connectors.fhir_store.client import FHIRClient, http_date, read_failure
+from connector_runner.connectors.fhir_store.client import FHIRClient, read_failure
 from connector_runner.connectors.fhir_store.paging import (
     ParsedPage,
     deleted_entry,
@@ -18,6 +18,7 @@ from connector_runner.connectors.fhir_store.paging import (
     read_resource,
 )
 from connector_runner.connectors.fhir_store.window import Window, instant, moment, open_window, resumed
+from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now

@@ -1,0 +1,55 @@
+"""What headers say about the allowance, in the forms that are in use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from requests.structures import CaseInsensitiveDict
+
+from connector_runner.connectors.rate_headers import pace_of, retry_after_s
+from connector_runner.connectors.sinks import Pace
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+EPOCH = int(NOW.timestamp())
+
+
+@pytest.mark.parametrize(
+    ("headers", "pace"),
+    [
+        ({"RateLimit-Limit": "500", "RateLimit-Remaining": "499", "RateLimit-Reset": "1"}, Pace(500, 499, 1.0)),
+        ({"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH + 30)},
+         Pace(100, 0, 30.0)),
+        ({"X-RateLimit-Remaining": "4", "X-RateLimit-Reset": str((EPOCH + 2) * 1000)}, Pace(None, 4, 2.0)),
+        ({"RateLimit": "limit=100, remaining=50, reset=5"}, Pace(100, 50, 5.0)),
+        ({"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'}, Pace(100, 50, 30.0)),
+        ({"RateLimit-Limit": "100, 100;w=60", "RateLimit-Remaining": "9"}, Pace(100, 9, None)),
+        ({"X-HubSpot-RateLimit-Max": "110", "X-HubSpot-RateLimit-Remaining": "109",
+          "X-HubSpot-RateLimit-Interval-Milliseconds": "10000"}, Pace(110, 109, 10.0)),
+        ({"Sforce-Limit-Info": "api-usage=25/100000"}, Pace(100000, 99975)),
+        ({"Sforce-Limit-Info": "api-usage=100001/100000"}, Pace(100000, 0)),
+        ({"X-RateLimit-Remaining": "4", "X-RateLimit-Reset": str(EPOCH - 30)}, Pace(None, 4, 0.0)),
+        ({"RateLimit-Limit": "plenty"}, None),
+        ({"RateLimit-Remaining": "9" * 400}, Pace(None, int("9" * 15), None)),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_an_allowance(headers: dict[str, str], pace: Pace | None) -> None:
+    assert pace_of(CaseInsensitiveDict(headers), NOW) == pace
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("Sat, 21 Nov 2026 09:30:20 GMT", 20.0),
+        ("Sat, 21 Nov 2026 09:29:00 GMT", 0.0),
+        ("-3", 0.0),
+        ("999999", 3600.0),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_when_to_come_back(text: str, seconds: float | None) -> None:
+    assert retry_after_s({"Retry-After": text}, NOW) == seconds
