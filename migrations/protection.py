@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from alembic import op
 
+# Subqueries, so that Postgres reads the setting once a statement and not for every row.
+TENANT = "workspace_id = (SELECT nullif(current_setting('app.workspace_id', true), '')::uuid)"
+SWEEP = "(SELECT current_setting('app.scope', true)) = 'sweep'"
+
 
 def protect(table: str, *, swept: bool = False, append_only: bool = False) -> None:
     """Let nobody see a row of ``table`` but under its workspace.
@@ -13,12 +17,9 @@ def protect(table: str, *, swept: bool = False, append_only: bool = False) -> No
     """
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-    op.execute(
-        f"CREATE POLICY tenant ON {table} USING"
-        " (workspace_id = nullif(current_setting('app.workspace_id', true), '')::uuid)"
-    )
+    op.execute(f"CREATE POLICY tenant ON {table} USING ({TENANT})")
     if swept:
-        op.execute(f"CREATE POLICY sweep ON {table} FOR SELECT USING (current_setting('app.scope', true) = 'sweep')")
+        op.execute(f"CREATE POLICY sweep ON {table} FOR SELECT USING ({SWEEP})")
     if append_only:
         op.execute(
             f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}"

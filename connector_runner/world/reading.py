@@ -9,7 +9,7 @@ from typing import Any
 from connector_runner.infra.database import Row, Tx, one, rows
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, is_uuid, parse_canonical_id
-from connector_runner.world import store
+from connector_runner.world import relationships, store
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Folded, fold
 
@@ -117,15 +117,17 @@ def event(tx: Tx, event_id: str) -> Row | None:
 
 def related(tx: Tx, of: str) -> list[Row]:
     """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
+    stored = one(tx, "SELECT workspace_id, state FROM entity WHERE entity_id = :id", id=of)
+    out = sorted(relationships.targets(stored["workspace_id"], stored["state"])) if stored else []
     return rows(
         tx,
         # Entities are looked up one by one: joined, the planner would read all of them under row-level security.
         "WITH ends AS MATERIALIZED ("
         " SELECT 'out' AS direction, r.name, coalesce(a.entity_id, b.record_id, r.target_id) AS other_id"
-        " FROM relationship r"
+        " FROM unnest(CAST(:names AS text[]), CAST(:targets AS uuid[]), CAST(:tokens AS boolean[]))"
+        "  AS r (name, target_id, by_identifier)"
         " LEFT JOIN business_identifier b ON r.by_identifier AND b.token = r.target_id"
         " LEFT JOIN adopted_record a ON a.record_id = coalesce(b.record_id, r.target_id)"
-        " WHERE r.entity_id = :id"
         " UNION ALL"
         " SELECT 'in', r.name, r.entity_id FROM ("
         "  SELECT CAST(:id AS uuid) AS target_id"
@@ -137,4 +139,7 @@ def related(tx: Tx, of: str) -> list[Row]:
         " LEFT JOIN LATERAL (SELECT entity_type, canonical_id FROM entity WHERE entity_id = other_id OFFSET 0) e"
         " ON true ORDER BY 1 DESC, 2, 3",
         id=of,
+        names=[name for name, _, _ in out],
+        targets=[target for _, target, _ in out],
+        tokens=[by_identifier for _, _, by_identifier in out],
     )

@@ -2,16 +2,20 @@
 
 The target of ``{"ref": "ehr:Patient:7"}`` is the record's derived id, so nothing needs to be mended when it
 arrives. A reference by business identifier points at a token that the bearer of the identifier also leaves.
+
+What an entity refers to, its state says. What is stored is the way back: for each target and name, and each
+append, one row with all the entities that came to refer to it then. Records that arrive together mostly refer to
+the same few, so that is a row for five references, and one index to keep instead of two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from connector_runner.infra.database import Tx, copy_lines, copy_text, execute, id_array
-from connector_runner.kernel.ids import derived_id, entity_id_of
+from connector_runner.kernel.ids import derived_id, entity_id_of, new_id
 
 # FHIR types that other records name by business identifier (conditional references, R4 section 3.1.0.5).
 IDENTIFIED_TYPES = frozenset(
@@ -22,6 +26,10 @@ IDENTIFIED_TYPES = frozenset(
 _REMEMBERED = 8192
 _ids = lru_cache(maxsize=_REMEMBERED)(entity_id_of)
 
+# Name of the field, canonical id or token, whether it is a token: a reference before its target's id is derived.
+_Reference = tuple[str, str, bool]
+Target = tuple[str, str, bool]
+
 
 @lru_cache(maxsize=_REMEMBERED)
 def identifier_token(workspace_id: str, resource_type: str, system: str, value: str) -> str:
@@ -29,25 +37,31 @@ def identifier_token(workspace_id: str, resource_type: str, system: str, value: 
     return derived_id(workspace_id, f"identifier|{resource_type}|{system}|{value}")
 
 
-Target = tuple[str, str, bool]
-
-
-def targets(workspace_id: str, state: dict[str, Any]) -> Iterator[Target]:
+def targets(workspace_id: str, state: dict[str, Any]) -> set[Target]:
     """(name, target id, by identifier) of each reference in a state; the name is the field's."""
-    found: list[Target] = []
+    return {_resolved(workspace_id, reference) for reference in _references(workspace_id, state)}
+
+
+def _resolved(workspace_id: str, reference: _Reference) -> Target:
+    name, said, by_identifier = reference
+    return reference if by_identifier else (name, _ids(workspace_id, said), False)
+
+
+def _references(workspace_id: str, state: dict[str, Any]) -> list[_Reference]:
+    found: list[_Reference] = []
     for field, value in state.items():
         # Exact types, as JSON has them: this walks all that is ever landed.
         kind = type(value)
         if kind is dict or kind is list:
-            _targets(workspace_id, field, value, found)
-    return iter(found)
+            _gather(workspace_id, field, value, found)
+    return found
 
 
-def _targets(workspace_id: str, name: str, value: Any, found: list[Target]) -> None:
+def _gather(workspace_id: str, name: str, value: Any, found: list[_Reference]) -> None:
     if type(value) is list:
         inner: Iterable[Any] = value
-    elif (ref := value.get("ref")) is not None and isinstance(ref, str):
-        found.append((name, _ids(workspace_id, ref), False))
+    elif type(ref := value.get("ref")) is str:
+        found.append((name, ref, False))
         return
     else:
         if "identifier" in value and (token := _token_of(workspace_id, value)) is not None:
@@ -57,7 +71,7 @@ def _targets(workspace_id: str, name: str, value: Any, found: list[Target]) -> N
     for item in inner:
         kind = type(item)
         if kind is dict or kind is list:
-            _targets(workspace_id, name, item, found)
+            _gather(workspace_id, name, item, found)
 
 
 def _token_of(workspace_id: str, value: dict[str, Any]) -> str | None:
@@ -81,38 +95,80 @@ def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) 
             yield identifier_token(workspace_id, resource_type, str(identifier["system"]), str(identifier["value"]))
 
 
-def save(
-    tx: Tx,
-    workspace_id: str,
-    states: Sequence[tuple[str, dict[str, Any]]],
-    *,
-    replaced: Sequence[str],
+def save_new(tx: Tx, workspace_id: str, states: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Store the relationships of entities (id, state) that had none."""
+    gathered: dict[_Reference, list[str]] = {}
+    for entity, state in states:
+        for reference in _references(workspace_id, state):
+            entities = gathered.setdefault(reference, [])
+            if not entities or entities[-1] != entity:
+                entities.append(entity)
+    # Derived here, once for each target of the page.
+    _add(tx, workspace_id, [(*_resolved(workspace_id, said), found) for said, found in gathered.items()])
+
+
+def save_changed(
+    tx: Tx, workspace_id: str, states: Sequence[tuple[str, dict[str, Any]]], before: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Store the relationships of ``states`` (entity id, state); those of ``replaced`` entities go first."""
-    if replaced:
-        execute(tx, "DELETE FROM relationship WHERE entity_id = ANY(CAST(:ids AS uuid[]))", ids=id_array(replaced))
-    lines = [line for entity, state in states for line in _lines(entity, set(targets(workspace_id, state)))]
-    if not lines:
+    """Store how relationships changed: ``before`` has the states that entities had, by id; the new have none."""
+    came: dict[Target, list[str]] = {}
+    gone: dict[Target, list[str]] = {}
+    for entity, state in states:
+        had, has = targets(workspace_id, before.get(entity, {})), targets(workspace_id, state)
+        for target in sorted(has - had):
+            came.setdefault(target, []).append(entity)
+        for target in sorted(had - has):
+            gone.setdefault(target, []).append(entity)
+    _remove(tx, gone)
+    _add(tx, workspace_id, [(*target, found) for target, found in came.items()])
+
+
+def _add(tx: Tx, workspace_id: str, pages: Sequence[tuple[str, str, bool, list[str]]]) -> None:
+    if not pages:
         return
     execute(
         tx,
-        "CREATE TEMPORARY TABLE IF NOT EXISTS edge (entity_id uuid, name text, target_id uuid,"
-        " by_identifier boolean) ON COMMIT DELETE ROWS",
+        "CREATE TEMPORARY TABLE IF NOT EXISTS arriving_relationship (name text, target_id uuid,"
+        " by_identifier boolean, entity_ids uuid[]) ON COMMIT DELETE ROWS",
     )
-    execute(tx, "DELETE FROM edge")
-    copy_lines(tx, "edge", ("entity_id", "name", "target_id", "by_identifier"), lines)
+    execute(tx, "DELETE FROM arriving_relationship")
+    copy_lines(
+        tx,
+        "arriving_relationship",
+        ("name", "target_id", "by_identifier", "entity_ids"),
+        [
+            f"{copy_text(name)}\t{target}\t{'t' if by_identifier else 'f'}\t{id_array(entities)}"
+            for name, target, by_identifier, entities in pages
+        ],
+    )
     execute(
         tx,
-        "INSERT INTO relationship (workspace_id, entity_id, name, target_id, by_identifier)"
-        # The entities are locked or new, and what they had is gone: nothing can be there already.
-        " SELECT :ws, entity_id, name, target_id, by_identifier FROM edge",
+        "INSERT INTO relationship_page (workspace_id, append_id, name, target_id, by_identifier, entity_ids)"
+        " SELECT :ws, :append, name, target_id, by_identifier, entity_ids FROM arriving_relationship",
         ws=workspace_id,
+        append=new_id(),
     )
 
 
-def _lines(entity: str, found: Iterable[Target]) -> Iterator[str]:
-    for name, target, by_identifier in found:
-        yield f"{entity}\t{copy_text(name)}\t{target}\t{'t' if by_identifier else 'f'}"
+def _remove(tx: Tx, gone: Mapping[Target, Sequence[str]]) -> None:
+    """Seldom: most changes of a record leave alone what it refers to. In order, for others may remove as well."""
+    for key in sorted(gone):
+        name, target, _ = key
+        execute(
+            tx,
+            "UPDATE relationship_page SET entity_ids = ARRAY(SELECT unnest(entity_ids) EXCEPT"
+            " SELECT unnest(CAST(:ids AS uuid[])))"
+            " WHERE target_id = :target AND name = :name AND entity_ids && CAST(:ids AS uuid[])",
+            ids=id_array(gone[key]),
+            target=target,
+            name=name,
+        )
+        execute(
+            tx,
+            "DELETE FROM relationship_page WHERE target_id = :target AND name = :name AND entity_ids = '{}'",
+            target=target,
+            name=name,
+        )
 
 
 def save_identifiers(tx: Tx, workspace_id: str, pairs: Sequence[tuple[str, str]]) -> None:

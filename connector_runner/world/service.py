@@ -62,7 +62,7 @@ class World:
         stage.fill(((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings)
         stage.insert_events()
         if alone and stage.insert_entities() != len(alone):
-            alone = set()
+            alone = stage.made_entities()
         self._relate(tx, workspace_id, events, alone)
         created = frozenset(entity for entity in touched if entity not in known)
         others = sorted(({*touched} | {entity for entity in seen_again if entity in known}) - alone)
@@ -115,6 +115,7 @@ class World:
         # Waits for a page that is landing this record now; one that begins later finds the record adopted.
         met_before = not store.hold_place(tx, workspace_id, record_id, now)
         store.lock_entities(tx, [record_id])
+        relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
         store.remove_projection(tx, record_id)
         if met_before:
             self.refold(tx, workspace_id, [entity_id], now=now)
@@ -158,8 +159,7 @@ class World:
         )
 
     def _relate(self, tx: Tx, workspace_id: str, events: Sequence[NewEvent], alone: set[str]) -> None:
-        states = [(e.entity_id, e.facts) for e in events if e.entity_id in alone]
-        relationships.save(tx, workspace_id, states, replaced=())
+        relationships.save_new(tx, workspace_id, ((e.entity_id, e.facts) for e in events if e.entity_id in alone))
         relationships.save_identifiers(
             tx,
             workspace_id,
@@ -193,8 +193,9 @@ class World:
             records = {event.record_id for event in events}
             folded = fold(events, versions.get(entity, ()), [s for s in sent if s.record_id in records])
             projections.append(_projection(entity, canonical[entity], events, folded))
+        before = store.states_of(tx, entity_ids)
         store.save_projections(tx, workspace_id, projections, now)
-        relationships.save(tx, workspace_id, [(p.entity_id, p.state) for p in projections], replaced=entity_ids)
+        relationships.save_changed(tx, workspace_id, [(p.entity_id, p.state) for p in projections], before)
 
     def _tell(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
         if changes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_json, copy_lines, copy_text, execute
+from connector_runner.infra.database import Tx, copy_json, copy_lines, copy_text, execute, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import NewEvent, RecordVersion
 
@@ -96,6 +96,15 @@ class Stage:
             f" confidence, 1, :now, :now, :now{_FROM} WHERE provenance IS NOT NULL ORDER BY entity_id"
             " ON CONFLICT DO NOTHING"
         )
+
+    def made_entities(self) -> set[str]:
+        """Which entities ``insert_entities`` has made, and no other transaction before it."""
+        found = rows(
+            self._tx,
+            "SELECT e.entity_id FROM landing r JOIN entity e ON e.entity_id = r.entity_id"
+            " WHERE r.provenance IS NOT NULL AND e.provenance #>> '{by,0,event_id}' = CAST(r.id AS text)",
+        )
+        return {row["entity_id"] for row in found}
 
     def _insert(self, sql: str) -> int:
         kinds = [dict(zip(("number", *_KIND), (number, *kind), strict=True)) for kind, number in self._kinds.items()]

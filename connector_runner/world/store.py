@@ -42,11 +42,23 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
     """Lock the entities that exist among ``entity_ids``, in id order so that two appenders never deadlock."""
     found = rows(
         tx,
-        "SELECT entity_id, entity_type, canonical_id, event_count FROM entity"
-        " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id FOR UPDATE",
-        ids=id_array(entity_ids),
+        # One by one: for many ids, and while a table is new to it, the planner would read every entity there is.
+        "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+        " (SELECT entity_id, entity_type, canonical_id, event_count FROM entity WHERE entity_id = i.id FOR UPDATE) e",
+        ids=id_array(sorted(entity_ids)),
     )
     return {row["entity_id"]: EntityRow(**row) for row in found}
+
+
+def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The stored states of those entities that exist."""
+    found = rows(
+        tx,
+        "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+        " (SELECT entity_id, state FROM entity WHERE entity_id = i.id OFFSET 0) e",
+        ids=id_array(entity_ids),
+    )
+    return {row["entity_id"]: row["state"] for row in found}
 
 
 def save_projections(tx: Tx, workspace_id: str, projections: Sequence[Projection], now: datetime) -> None:
@@ -214,7 +226,6 @@ def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool
 
 def remove_projection(tx: Tx, entity_id: str) -> None:
     """Take away the projection of an entity whose record another one adopted; its events stay."""
-    execute(tx, "DELETE FROM relationship WHERE entity_id = :id", id=entity_id)
     execute(tx, "DELETE FROM entity WHERE entity_id = :id", id=entity_id)
 
 

@@ -35,6 +35,7 @@ BY_TYPE: dict[str, Callable[[str], Any]] = {
     "text": lambda key: f"{CANARY} {key}",
     "jsonb": lambda key: f'{{"family": "{CANARY}"}}',
     "bytea": lambda key: CANARY.encode(),
+    "ARRAY": lambda key: f"{{{key}}}",
     "boolean": lambda key: True,
     "timestamp with time zone": lambda key: NOW,
 }

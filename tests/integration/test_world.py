@@ -150,6 +150,26 @@ def test_a_withdrawn_reference_is_no_relationship_any_more(database: Database, w
         assert reading.related(tx, entity_id_of(workspace, "ehr:Patient:1")) == []
 
 
+def test_who_refers_to_a_record_is_kept_apart_though_stored_together(database: Database, workspace: str) -> None:
+    def seen_by(number: str, doctor: str) -> dict[str, Any]:
+        return a_patient(number, generalPractitioner=[{"reference": f"Practitioner/{doctor}"}])
+
+    def of(doctor: str) -> list[tuple[str, str, str]]:
+        with database.begin(workspace) as tx:
+            found = reading.related(tx, entity_id_of(workspace, f"ehr:Practitioner:{doctor}"))
+        return [(row["direction"], row["name"], row["canonical_id"]) for row in found]
+
+    def patients(*numbers: str) -> set[tuple[str, str, str]]:
+        return {("in", "general_practitioner", f"ehr:Patient:{number}") for number in numbers}
+
+    land(database, workspace, *(a_record(seen_by(number, "d1"), day=1) for number in "123"))
+    assert (set(of("d1")), len(of("d1"))) == (patients("1", "2", "3"), 3)
+    land(database, workspace, a_record(seen_by("2", "d2"), day=2), a_record(a_patient("1", gender="other"), day=2))
+    assert (of("d1"), of("d2")) == (list(patients("3")), list(patients("2")))
+    land(database, workspace, a_record(seen_by("2", "d1"), day=3), a_record(seen_by("3", "d1"), day=3))
+    assert (set(of("d1")), len(of("d1")), of("d2")) == (patients("2", "3"), 2, [])
+
+
 def test_the_body_is_kept_as_it_came(database: Database, workspace: str) -> None:
     odd = b'{ "resourceType":"Patient", "id":"1", "multipleBirthInteger" : 2, "x": 1.00 }'
     record = SourceRecord("Patient", "1", odd, exact_json.loads(odd))
