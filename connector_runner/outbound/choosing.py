@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connector_runner.connectors.terms import SinkTerms
+from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import parse_canonical_id
-from connector_runner.outbound.gates import SAME_SYSTEM, external_system, first_closed
+from connector_runner.outbound.gates import CONFLICT, SAME_SYSTEM, GateFacts, external_system, first_closed
 from connector_runner.outbound.lanes import Withheld
 from connector_runner.world.atoms import field_of
 from connector_runner.world.confidence import NONE, confidence_class
 from connector_runner.world.fold import Claim, Settled
 
-CONFLICT: Final = "conflict"
+NOT_OWNED: Final = "not_owned"
 OUR_IDENTIFIER: Final = "identifier[urn:connector-runner:"
 
 ORIGIN_NOT_ACCEPTED: Final = "origin_not_accepted"
 RECORD_NOT_SEEN: Final = "record_not_seen"
+
+HeldBack = Mapping[tuple[str, bytes], str]
+"""(atom, digest of a value) -> why that value is not to be sent to a sink again, though the gates let it pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,7 @@ class Choice:
 
     def differing(self) -> list[str]:
         """Atoms whose chosen value is not what the sink was last seen to hold."""
-        return [
-            atom
-            for atom, claim in self.chosen.items()
-            if atom not in self.own or not same_value(self.own[atom], claim.value)
-        ]
+        return [atom for atom, claim in self.chosen.items() if not _holds(self.own, atom, claim)]
 
 
 def same_value(one: Any, other: Any) -> bool:
@@ -53,8 +53,20 @@ def same_value(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def choose(atoms: Mapping[str, Settled], terms: SinkTerms, entity_type: str, fields: Container[str]) -> Choice:
-    """Choose per atom among the winner and the losers, best first. ``fields`` are those that are written there."""
+def choose(
+    atoms: Mapping[str, Settled],
+    terms: SinkTerms,
+    facts: GateFacts,
+    fields: Container[str],
+    *,
+    owned: Container[str] | None = None,
+    held_back: HeldBack | None = None,
+) -> Choice:
+    """Choose per atom among the winner and the losers, best first.
+
+    ``fields`` are those that the mapping writes, ``owned`` those that are ours to write there (None: all). An atom
+    whose best value is ``held_back`` is left alone, and no lesser value is sent in its place.
+    """
     chosen: dict[str, Claim] = {}
     own: dict[str, Any] = {}
     kept: set[str] = set()
@@ -72,16 +84,36 @@ def choose(atoms: Mapping[str, Settled], terms: SinkTerms, entity_type: str, fie
         claims = tuple(claim for claim in claims if _asserted(claim, claims))
         if not claims:
             continue
-        winner, code = _best(claims, terms, entity_type)
-        if code is not None:
+        winner, code = _best(claims, facts.about(atom, claims))
+        ours = owned is None or field_of(atom) in owned
+        if code is not None and ours:
             withheld.append(Withheld(public_name(atom), code))
         if winner is None:
             continue
         if external_system(winner) == terms.name:
             kept.add(atom)
+        elif not ours:
+            # Nobody misses another system's word on what is not ours to write; an agent's or a person's they do.
+            if external_system(winner) is None and not _holds(own, atom, winner):
+                withheld.append(Withheld(public_name(atom), NOT_OWNED))
+        elif held_back and (barred := held_back.get((atom, exact_json.digest(winner.value)))) is not None:
+            withheld.append(Withheld(public_name(atom), barred))
         else:
             chosen[atom] = winner
     return Choice(chosen, own, frozenset(kept), tuple(withheld))
+
+
+def _holds(own: Mapping[str, Any], atom: str, claim: Claim) -> bool:
+    """Whether the sink was last seen to hold what a claim says."""
+    return atom in own and same_value(own[atom], claim.value)
+
+
+def still_said(settled: Settled | None, value: Any) -> bool:
+    """Whether anybody's own word is still ``value``, whatever the gates make of it; a rejected word is nobody's."""
+    return settled is not None and any(
+        not claim.echo and confidence_class(claim.confidence) != NONE and same_value(claim.value, value)
+        for claim in (settled.winner, *settled.losers)
+    )
 
 
 def _asserted(claim: Claim, claims: tuple[Claim, ...]) -> bool:
@@ -89,13 +121,13 @@ def _asserted(claim: Claim, claims: tuple[Claim, ...]) -> bool:
     return not claim.echo or any(not other.echo and same_value(other.value, claim.value) for other in claims)
 
 
-def _best(claims: tuple[Claim, ...], terms: SinkTerms, entity_type: str) -> tuple[Claim | None, str | None]:
+def _best(claims: tuple[Claim, ...], facts: GateFacts) -> tuple[Claim | None, str | None]:
     """The best claim that is eligible or the sink's own, and why a better one was passed over."""
     passed: str | None = None
     for claim in claims:
         if confidence_class(claim.confidence) == NONE:
             continue
-        code = first_closed(claim, terms, entity_type)
+        code = first_closed(claim, facts)
         if code is None or code == SAME_SYSTEM:
             return _original(claim, claims), passed
         passed = passed or code
@@ -125,6 +157,15 @@ def public_name(atom: str) -> str:
     return f"{name}[{'|'.join(parts[:kept])}]" if kept else name
 
 
+def home_of(canonical_id: str, sources: Mapping[str, str]) -> str | None:
+    """The data source whose record an entity is; None for one of an agent's or a person's own making."""
+    try:
+        home = parse_canonical_id(canonical_id)[0]
+    except BadRecord:
+        return None
+    return home if home in sources else None
+
+
 def may_create(
     canonical_id: str, records: Mapping[str, str], terms: SinkTerms, sources: Mapping[str, str]
 ) -> str | None:
@@ -133,11 +174,8 @@ def may_create(
     An entity of an agent's own making may go anywhere. One that is a record of an external system goes only
     where that system's word is accepted, and never back to that system. ``sources``: name -> data source id.
     """
-    try:
-        home = parse_canonical_id(canonical_id)[0]
-    except BadRecord:
-        home = ""
-    if home not in sources:
+    home = home_of(canonical_id, sources)
+    if home is None:
         return None
     if home == terms.name:
         return RECORD_NOT_SEEN

@@ -16,10 +16,12 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, parse_canonical_id
 from connector_runner.outbound.dependency_store import Held, held
+from connector_runner.outbound.gates import UNVERIFIED
 from connector_runner.outbound.lanes import Withheld
 from connector_runner.unification.model import Dependency
 
 DEPENDENCY: Final = "dependency"
+DEPENDENCY_BELOW_THRESHOLD: Final = "dependency_below_threshold"
 HIERARCHY: Final = "part_of"
 
 _RANKS: Final[dict[str, int]] = {
@@ -65,6 +67,11 @@ class References:
         found = self._found.get(canonical)
         return found.ref if found is not None else self._own(canonical)
 
+    def unverified(self, dependency: Dependency) -> bool:
+        """Whether a record is here, and is kept from the sink until somebody verifies it."""
+        found = self._found.get(dependency.canonical_id)
+        return found is not None and found.stopped in (UNVERIFIED | {DEPENDENCY_BELOW_THRESHOLD})
+
     def must_wait(self, entity_type: str, dependency: Dependency) -> bool:
         """Whether a missing record is worth waiting for."""
         if dependency.required:
@@ -81,24 +88,29 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """``waits_for``: fields whose records must come first. ``left_out``: references that are not written yet."""
+    """``waits_for``: fields whose records must come first. ``left_out``: references that are not written yet.
+
+    ``unverified``: fields whose records must come first, and will not before somebody verifies them.
+    """
 
     waits_for: tuple[str, ...]
     left_out: tuple[Withheld, ...]
+    unverified: tuple[str, ...] = ()
 
 
 def missing(references: References, entity_type: str, dependencies: Sequence[Dependency]) -> Missing:
     """What an entity refers to and the sink does not hold."""
     waits: list[str] = []
+    stopped: list[str] = []
     left: list[Withheld] = []
     for dependency in dependencies:
         if references.resolve(dependency.canonical_id) is not None:
             continue
         if references.must_wait(entity_type, dependency):
-            waits.append(dependency.field)
+            (stopped if references.unverified(dependency) else waits).append(dependency.field)
         else:
             left.append(Withheld(dependency.field, DEPENDENCY))
-    return Missing(tuple(dict.fromkeys(waits)), tuple(dict.fromkeys(left)))
+    return Missing(tuple(dict.fromkeys(waits)), tuple(dict.fromkeys(left)), tuple(dict.fromkeys(stopped)))
 
 
 def refs_in(value: Any) -> set[str]:

@@ -12,12 +12,13 @@ from connector_runner.infra.database import Tx, execute, rows
 class Held:
     """A record that something refers to: its entity's type (None: it has not arrived), and where the sink has it.
 
-    ``waits`` is whether its own lane waits for another.
+    ``waits`` is whether its own lane waits for another, ``stopped`` why its lane stands still.
     """
 
     entity_type: str | None
     ref: str | None
     waits: bool = False
+    stopped: str | None = None
 
 
 def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dict[str, Held]:
@@ -25,6 +26,7 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
     found = rows(
         tx,
         "SELECT w.id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
+        " CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
         " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
         " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
         " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
@@ -34,7 +36,9 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
         prefix=sink_name + ":%",
     )
     return {
-        row["id"]: Held(row["entity_type"], row["sink_ref"] or _reference(row["record_key"]), row["waits"])
+        row["id"]: Held(
+            row["entity_type"], row["sink_ref"] or _reference(row["record_key"]), row["waits"], row["stopped"]
+        )
         for row in found
     }
 
@@ -71,6 +75,20 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> 
         "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
         " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
         " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
-        "  AND (l.reason = 'dependency' OR l.withheld @> '[{\"code\": \"dependency\"}]'))) AND" + _DEPENDENTS,
+        "  AND (l.reason IN ('dependency', 'dependency_below_threshold')"
+        '   OR l.withheld @> \'[{"code": "dependency"}]\'))) AND' + _DEPENDENTS,
         **names,
+    )
+
+
+def recheck_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
+    """Have the lanes that wait for an entity look at it at once: it will not come by itself."""
+    return execute(
+        tx,
+        "UPDATE sync_lane l SET due_at = clock_timestamp(), updated_at = clock_timestamp()"
+        " WHERE l.lane_id IN (SELECT l.lane_id FROM sync_lane l WHERE l.state = 'waiting' AND l.reason = 'dependency'"
+        "  AND l.due_at > clock_timestamp() AND" + _DEPENDENTS + " ORDER BY l.lane_id FOR UPDATE SKIP LOCKED)",
+        ws=workspace_id,
+        sink=sink_id,
+        entity=entity_id,
     )

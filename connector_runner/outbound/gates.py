@@ -1,26 +1,72 @@
-"""Gates: may this claim leave for this sink? Pure functions; a closed gate answers its reason code.
+"""Gates: may this claim leave for this sink? Five, in order, each pure; a closed one answers its reason code.
 
-In order: source eligibility, confidence. Each is asked per claim, so that one ineligible value withholds
-itself and nothing else.
+Each is asked per claim, so that one ineligible value withholds itself and nothing else. Consent is about the
+entity as a whole: it is looked up before, and closes the last gate to every claim alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from connector_runner.connectors.terms import SinkTerms
+from connector_runner.world.atoms import SAFETY_FIELDS, field_of
+from connector_runner.world.confidence import AUTHORITATIVE, CONVERSATION, NONE, ceiling, confidence_class
 from connector_runner.world.fold import Claim
 
 SAME_SYSTEM: Final = "same_system"
 SOURCE_NOT_ACCEPTED: Final = "source_not_accepted"
 BELOW_THRESHOLD: Final = "below_threshold"
+REJECTED: Final = "rejected"
+NOT_REVIEWED: Final = "not_reviewed"
+CONFLICT: Final = "conflict"
+NEEDS_PERSON: Final = "needs_human_review"
+
+UNVERIFIED: Final = frozenset({BELOW_THRESHOLD, NOT_REVIEWED, NEEDS_PERSON, CONFLICT, REJECTED})
+"""Reasons that a verdict may lift."""
 
 # Who writes events on behalf of an external system; everybody else is an agent or a person of ours.
 _INTEGRATIONS: Final = frozenset({"connector_runner", "fhir_import", "browser"})
 _OURS: Final = frozenset({"voice_agent", "text_agent", "forms", "manual", "review"})
 
-Gate = Callable[[Claim, SinkTerms, str], str | None]
+
+@dataclass(frozen=True, slots=True)
+class GateFacts:
+    """What the gates go by, for one entity and one sink.
+
+    ``sink`` and ``accept_from`` are names of systems. ``human_review``: records of this type leave only with a
+    person's approval. ``consent`` is the reason why the patient's consent forbids it. ``authoritative`` are values
+    that a system of record holds for the very atom that is judged, where it is one of safety.
+    """
+
+    sink: str
+    accept_from: frozenset[str]
+    threshold: float
+    human_review: bool = False
+    consent: str | None = None
+    authoritative: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, terms: SinkTerms, entity_type: str, consent: str | None = None) -> GateFacts:
+        """What the terms of a sink say of a type that it takes."""
+        return cls(
+            terms.name,
+            terms.accept_from,
+            terms.entity_types[entity_type],
+            entity_type in terms.human_review,
+            consent,
+        )
+
+    def about(self, atom: str, claims: Iterable[Claim]) -> GateFacts:
+        """The same for one atom, of which ``claims`` are all there are."""
+        if field_of(atom) not in SAFETY_FIELDS:
+            return self
+        held = tuple(claim.value for claim in claims if claim.confidence >= AUTHORITATIVE and not claim.echo)
+        return replace(self, authoritative=held) if held else self
+
+
+Gate = Callable[[Claim, GateFacts], str | None]
 
 
 def external_system(claim: Claim) -> str | None:
@@ -35,36 +81,66 @@ def external_system(claim: Claim) -> str | None:
     return claim.source_system
 
 
-def source_eligibility(claim: Claim, terms: SinkTerms, entity_type: str) -> str | None:
+def source_eligibility(claim: Claim, facts: GateFacts) -> str | None:
     """Never back to the system it came from; other systems' word only to sinks that opted in; ours always."""
     system = external_system(claim)
     if system is None:
         return None
-    if system == terms.name:
+    if system == facts.sink:
         return SAME_SYSTEM
-    return None if system in terms.accept_from else SOURCE_NOT_ACCEPTED
+    return None if system in facts.accept_from else SOURCE_NOT_ACCEPTED
 
 
-def confidence(claim: Claim, terms: SinkTerms, entity_type: str) -> str | None:
+def confidence(claim: Claim, facts: GateFacts) -> str | None:
     """At least the threshold of the entity type in this sink."""
-    return None if claim.confidence >= terms.entity_types[entity_type] else BELOW_THRESHOLD
+    return None if claim.confidence >= facts.threshold else BELOW_THRESHOLD
+
+
+def automated_review(claim: Claim, facts: GateFacts) -> str | None:
+    """What was heard in a conversation leaves only after a verdict, however low a threshold is set.
+
+    What was rejected never leaves. An automated verdict on a safety field does not stand against a system of
+    record that says otherwise.
+    """
+    if confidence_class(claim.confidence) == NONE:
+        return REJECTED
+    if claim.verdict is None:
+        return NOT_REVIEWED if ceiling(claim.source) <= CONVERSATION else None
+    if claim.verdict == "automated" and any(value != claim.value for value in facts.authoritative):
+        return CONFLICT
+    return None
+
+
+def human_review(claim: Claim, facts: GateFacts) -> str | None:
+    """Where a person must sign off: a person's verdict, or the word of a system of record or of a person."""
+    if not facts.human_review or claim.verdict == "human":
+        return None
+    return None if claim.verdict is None and claim.confidence >= AUTHORITATIVE else NEEDS_PERSON
+
+
+def consent(claim: Claim, facts: GateFacts) -> str | None:
+    """As the patient's consent was found to be."""
+    return facts.consent
 
 
 GATES: Final[tuple[tuple[str, Gate], ...]] = (
     ("source_eligibility", source_eligibility),
     ("confidence", confidence),
+    ("automated_review", automated_review),
+    ("human_review", human_review),
+    ("consent", consent),
 )
 
 
-def first_closed(claim: Claim, terms: SinkTerms, entity_type: str) -> str | None:
+def first_closed(claim: Claim, facts: GateFacts) -> str | None:
     """The reason code of the first gate that does not let the claim through; None when all do."""
     for _, gate in GATES:
-        code = gate(claim, terms, entity_type)
+        code = gate(claim, facts)
         if code is not None:
             return code
     return None
 
 
-def verdicts(claim: Claim, terms: SinkTerms, entity_type: str) -> dict[str, str]:
+def verdicts(claim: Claim, facts: GateFacts) -> dict[str, str]:
     """What every gate says of a claim, for a person to read: gate -> ``open`` or its reason code."""
-    return {name: gate(claim, terms, entity_type) or "open" for name, gate in GATES}
+    return {name: gate(claim, facts) or "open" for name, gate in GATES}

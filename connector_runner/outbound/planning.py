@@ -12,15 +12,27 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
-from connector_runner.kernel.clock import EARLIEST, parse_instant
+from connector_runner.kernel.clock import EARLIEST, Clock, parse_instant, utc_now
 from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import dependencies, intents
-from connector_runner.outbound.choosing import CONFLICT, Choice, choose, may_create, public_name, record_in, same_value
-from connector_runner.outbound.dependencies import DEPENDENCY, References
+from connector_runner.outbound import consent_store, creating, dependencies, intents, quarrel_store, undo_store
+from connector_runner.outbound.choosing import (
+    Choice,
+    choose,
+    may_create,
+    public_name,
+    record_in,
+    same_value,
+    still_said,
+)
+from connector_runner.outbound.dependencies import DEPENDENCY, DEPENDENCY_BELOW_THRESHOLD, References
+from connector_runner.outbound.gates import CONFLICT, GateFacts
 from connector_runner.outbound.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes import Lane, Withheld, client_ref
 from connector_runner.outbound.patching import patch
+from connector_runner.outbound.quarrels import PING_PONG, quarrels
+from connector_runner.outbound.undo_store import UNDONE
+from connector_runner.policy import consent
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext, OutboundContext
 from connector_runner.unification.outbound import OutboundMapping
@@ -39,11 +51,12 @@ MISSING_FIELD: Final = "missing_field"
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No write is wanted, and why."""
+    """No write is wanted, and why. ``fields`` are those that are missing, where that is the reason."""
 
     reason: str
     detail: str | None = None
     withheld: tuple[Withheld, ...] = ()
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,20 @@ class Planner:
 
     mappings: MappingSet
     sealer: Sealer
+    clock: Clock = utc_now
+
+    def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> GateFacts:
+        """What the gates go by for an entity whose type the sink takes; the patient's consent is looked up here."""
+        return GateFacts.of(terms, entity_type, self.refusal(tx, workspace_id, terms, entity_id, entity_type))
+
+    def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> str | None:
+        """Why the patient's consent keeps an entity from a sink now. The word about consent itself always goes."""
+        if terms.consent == "none" or entity_type in consent.NOBODYS:
+            return None
+        about = consent_store.statements(tx, workspace_id, entity_id, entity_type)
+        mapping = self.mappings.outbound(terms.system, entity_type)
+        asked = consent.Disclosure(entity_type, mapping.resource_type if mapping else entity_type, terms.name)
+        return consent.refusal(about, terms.consent, asked, self.clock())
 
     def plan(
         self,
@@ -99,18 +126,23 @@ class Planner:
             return Nothing(TYPE_NOT_COVERED)
         if mapping is None:
             return Nothing(NO_MAPPING)
-        if view.folded.status != "active":
-            return Nothing(NOT_ACTIVE, view.folded.status)
         ref = (lane.sink_ref if lane else None) or record_in(
             terms.sink_id, view.records, except_id=client_ref(terms.sink_id, view.entity_id)
         )
+        if view.folded.status != "active":
+            before = ref is None and lane is not None
+            return Nothing(creating.CANCELLED_BEFORE_SENT if before else NOT_ACTIVE, view.folded.status)
         if ref is None:
             refusal = may_create(view.canonical_id, view.records, terms, sources)
             if refusal is not None:
                 return Nothing(refusal)
-        choice = choose(view.folded.atoms, terms, view.entity_type, mapping.fields())
+        facts = self.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type)
+        choice = self._chosen(tx, terms, view, lane, facts, mapping)
+        idle = self._idle(terms, view, lane, ref, facts, choice, mapping, sources)
+        if idle is not None:
+            return idle
         confirmed = intents.open_confirmed(tx, self.sealer, lane) if lane is not None else None
-        removed = _withdrawn(choice, confirmed)
+        removed = self._withdrawn(terms, view, choice, confirmed)
         if removed and not choice.chosen and not choice.kept:
             # Nothing is left to be said: a resource is never emptied for that. Taking one back is a write of its own.
             return Nothing(NOT_ACTIVE, "withdrawn", choice.withheld)
@@ -118,6 +150,79 @@ class Planner:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)
         return self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping)
+
+    def _chosen(
+        self,
+        tx: Tx,
+        terms: SinkTerms,
+        view: EntityView,
+        lane: Lane | None,
+        facts: GateFacts,
+        mapping: OutboundMapping,
+    ) -> Choice:
+        """What passes the gates, is ours to write, was not undone, and is no quarrel between systems."""
+        held = undo_store.held_back(tx, lane.lane_id, mapping.version) if lane is not None and lane.holds_back else None
+        owned = terms.owns.get(view.entity_type)
+        choice = choose(view.folded.atoms, terms, facts, mapping.fields(), owned=owned, held_back=held)
+        found = quarrels(view, terms.sink_id, choice)
+        if found and lane is not None:
+            found = quarrels(view, terms.sink_id, choice, quarrel_store.settled_at(tx, lane.lane_id))
+        if not found:
+            return choice
+        return replace(
+            choice,
+            chosen={atom: claim for atom, claim in choice.chosen.items() if atom not in found},
+            withheld=(*(Withheld(public_name(atom), PING_PONG) for atom in found), *choice.withheld),
+        )
+
+    @staticmethod
+    def _idle(
+        terms: SinkTerms,
+        view: EntityView,
+        lane: Lane | None,
+        ref: str | None,
+        facts: GateFacts,
+        choice: Choice,
+        mapping: OutboundMapping,
+        sources: Mapping[str, str],
+    ) -> Nothing | None:
+        """Why nothing is to be sent whatever there is to say; None when something may be."""
+        if facts.consent is not None:
+            # Not even to take something back: what the sink has, it keeps until a person sees to it.
+            stopped = any(item.code == facts.consent for item in choice.withheld)
+            if stopped or not choice.withheld:
+                return Nothing(facts.consent if stopped else NOTHING_ELIGIBLE)
+            return Nothing(choice.withheld[0].code, withheld=choice.withheld)
+        quarrelled = [item.atom for item in choice.withheld if item.code == PING_PONG]
+        if quarrelled and not choice.differing():
+            return Nothing(PING_PONG, ", ".join(quarrelled), choice.withheld)
+        if ref is not None:
+            return None
+        word = creating.called_off(view, lane, choice, sources)
+        if word is not None:
+            return Nothing(creating.CANCELLED_BEFORE_SENT, word, choice.withheld)
+        absent = creating.lacking(choice, terms.required.get(view.entity_type, ()), mapping.needs())
+        if absent and choice.chosen:
+            return Nothing(creating.MISSING_REQUIRED, ", ".join(absent), choice.withheld, absent)
+        return None
+
+    def _withdrawn(
+        self, terms: SinkTerms, view: EntityView, choice: Choice, confirmed: Confirmed | None
+    ) -> tuple[str, ...]:
+        """What we wrote and nobody says any more: taken back from a resource that we made; others' keep it.
+
+        A value that a gate keeps back by now is still said: it stays where it is.
+        """
+        if confirmed is None or not confirmed.created_by_us:
+            return ()
+        held_back = {item.atom for item in choice.withheld if item.code in (CONFLICT, PING_PONG, UNDONE)}
+        gone = [
+            atom
+            for atom in confirmed.atoms
+            if atom not in choice.chosen and atom not in choice.kept and public_name(atom) not in held_back
+        ]
+        sent = split(self.facts(terms, confirmed.body)) if gone else {}
+        return tuple(atom for atom in gone if not still_said(view.folded.atoms.get(atom), sent.get(atom)))
 
     def _wanted(
         self,
@@ -137,6 +242,8 @@ class Planner:
         references = References(tx, workspace_id, terms, found)
         lacking = dependencies.missing(references, view.entity_type, mapping.dependencies(state))
         withheld = (*choice.withheld, *lacking.left_out)
+        if lacking.unverified:
+            return Nothing(DEPENDENCY_BELOW_THRESHOLD, ", ".join(lacking.unverified), withheld)
         if lacking.waits_for:
             return Wait(", ".join(lacking.waits_for), withheld)
         desired = exact_json.digest(
@@ -244,18 +351,6 @@ class Planner:
 def with_ref(wanted: Wanted, ref: str) -> Wanted:
     """The same for a resource that turned out to exist."""
     return replace(wanted, ref=ref)
-
-
-def _withdrawn(choice: Choice, confirmed: Confirmed | None) -> tuple[str, ...]:
-    """What we wrote and nobody says any more: taken back from a resource that we made; others' keep it."""
-    if confirmed is None or not confirmed.created_by_us:
-        return ()
-    held_back = {item.atom for item in choice.withheld if item.code == CONFLICT}
-    return tuple(
-        atom
-        for atom in confirmed.atoms
-        if atom not in choice.chosen and atom not in choice.kept and public_name(atom) not in held_back
-    )
 
 
 def _edited(atom: str, held: Json, confirmed: Json, seen: Mapping[str, object]) -> bool:

@@ -10,13 +10,18 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
-from connector_runner.outbound import reconcile_marks, reconcile_store, sink_store, store
-from connector_runner.outbound.choosing import CONFLICT
-from connector_runner.outbound.dependencies import DEPENDENCY, rank
+from connector_runner.outbound import consent_store, gap_store, reconcile_marks, reconcile_store, sink_store, store
+from connector_runner.outbound.choosing import NOT_OWNED
+from connector_runner.outbound.creating import MISSING_REQUIRED
+from connector_runner.outbound.dependencies import DEPENDENCY, DEPENDENCY_BELOW_THRESHOLD, rank
+from connector_runner.outbound.dependency_store import recheck_dependents
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.gates import BELOW_THRESHOLD, external_system
-from connector_runner.outbound.lanes import FRESH, INTERACTIVE, State, Withheld, client_ref, lane_id
+from connector_runner.outbound.gates import UNVERIFIED, external_system
+from connector_runner.outbound.lanes import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
 from connector_runner.outbound.planning import IN_STEP, Nothing, Plan, Wait, Wanted
+from connector_runner.outbound.quarrels import PING_PONG
+from connector_runner.outbound.undo_store import UNDONE
+from connector_runner.policy import consent
 from connector_runner.world.changes import EntityChange
 from connector_runner.world.reading import EntityView, views
 
@@ -27,6 +32,10 @@ DEPENDENCY_RECHECK_S: Final = 300.0
 FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
 saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
+
+_STOPPED: Final = UNVERIFIED | consent.CODES | {DEPENDENCY_BELOW_THRESHOLD, MISSING_REQUIRED, PING_PONG}
+"""Reasons for which an entity stays out of a sink until somebody does something about it."""
+_ASKED_ABOUT: Final = _STOPPED | {NOT_OWNED, UNDONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +56,17 @@ class Released:
 
 
 def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
-    """World's EntityChanged: ask for a release of those that any sink covers, in the same transaction."""
+    """World's EntityChanged: ask for a release of those that any sink covers, in the same transaction.
+
+    With a word about consent, everything of that patient is looked at anew.
+    """
     covered = sink_store.covered_types(tx, workspace_id)
+    consents = [change.entity_id for change in changes if change.entity_type == consent_store.CONSENT]
+    people = consent_store.follow(tx, workspace_id, consents) if consents else []
     if not covered:
         return
+    if people:
+        consent_store.request_release_of_people(tx, workspace_id, people, sorted(covered), INTERACTIVE)
     wanted = [change.entity_id for change in changes if change.entity_type in covered]
     if wanted:
         sink_store.request_release(tx, workspace_id, wanted)
@@ -141,8 +157,9 @@ def consider(
     lane = store.lane_of(tx, terms.sink_id, view.entity_id)
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
     state, reason, detail, withheld = _where(plan, lane.synced_hash if lane else None)
-    if lane is None and state is State.IDLE and not _worth_showing(withheld):
+    if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
+    _note_gaps(tx, workspace_id, terms, view, lane, plan)
     now = sink_store.want(
         tx,
         workspace_id,
@@ -161,7 +178,16 @@ def consider(
         withheld=withheld,
         sink_ref=plan.ref if isinstance(plan, Wanted) else None,
     )
+    if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
+        recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
     return now is State.READY
+
+
+def _note_gaps(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan) -> None:
+    """Keep the list of what is missing before the record can be created, for those who ask people for it."""
+    fields = plan.fields if isinstance(plan, Nothing) else ()
+    if fields or (lane is not None and lane.reason == MISSING_REQUIRED):
+        gap_store.note(tx, workspace_id, terms.sink_id, view.entity_id, fields)
 
 
 def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
@@ -178,9 +204,9 @@ def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, st
     return State.READY, None, None, plan.withheld
 
 
-def _worth_showing(withheld: Sequence[Withheld]) -> bool:
+def _worth_showing(reason: str | None, withheld: Sequence[Withheld]) -> bool:
     """Whether a person may ask why this was not sent; another system's word that a sink never takes is not that."""
-    return any(item.code in (BELOW_THRESHOLD, CONFLICT) for item in withheld)
+    return reason in _ASKED_ABOUT or any(item.code in _ASKED_ABOUT for item in withheld)
 
 
 def _priority(plan: Plan, entity_type: str, asked: int) -> int:

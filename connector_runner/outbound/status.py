@@ -14,7 +14,7 @@ from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError
 from connector_runner.outbound import sink_state, sink_store, status_store, store
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.gates import verdicts
+from connector_runner.outbound.gates import GateFacts, verdicts
 from connector_runner.outbound.lanes import Lane, State, client_ref, lane_id
 from connector_runner.outbound.planning import IN_STEP, Nothing, Wait, Wanted
 from connector_runner.world import reading
@@ -149,7 +149,11 @@ def preview(outbound: Outbound, workspace_id: str, name: str, sink_name: str) ->
         sources = sink_store.source_ids(tx, workspace_id)
         plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
         _, sink = outbound.sinks.open(tx, workspace_id, terms.sink_id)
-    gates = _gates(view.folded.atoms, terms, view.entity_type)
+        covered = view.entity_type in terms.entity_types
+        facts = (
+            outbound.planner.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type) if covered else None
+        )
+    gates = {} if facts is None else _gates(view.folded.atoms, facts)
     shown = (terms.name, view.entity_id, str(lane.state) if lane else None)
     if isinstance(plan, Nothing):
         return Preview(*shown, "none", plan.reason, plan.detail, None, gates, _shown(plan))
@@ -198,19 +202,19 @@ def _shown(plan: Nothing | Wait | Wanted) -> list[dict[str, str]]:
     return [{"atom": item.atom, "code": item.code} for item in dict.fromkeys(plan.withheld)]
 
 
-def _gates(atoms: dict[str, Settled], terms: SinkTerms, entity_type: str) -> dict[str, list[dict[str, Any]]]:
-    if entity_type not in terms.entity_types:
-        return {}
+def _gates(atoms: dict[str, Settled], facts: GateFacts) -> dict[str, list[dict[str, Any]]]:
     answer: dict[str, list[dict[str, Any]]] = {}
     for atom, settled in sorted(atoms.items()):
+        claims = (settled.winner, *settled.losers)
+        about = facts.about(atom, claims)
         answer.setdefault(public_name(atom), []).extend(
             {
                 "event_id": claim.event_id,
                 "source": claim.source,
                 "source_system": claim.source_system,
                 "confidence": claim.confidence,
-                "gates": verdicts(claim, terms, entity_type),
+                "gates": verdicts(claim, about),
             }
-            for claim in (settled.winner, *settled.losers)
+            for claim in claims
         )
     return answer

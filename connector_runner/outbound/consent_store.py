@@ -1,0 +1,84 @@
+"""SQL of consent: which Consent records speak for a patient, and which entities are that patient's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector_runner.infra.database import Tx, execute, id_array, rows
+from connector_runner.policy.consent import Statement
+
+PATIENT = "patient"
+CONSENT = "consent"
+
+# Everything under which records refer to some people: their entities, the records that joined those, identifiers.
+_NAMES = (
+    " people AS (SELECT DISTINCT coalesce(a.entity_id, b.record_id, t.target_id) AS id FROM told t"
+    "  LEFT JOIN business_identifier b ON b.workspace_id = :ws AND b.token = t.target_id"
+    "  LEFT JOIN adopted_record a ON a.workspace_id = :ws AND a.record_id = coalesce(b.record_id, t.target_id)),"
+    " records AS (SELECT id FROM people UNION"
+    "  SELECT a.record_id FROM adopted_record a JOIN people p ON a.workspace_id = :ws AND a.entity_id = p.id),"
+    " names AS (SELECT id FROM records UNION"
+    "  SELECT b.token FROM business_identifier b JOIN records r ON b.workspace_id = :ws AND b.record_id = r.id)"
+)
+
+
+def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> list[Statement]:
+    """The Consent records of the patient whose record an entity is."""
+    found = rows(
+        tx,
+        "WITH told AS (SELECT target_id FROM relationship"
+        "  WHERE workspace_id = :ws AND entity_id = :id AND name = 'patient'"
+        "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
+        + _NAMES
+        + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
+        " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"
+        " JOIN entity e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
+        " ORDER BY e.entity_id",
+        ws=workspace_id,
+        id=entity_id,
+        is_patient=entity_type == PATIENT,
+    )
+    return [Statement(row["state"], float(row["confidence"])) for row in found]
+
+
+def follow(tx: Tx, workspace_id: str, consent_ids: Sequence[str]) -> list[str]:
+    """Keep in step whom Consent records speak for; all that they speak for now or spoke for before."""
+    names = {"ws": workspace_id, "ids": id_array(consent_ids)}
+    before = rows(
+        tx,
+        "DELETE FROM patient_consent WHERE workspace_id = :ws AND consent_id = ANY(CAST(:ids AS uuid[]))"
+        " RETURNING target_id",
+        **names,
+    )
+    now = rows(
+        tx,
+        "INSERT INTO patient_consent (workspace_id, target_id, consent_id)"
+        " SELECT workspace_id, target_id, entity_id FROM relationship"
+        " WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[])) AND name = 'patient'"
+        " RETURNING target_id",
+        **names,
+    )
+    return sorted({row["target_id"] for row in (*before, *now)})
+
+
+def request_release_of_people(
+    tx: Tx, workspace_id: str, targets: Sequence[str], entity_types: Sequence[str], prio: int
+) -> int:
+    """Ask for a look at every entity of some types that is a record of the people whom ``targets`` name; how many."""
+    return execute(
+        tx,
+        "WITH told AS (SELECT target_id FROM unnest(CAST(:targets AS uuid[])) t(target_id)),"
+        + _NAMES
+        + " INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        " SELECT e.workspace_id, e.entity_id, :prio FROM entity e WHERE e.workspace_id = :ws"
+        "  AND e.entity_type = ANY(CAST(:types AS text[])) AND e.entity_id IN (SELECT id FROM people UNION"
+        "   SELECT r.entity_id FROM relationship r JOIN names n ON r.workspace_id = :ws AND r.target_id = n.id"
+        "   WHERE r.name = 'patient')"
+        " ORDER BY e.entity_id"
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
+        " prio = least(p.prio, excluded.prio)",
+        ws=workspace_id,
+        targets=id_array(targets),
+        types=list(entity_types),
+        prio=prio,
+    )

@@ -1,0 +1,1 @@
+"""What a patient and the law allow; pure rules over facts that are handed in."""
