@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from connector_runner.infra.database import Row, Tx, rows
+from connector_runner.outbound.undo_store import MAPPING_IS, MARK, Selection
 
 _LANE = (
     "l.lane_id, d.name AS sink, l.entity_id, l.entity_type, l.state, l.prio, l.due_at, l.attempts, l.reason,"
@@ -61,6 +62,41 @@ def lanes_of_entity(tx: Tx, workspace_id: str, entity_id: str) -> list[Row]:
         " AND d.data_source_id = l.sink_id WHERE l.workspace_id = :ws AND l.entity_id = :entity ORDER BY d.name",
         ws=workspace_id,
         entity=entity_id,
+    )
+
+
+def log_entries(tx: Tx, workspace_id: str, chosen: Selection, *, outcome: str | None, limit: int) -> list[Row]:
+    """Entries without their sealed bodies, the latest first; an intent only while it has no outcome (``open``).
+
+    ``undone_by`` is the command that took the write back; ``undo_id`` is that of an inverse write itself.
+    """
+    return rows(
+        tx,
+        "SELECT w.write_id, w.written_at, d.name AS sink, w.entity_id, w.lane_id, w.intent_id, w.phase, w.operation,"
+        " w.attempt, coalesce(w.outcome, 'open') AS outcome, w.http_status, w.code, w.sink_ref, w.sink_etag,"
+        " w.precondition, w.mapping_version, w.idempotency_key, w.causes,"
+        f" CASE WHEN starts_with(w.mapping_version, '{MARK}') THEN substr(w.mapping_version, {len(MARK) + 1}) END"
+        " AS undo_id, (SELECT u.undo_id FROM undo_request u WHERE u.workspace_id = w.workspace_id"
+        "  AND u.lane_id = w.lane_id AND u.status = 'undone' AND w.intent_id = ANY(u.intents) LIMIT 1) AS undone_by"
+        " FROM write_log w JOIN data_source d ON d.workspace_id = w.workspace_id"
+        " AND d.data_source_id = w.sink_id WHERE w.workspace_id = :ws"
+        " AND (w.phase = 'outcome' OR NOT EXISTS (SELECT 1 FROM write_log o WHERE o.workspace_id = w.workspace_id"
+        "  AND o.lane_id = w.lane_id AND o.intent_id = w.intent_id AND o.phase = 'outcome'))"
+        " AND (CAST(:sink AS text) IS NULL OR d.name = :sink)"
+        " AND (CAST(:entity AS uuid) IS NULL OR w.entity_id = CAST(:entity AS uuid))"
+        f" AND {MAPPING_IS}"
+        " AND (CAST(:outcome AS text) IS NULL OR coalesce(w.outcome, 'open') = :outcome)"
+        " AND (CAST(:since AS timestamptz) IS NULL OR w.written_at >= :since)"
+        " AND (CAST(:until AS timestamptz) IS NULL OR w.written_at < :until)"
+        " ORDER BY w.written_at DESC, w.write_id DESC LIMIT :limit",
+        ws=workspace_id,
+        sink=chosen.sink,
+        entity=chosen.entity_id,
+        mapping=chosen.mapping,
+        outcome=outcome,
+        since=chosen.since,
+        until=chosen.until,
+        limit=limit,
     )
 
 

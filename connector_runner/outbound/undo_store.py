@@ -82,6 +82,17 @@ def sealed_parts(tx: Tx, lane_id: str, intent_ids: Sequence[str]) -> dict[str, d
     return parts
 
 
+def sealed_entries(tx: Tx, lane_id: str, intent_id: str) -> dict[str, Row]:
+    """Everything that was logged of an intent: its own entry as ``intent``, the others by the id of theirs."""
+    found = rows(
+        tx,
+        "SELECT write_id, phase, sealed FROM write_log WHERE lane_id = :lane AND intent_id = :intent",
+        lane=lane_id,
+        intent=intent_id,
+    )
+    return {"intent" if row["phase"] == "intent" else row["write_id"]: row for row in found}
+
+
 def landed_before(tx: Tx, lane_id: str, moment: datetime, but: Sequence[str], limit: int = 20) -> list[str]:
     """Intents of a lane that landed before ``moment``, the latest first, less those in ``but`` and those undone."""
     found = rows(
