@@ -46,6 +46,16 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     max_resource_bytes: int = 16 * 1024 * 1024
     """The largest single resource that an import takes in; a larger one is quarantined by its first part."""
+    reconcile_every_s: float = Field(300.0, gt=0)
+    """From the begin of one reconciliation of a sink to that of the next; and between two samples of it."""
+    reconcile_sample: int = Field(20, ge=0)
+    """So many confirmed writes of each sink are read back each time."""
+    llm_base_url: str | None = None
+    """An OpenAI-compatible endpoint (``https://host/v1``) that may be asked for codes; none: nobody is asked."""
+    llm_model: str | None = None
+    llm_api_key: str | None = None
+    """Secret reference of the endpoint's key (``env:NAME``, ``file:/path``); none: it wants none."""
+    llm_timeout_s: float = Field(20.0, gt=0, le=120)
     io_threads: int = 16
     cpu_processes: int = 2
 

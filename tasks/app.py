@@ -18,6 +18,7 @@ MODULES = (
     "tasks.imports",
     "tasks.poll",
     "tasks.project",
+    "tasks.reconcile",
     "tasks.refresh_config",
     "tasks.release",
     "tasks.seal_reads",

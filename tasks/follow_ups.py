@@ -7,7 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from connector_runner.connectors import directory
-from connector_runner.infra.queue import DRAIN, POLL, RELEASE, Hint, sink_queue
+from connector_runner.infra.queue import (
+    DRAIN,
+    POLL,
+    RECONCILE_SINK,
+    RELEASE,
+    SAMPLE,
+    Hint,
+    sink_queue,
+)
 from connector_runner.observability import store
 from tasks.process import runner
 
@@ -45,6 +53,32 @@ def drain_again(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
     """A drain that its slice cut off goes on, behind others in its queue; one that could do nothing waits."""
     if outcome.more and outcome.outcomes:
         yield Hint.of(DRAIN, queue=_queue_of(**arguments), **arguments)
+
+
+def reconcile_due(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Each sink's walk on the common queue, as it asks the sink nothing; its sample where its own requests wait."""
+    for due in outcome:
+        ids = {"workspace_id": due.workspace_id, "sink_id": due.sink_id}
+        if due.walk:
+            yield Hint.of(RECONCILE_SINK, **ids)
+        if due.sample:
+            yield Hint.of(SAMPLE, queue=sink_queue(due.slug, due.name), **ids)
+
+
+def after_reconcile(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What was found is released or drained; a walk that its slice cut off goes on."""
+    if outcome.release:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+    if outcome.drain:
+        yield Hint.of(DRAIN, queue=_queue_of(**arguments), **arguments)
+    if outcome.more:
+        yield Hint.of(RECONCILE_SINK, **arguments)
+
+
+def after_sample(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What somebody else edited is planned anew."""
+    if outcome.release:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
 
 
 @lru_cache(maxsize=10_000)

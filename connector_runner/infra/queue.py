@@ -30,6 +30,9 @@ SWEEP: Final = "sweep.run"
 REFRESH_CONFIG: Final = "refresh_config.run"
 HEARTBEAT: Final = "heartbeat.run"
 SEAL_READS: Final = "seal_reads.run"
+RECONCILE: Final = "reconcile.run"
+RECONCILE_SINK: Final = "reconcile_sink.run"
+SAMPLE: Final = "sample.run"
 
 CONTROL_QUEUE: Final = "control"
 SINK_QUEUE_PREFIX: Final = "sink."
@@ -44,10 +47,12 @@ QUEUE_OF: Final = {
     REFRESH_CONFIG: CONTROL_QUEUE,
     HEARTBEAT: CONTROL_QUEUE,
     SEAL_READS: CONTROL_QUEUE,
+    RECONCILE: "reconcile",
+    RECONCILE_SINK: "reconcile",
 }
-"""The queue of each task; a drain goes to the queue of its sink."""
+"""The queue of each task; a drain and a sample go to the queue of their sink."""
 
-QUEUES_OF_POOL: Final = {"io": (CONTROL_QUEUE, "poll", "release"), "cpu": ("imports", "project", "review")}
+QUEUES_OF_POOL: Final = {"io": (CONTROL_QUEUE, "poll", "release", "reconcile"), "cpu": ("imports", "project", "review")}
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""
 
 KEY_PREFIX: Final = "cr:"

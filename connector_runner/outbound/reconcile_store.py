@@ -236,3 +236,92 @@ def pending(tx: Tx, workspace_id: str, late_s: float, limit: int) -> Row:
     )
     assert row is not None
     return row
+
+
+def take_sample_turn(tx: Tx, workspace_id: str, sink_id: str, every_s: float) -> bool:
+    """Whether a sample of the sink is due; then the next one is due ``every_s`` seconds from now, whoever asks."""
+    return (
+        execute(
+            tx,
+            "UPDATE reconcile_walk SET sample_due_at = clock_timestamp() + :every * interval '1 second'"
+            " WHERE workspace_id = :ws AND sink_id = :sink AND sample_due_at <= clock_timestamp()",
+            ws=workspace_id,
+            sink=sink_id,
+            every=every_s,
+        )
+        == 1
+    )
+
+
+def to_verify(tx: Tx, workspace_id: str, sink_id: str, limit: int, settled_s: float) -> list[str]:
+    """Lanes to be read back, confirmed at least ``settled_s`` seconds ago: half of them never read back since, and
+    those whose last time is longest ago; where one kind is short, more of the other."""
+    lane = (
+        "SELECT lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND state = 'idle'"
+        " AND last_sent IS NOT NULL AND sink_ref IS NOT NULL"
+    )
+    settled = "synced_at <= clock_timestamp() - :settled * interval '1 second' LIMIT :limit"
+    values = {"ws": workspace_id, "sink": sink_id, "limit": limit, "settled": settled_s}
+    never = [row["lane_id"] for row in rows(tx, f"{lane} AND verified_at IS NULL AND {settled}", **values)]
+    again = rows(tx, f"{lane} AND verified_at IS NOT NULL ORDER BY verified_at LIMIT :limit", **values)
+    known = [row["lane_id"] for row in again]
+    share = max(limit - len(known), (limit + 1) // 2)
+    return (never[:share] + known)[:limit]
+
+
+def verified(
+    tx: Tx,
+    workspace_id: str,
+    lane_id: str,
+    fence: int,
+    *,
+    drift: str | None,
+    detail: str | None = None,
+    forget: bool = False,
+    aside: bool = False,
+) -> bool:
+    """Note what a read-back found; False, and nothing done, where the lane has moved since it was read.
+
+    ``drift`` None: as confirmed. ``forget``: what the sink confirmed is not so any more, so the next plan looks
+    there first. ``aside``: quarantined.
+    """
+    return (
+        execute(
+            tx,
+            "UPDATE sync_lane SET verified_at = clock_timestamp(), drift = :drift,"
+            " reason = CASE WHEN CAST(:drift AS text) IS NOT NULL THEN :drift WHEN reason = drift THEN 'verified'"
+            "  ELSE reason END,"
+            " reason_detail = CASE WHEN CAST(:drift AS text) IS NOT NULL THEN CAST(:detail AS text)"
+            "  WHEN reason = drift THEN NULL ELSE reason_detail END,"
+            " synced_hash = CASE WHEN :forget THEN NULL ELSE synced_hash END,"
+            " sink_etag = CASE WHEN :forget THEN NULL ELSE sink_etag END,"
+            " state = CASE WHEN :aside THEN 'quarantined' ELSE state END, updated_at = clock_timestamp()"
+            " WHERE workspace_id = :ws AND lane_id = :lane AND fence = :fence AND state = 'idle'",
+            ws=workspace_id,
+            lane=lane_id,
+            fence=fence,
+            drift=drift,
+            detail=detail,
+            forget=forget,
+            aside=aside,
+        )
+        == 1
+    )
+
+
+def drift_of_lane(tx: Tx, workspace_id: str, lane_id: str) -> str | None:
+    """What a read-back found last."""
+    row = one(tx, "SELECT drift FROM sync_lane WHERE workspace_id = :ws AND lane_id = :id", ws=workspace_id, id=lane_id)
+    return None if row is None else row["drift"]
+
+
+def state_of_sinks(tx: Tx, workspace_id: str) -> dict[str, Row]:
+    """Per sink: ``drift`` (what read-backs found -> lanes), the last walk's ``looked``, ``asked`` and end."""
+    found = rows(
+        tx,
+        "SELECT r.sink_id, r.looked, r.asked, r.finished_at, coalesce((SELECT jsonb_object_agg(d.drift, d.n) FROM"
+        " (SELECT drift, count(*) AS n FROM sync_lane l WHERE l.workspace_id = :ws AND l.sink_id = r.sink_id"
+        " AND drift IS NOT NULL GROUP BY drift) d), '{}') AS drift FROM reconcile_walk r WHERE r.workspace_id = :ws",
+        ws=workspace_id,
+    )
+    return {row.pop("sink_id"): row for row in found}

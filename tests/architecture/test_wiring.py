@@ -46,7 +46,7 @@ def _consumed() -> set[str]:
 
 def test_each_task_is_registered_and_checks_its_arguments() -> None:
     tasks = _tasks()
-    assert set(tasks) == {*queue.QUEUE_OF, queue.DRAIN}
+    assert set(tasks) == {*queue.QUEUE_OF, queue.DRAIN, queue.SAMPLE}
     assert [name for name, ours in tasks.items() if not ours] == []
 
 
