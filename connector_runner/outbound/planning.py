@@ -31,12 +31,13 @@ from connector_runner.outbound.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes import Lane, Withheld, client_ref
 from connector_runner.outbound.patching import patch
 from connector_runner.outbound.quarrels import PING_PONG, quarrels
+from connector_runner.outbound.translating import TRANSLATION_PENDING, UNTRANSLATED, Translations, look_up
 from connector_runner.outbound.undo_store import UNDONE
 from connector_runner.policy import consent
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext, OutboundContext
 from connector_runner.unification.outbound import OutboundMapping
-from connector_runner.world.atoms import join, split
+from connector_runner.world.atoms import field_of, join, split
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
 
@@ -61,15 +62,19 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something must be in the sink first; ``detail`` names the fields that refer to it."""
+    """Something must be there first, by ``reason`` in the sink or a code; ``detail`` names the fields it is for."""
 
     detail: str
     withheld: tuple[Withheld, ...] = ()
+    reason: str = DEPENDENCY
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any."""
+    """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any.
+
+    ``recodes``: something goes out as another code than it was said.
+    """
 
     entity_type: str
     revision: int
@@ -81,10 +86,15 @@ class Wanted:
     desired_hash: bytes
     withheld: tuple[Withheld, ...]
     confirmed: Confirmed | None = field(default=None)
+    translations: Translations = field(default_factory=Translations)
+    recodes: bool = False
 
-    def render(self, state: Json) -> Json:
-        """``state`` as the sink's resource. Raises BadRecord or NotYet where a required element is missing."""
-        return self.mapping.render(state, OutboundContext(self.references.resolve))
+    def render(self, state: Json, recoded: frozenset[str] | None = None) -> Json:
+        """``state`` as the sink's resource, the values of ``recoded`` fields (None: of all) in the sink's codes.
+
+        Raises BadRecord or NotYet where a required element is missing.
+        """
+        return self.mapping.render(state, OutboundContext(self.references.resolve, self.translations.decided, recoded))
 
 
 Plan = Nothing | Wait | Wanted
@@ -92,11 +102,15 @@ Plan = Nothing | Wait | Wanted
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """Decides with the mappings of the installation and the sinks' terms."""
+    """Decides with the mappings of the installation and the sinks' terms.
+
+    ``asks``: what rules alone cannot translate is noted, for a model or a person to answer.
+    """
 
     mappings: MappingSet
     sealer: Sealer
     clock: Clock = utc_now
+    asks: bool = True
 
     def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> GateFacts:
         """What the gates go by for an entity whose type the sink takes; the patient's consent is looked up here."""
@@ -246,12 +260,19 @@ class Planner:
             return Nothing(DEPENDENCY_BELOW_THRESHOLD, ", ".join(lacking.unverified), withheld)
         if lacking.waits_for:
             return Wait(", ".join(lacking.waits_for), withheld)
+        translations = look_up(tx, self.sealer, workspace_id, mapping, state, view.entity_id, note=self.asks)
+        withheld = (*withheld, *translations.withheld)
+        if translations.fails_for:
+            return Nothing(UNTRANSLATED, ", ".join(translations.fails_for), withheld)
+        if translations.waits_for:
+            return Wait(", ".join(translations.waits_for), withheld, TRANSLATION_PENDING)
         desired = exact_json.digest(
             [
                 mapping.version,
                 values,
                 sorted(removed),
                 sorted((canonical, references.resolve(canonical) or "") for canonical in found),
+                *translations.listed(),
             ]
         )
         return Wanted(
@@ -265,6 +286,8 @@ class Planner:
             desired,
             withheld,
             confirmed,
+            translations,
+            mapping.recodes(state, translations.decided),
         )
 
     def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:
@@ -304,10 +327,12 @@ class Planner:
         known = split(self.facts(terms, wanted.confirmed.body)) if wanted.confirmed else {}
         target = dict(held)
         changed: list[Claim] = []
+        same: list[Claim] = []
         withheld = list(wanted.withheld)
         updated = _last_updated(current)
         for atom, claim in wanted.choice.chosen.items():
             if atom in held and same_value(held[atom], claim.value):
+                same.append(claim)
                 continue
             if _edited(atom, held, known, wanted.choice.own) and updated > claim.since:
                 withheld.append(Withheld(public_name(atom), SINK_NEWER))
@@ -316,9 +341,17 @@ class Planner:
             changed.append(claim)
         for atom in wanted.removed:
             target.pop(atom, None)
-        before, after = wanted.render(join(held)), wanted.render(join(target))
+        # What the sink holds is in its own words already; only what is ours is put into its codes.
+        recoded = frozenset(field_of(claim.atom) for claim in (*changed, *same)) if wanted.recodes else None
+        before, after = wanted.render(join(held), frozenset()), wanted.render(join(target), recoded or frozenset())
         if before == after:
             return Nothing(IN_STEP, withheld=tuple(withheld))
+        if wanted.recodes:
+            changed += [
+                claim
+                for claim in same
+                if wanted.mapping.recodes(join({claim.atom: claim.value}), wanted.translations.decided)
+            ]
         body = patch(current, before, after)
         confirmed = wanted.confirmed
         owned = set(confirmed.atoms if confirmed else ()).difference(wanted.removed) | {c.atom for c in changed}

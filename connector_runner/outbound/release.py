@@ -13,13 +13,14 @@ from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.outbound import consent_store, gap_store, reconcile_marks, reconcile_store, sink_store, store
 from connector_runner.outbound.choosing import NOT_OWNED
 from connector_runner.outbound.creating import MISSING_REQUIRED
-from connector_runner.outbound.dependencies import DEPENDENCY, DEPENDENCY_BELOW_THRESHOLD, rank
+from connector_runner.outbound.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
 from connector_runner.outbound.dependency_store import recheck_dependents
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gates import UNVERIFIED, external_system
 from connector_runner.outbound.lanes import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
 from connector_runner.outbound.planning import IN_STEP, Nothing, Plan, Wait, Wanted
 from connector_runner.outbound.quarrels import PING_PONG
+from connector_runner.outbound.translating import UNTRANSLATED
 from connector_runner.outbound.undo_store import UNDONE
 from connector_runner.policy import consent
 from connector_runner.world.changes import EntityChange
@@ -33,7 +34,12 @@ FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
 saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
 
-_STOPPED: Final = UNVERIFIED | consent.CODES | {DEPENDENCY_BELOW_THRESHOLD, MISSING_REQUIRED, PING_PONG}
+_STOPPED: Final = UNVERIFIED | consent.CODES | {
+    DEPENDENCY_BELOW_THRESHOLD,
+    MISSING_REQUIRED,
+    PING_PONG,
+    UNTRANSLATED,
+}
 """Reasons for which an entity stays out of a sink until somebody does something about it."""
 _ASKED_ABOUT: Final = _STOPPED | {NOT_OWNED, UNDONE}
 
@@ -195,9 +201,9 @@ def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, st
     if isinstance(plan, Nothing):
         return State.IDLE, plan.reason, plan.detail, plan.withheld
     if isinstance(plan, Wait):
-        return State.WAITING, DEPENDENCY, plan.detail, plan.withheld
+        return State.WAITING, plan.reason, plan.detail, plan.withheld
     in_step = plan.desired_hash == synced_hash or (
-        plan.ref is not None and not plan.removed and not plan.choice.differing()
+        plan.ref is not None and not plan.removed and not plan.recodes and not plan.choice.differing()
     )
     if in_step:
         return State.IDLE, IN_STEP, None, plan.withheld

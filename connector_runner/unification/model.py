@@ -37,11 +37,13 @@ class OutboundContext:
     """``resolve`` answers the ``Type/id`` under which the sink holds a canonical id, None if it does not.
 
     ``decided`` answers the code that was decided for what rules alone could not translate: for (vocabulary,
-    text). None: nothing yet, or that there is none.
+    text). None: nothing yet, or that there is none. ``recoded``: the fields whose values are translated, None
+    for all; the rest is rendered in its own words.
     """
 
     resolve: Callable[[str], str | None]
     decided: Callable[[str, str], str | None] = nothing_decided
+    recoded: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ class ElementCompiler(RuleCompiler):
             return value if otherwise == KEEP else None
 
         def transform(value: Any, path: str, run: Run) -> Any:
+            if isinstance(run, RenderRun) and not run.recodes(path):
+                return step(value, path, run)
             if type(value) is list:
                 kept = [found for found in (one(item, path, run) for item in value) if found is not None]
                 return step(kept, path, run) if kept else None
@@ -211,9 +213,17 @@ class OutboundMapping:
         """The texts in ``state`` that rules alone cannot translate and for which nothing was decided."""
         if self._translating is None:
             return ()
-        run = RenderRun(OutboundContext(lambda canonical: None, decided), state)
+        run = RenderRun(OutboundContext(_unresolved, decided), state)
         self._translating(state, run)
         return tuple(dict.fromkeys(run.untranslated))
+
+    def recodes(self, state: dict[str, Any], decided: Callable[[str, str], str | None] = nothing_decided) -> bool:
+        """Whether translation changes what is written for ``state``."""
+        if self._translating is None:
+            return False
+        contexts = (OutboundContext(_unresolved, decided), OutboundContext(_unresolved, decided, frozenset()))
+        coded, said = (self._translating(state, RenderRun(context, state)) for context in contexts)
+        return coded != said
 
     def dependencies(self, state: dict[str, Any]) -> list[Dependency]:
         """The records that ``state`` refers to in the fields that are written."""
@@ -222,6 +232,10 @@ class OutboundMapping:
             for canonical in _refs(state.get(field)):
                 found[field, canonical] = Dependency(field, canonical, field in self._required)
         return list(found.values())
+
+
+def _unresolved(canonical: str) -> str | None:
+    return None
 
 
 def _translates(name: str, node: dict[str, Any], at: Place) -> bool:

@@ -21,14 +21,19 @@ Json = dict[str, Any]
 class RenderRun(Run):
     """One rendering of one entity: the sink's references and codes, and those that there are not yet."""
 
-    __slots__ = ("decided", "resolve", "unresolved", "untranslated")
+    __slots__ = ("decided", "recoded", "resolve", "unresolved", "untranslated")
 
     def __init__(self, context: OutboundContext, state: Json) -> None:
         super().__init__(MappingContext(source=""), state)
         self.resolve = context.resolve
-        self.decided = context.decided
+        self.decided, self.recoded = context.decided, context.recoded
         self.unresolved: list[str] = []
         self.untranslated: list[Ask] = []
+
+    def recodes(self, path: str) -> bool:
+        """Whether what stands at ``path`` is translated."""
+        root = (self.prefix or path).partition(".")[0].partition("[")[0]
+        return self.recoded is None or root in self.recoded
 
 
 def _sink_reference(canonical: str, run: Run) -> str | None:
