@@ -34,12 +34,16 @@ FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
 saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
 
-_STOPPED: Final = UNVERIFIED | consent.CODES | {
-    DEPENDENCY_BELOW_THRESHOLD,
-    MISSING_REQUIRED,
-    PING_PONG,
-    UNTRANSLATED,
-}
+_STOPPED: Final = (
+    UNVERIFIED
+    | consent.CODES
+    | {
+        DEPENDENCY_BELOW_THRESHOLD,
+        MISSING_REQUIRED,
+        PING_PONG,
+        UNTRANSLATED,
+    }
+)
 """Reasons for which an entity stays out of a sink until somebody does something about it."""
 _ASKED_ABOUT: Final = _STOPPED | {NOT_OWNED, UNDONE}
 
