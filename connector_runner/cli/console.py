@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -16,12 +18,37 @@ from connector_runner.bootstrap import Runner, build, ready
 from connector_runner.infra import migrations
 from connector_runner.infra.logging import configure
 from connector_runner.kernel import exact_json
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.observability import store
 from connector_runner.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Workspace = Annotated[str | None, typer.Option("--workspace", "-w", help="Needed where there are several.")]
+
+
+def moment(text: str) -> datetime:
+    """An instant in ISO 8601 (UTC where it names no zone), or how long ago: ``30m``, ``2h``, ``1d``.
+
+    Raises BadParameter.
+    """
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return utc_now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(f"neither an instant like 2026-03-04T05:06:07Z nor an age like 2h: {text!r}") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+Since = Annotated[
+    datetime | None, typer.Option("--since", parser=moment, metavar="TIME", help="From then on; or an age, 2h.")
+]
+Until = Annotated[datetime | None, typer.Option("--until", parser=moment, metavar="TIME", help="Before then.")]
+
+_AGO = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 ACTOR = "command line"
 SCHEMA_WAIT_S = 10.0
@@ -101,3 +128,16 @@ def _cell(value: object) -> str:
     if isinstance(value, Decimal):
         return str(value)
     return str(value)
+
+
+@contextmanager
+def watching(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr where that is a terminal; what it yields is told how many of how many are done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bars:
+        shown = bars.add_task(what, total=None)
+        yield lambda done, of: bars.update(shown, completed=done, total=of)

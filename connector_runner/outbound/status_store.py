@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from connector_runner.infra.database import Row, Tx, rows
 from connector_runner.outbound.undo_store import MAPPING_IS, MARK, Selection
@@ -96,42 +95,6 @@ def log_entries(tx: Tx, workspace_id: str, chosen: Selection, *, outcome: str | 
         outcome=outcome,
         since=chosen.since,
         until=chosen.until,
-        limit=limit,
-    )
-
-
-def write_log(
-    tx: Tx,
-    workspace_id: str,
-    *,
-    sink: str | None,
-    entity_id: str | None,
-    mapping_version: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    limit: int,
-) -> list[Row]:
-    """Entries without their sealed bodies; an intent only while it has no outcome."""
-    return rows(
-        tx,
-        "SELECT w.write_id, w.written_at, d.name AS sink, w.entity_id, w.lane_id, w.intent_id, w.phase, w.operation,"
-        " w.attempt, w.outcome, w.http_status, w.code, w.sink_ref, w.sink_etag, w.precondition, w.mapping_version,"
-        " w.idempotency_key, w.causes FROM write_log w JOIN data_source d ON d.workspace_id = w.workspace_id"
-        " AND d.data_source_id = w.sink_id WHERE w.workspace_id = :ws"
-        " AND (w.phase = 'outcome' OR NOT EXISTS (SELECT 1 FROM write_log o WHERE o.workspace_id = w.workspace_id"
-        "  AND o.lane_id = w.lane_id AND o.intent_id = w.intent_id AND o.phase = 'outcome'))"
-        " AND (CAST(:sink AS text) IS NULL OR d.name = :sink)"
-        " AND (CAST(:entity AS uuid) IS NULL OR w.entity_id = CAST(:entity AS uuid))"
-        " AND (CAST(:mapping AS text) IS NULL OR w.mapping_version = :mapping)"
-        " AND (CAST(:since AS timestamptz) IS NULL OR w.written_at >= :since)"
-        " AND (CAST(:until AS timestamptz) IS NULL OR w.written_at < :until)"
-        " ORDER BY w.written_at DESC, w.write_id DESC LIMIT :limit",
-        ws=workspace_id,
-        sink=sink,
-        entity=entity_id,
-        mapping=mapping_version,
-        since=since,
-        until=until,
         limit=limit,
     )
 

@@ -243,15 +243,20 @@ def held_back(tx: Tx, lane_id: str, mapping_version: str) -> dict[tuple[str, byt
     return {(row["atom"], bytes(row["value_digest"])): UNDONE for row in found}
 
 
-def let_go(tx: Tx, workspace_id: str, lane_ids: Sequence[str]) -> list[str]:
-    """Let everything that is held back on some lanes go again; the lanes that held something."""
-    found = rows(
+def let_go(tx: Tx, workspace_id: str, *, lane_ids: Sequence[str] | None, sink: str | None) -> list[Row]:
+    """Let everything that is held back go again, on lanes that are named or on all of a sink: (lane, entity)."""
+    return rows(
         tx,
-        "DELETE FROM held_back WHERE workspace_id = :ws AND lane_id = ANY(CAST(:ids AS uuid[])) RETURNING lane_id",
+        "WITH freed AS (DELETE FROM held_back h USING sync_lane l, data_source d WHERE h.workspace_id = :ws"
+        " AND l.workspace_id = h.workspace_id AND l.lane_id = h.lane_id"
+        " AND d.workspace_id = l.workspace_id AND d.data_source_id = l.sink_id"
+        " AND (CAST(:sink AS text) IS NULL OR d.name = :sink)"
+        " AND (CAST(:ids AS uuid[]) IS NULL OR h.lane_id = ANY(CAST(:ids AS uuid[])))"
+        " RETURNING l.lane_id, l.entity_id) SELECT DISTINCT lane_id, entity_id FROM freed ORDER BY lane_id",
         ws=workspace_id,
-        ids=id_array(lane_ids),
+        sink=sink,
+        ids=None if lane_ids is None else id_array(lane_ids),
     )
-    return sorted({row["lane_id"] for row in found})
 
 
 def facts_of(tx: Tx, event_ids: Sequence[str]) -> dict[str, Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connector_runner.outbound import status
+from connector_runner.outbound.preview import preview
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 
@@ -211,7 +212,8 @@ def test_content_that_is_refused_is_put_aside_and_replayed(clinic: Clinic, ehr: 
     assert sorted(lane["state"] for lane in clinic.lanes("store")) == ["idle", "quarantined"]
     assert clinic.count("quarantine") == 1
     stuck = next(lane for lane in clinic.lanes("store") if lane["state"] == "quarantined")
-    assert status.retry(clinic.outbound, clinic.workspace, lane_ids=[stuck["lane_id"]], sink=None, actor="op") == 1
+    put_back = status.retry(clinic.outbound, clinic.workspace, lane_ids=[stuck["lane_id"]], sink=None, actor="op")
+    assert put_back.lanes == 1
     clinic.flow("store")
     assert len(store.all("Patient")) == 2
     with clinic.database.begin(clinic.workspace) as tx:
@@ -255,10 +257,10 @@ def test_preview_sends_nothing_and_shows_the_gates(clinic: Clinic, ehr: System, 
     clinic.poll("ehr", "Patient")
     spoken(clinic)
     before = len(ehr.writes()) + len(store.writes())
-    shown = status.preview(clinic.outbound, clinic.workspace, "ehr:Patient:p1", "store")
+    shown = preview(clinic.outbound, clinic.workspace, "ehr:Patient:p1", "store")
     assert shown.action == "create"
     assert shown.request is not None
     assert phones(shown.request["body"]) == ["617-555-0101"]
     assert [claim["gates"]["confidence"] for claim in shown.gates["telecom[phone|home]"]] == ["open", "below_threshold"]
-    assert status.preview(clinic.outbound, clinic.workspace, "ehr:Patient:p1", "ehr").action == "none"
+    assert preview(clinic.outbound, clinic.workspace, "ehr:Patient:p1", "ehr").action == "none"
     assert len(ehr.writes()) + len(store.writes()) == before

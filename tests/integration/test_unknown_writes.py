@@ -15,7 +15,7 @@ import pytest
 from connector_runner.connectors.sinks import Outcome, Reply
 from connector_runner.infra.database import Database, one, rows
 from connector_runner.kernel.errors import Conflict
-from connector_runner.outbound import intents, status
+from connector_runner.outbound import intents, logbook
 from connector_runner.outbound import store as lanes
 from connector_runner.outbound.desk import SqlDesk
 from connector_runner.outbound.lane_store import SqlLaneStore
@@ -23,6 +23,7 @@ from connector_runner.outbound.lanes import State
 from connector_runner.outbound.outcomes import Settler
 from connector_runner.outbound.planning import Wanted
 from connector_runner.outbound.sweeping import sweep
+from connector_runner.outbound.undo_store import Selection
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, eventually
 
@@ -184,7 +185,7 @@ def test_bodies_in_the_log_are_sealed_and_it_is_append_only(clinic: Clinic, ehr:
     with clinic.database.begin(clinic.workspace) as tx:
         logged = rows(tx, "SELECT phase, sealed FROM write_log ORDER BY write_id")
         lane = one(tx, "SELECT last_sent FROM sync_lane")
-        shown = status.write_log(tx, clinic.workspace)
+        shown = logbook.entries(tx, clinic.workspace, Selection())
     assert [row["phase"] for row in logged] == ["intent", "outcome"]
     assert lane is not None
     for sealed in [*(row["sealed"] for row in logged), lane["last_sent"]]:
