@@ -40,8 +40,9 @@ def lacking(choice: Choice, required: Iterable[str], needs: Iterable[Sequence[st
     Of a group in ``needs`` one is enough; the first stands for it. A name may be of an atom or the beginning of
     its key: ``telecom[phone]`` is any phone.
     """
-    absent = [name for name in required if not any(_names(name, atom) for atom in choice.chosen)]
-    fields = {field_of(atom) for atom in choice.chosen}
+    there = [atom for atom, claim in choice.chosen.items() if claim.value not in (None, "", [], {})]
+    absent = [name for name in required if not any(_names(name, atom) for atom in there)]
+    fields = {field_of(atom) for atom in there}
     absent += [group[0] for group in needs if group and fields.isdisjoint(group)]
     return tuple(dict.fromkeys(absent))
 

@@ -13,7 +13,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
-from connector_runner.outbound import sink_store, store, undo, undo_store
+from connector_runner.outbound import duplicate_search, sink_store, store, undo, undo_store
 from connector_runner.outbound.choosing import same_value
 from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.engine import Outbound
@@ -99,13 +99,17 @@ class SqlDesk:
         return Planned(plan, self.outbound.planner, self.terms) if isinstance(plan, Wanted) else plan
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
-        """Whether the entity was not folded anew since, or the undo is asked still."""
+        """Whether the entity was not folded anew since and consent still allows it, or the undo is asked still."""
         if isinstance(planned, Inverse):
             asked = undo_store.open_request(_own(tx), lane.lane_id)
             return asked is not None and asked["undo_id"] == planned.undo_id
         if not isinstance(planned, Planned):
             raise TypeError("this desk carries out its own plans only")
-        return store.revision_of(_own(tx), lane.entity_id) == planned.wanted.revision
+        own = _own(tx)
+        if store.revision_of(own, lane.entity_id) != planned.wanted.revision:
+            return False
+        refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, lane.entity_type)
+        return refusal is None
 
     def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
         """Join the record that is about to be made to its entity, lest a poll that is quicker take it for another."""
@@ -147,8 +151,8 @@ class SqlDesk:
         ) and not any(atom in held for atom in gone)
 
     def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
-        """Nothing stands against it: the sink is not asked for likenesses."""
-        return None
+        """A patient whom only conversations know is searched for first; see ``duplicate_search``."""
+        return duplicate_search.search(self.outbound, self.workspace_id, self.terms, lane, intent, sink)
 
     def check(self, intent: Intent) -> Sequence[Problem]:
         """No layer of validation is set up."""

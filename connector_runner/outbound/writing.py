@@ -12,7 +12,6 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITE_SECONDS
 from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
-from connector_runner.outbound.dependencies import DEPENDENCY
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
 from connector_runner.outbound.outcomes import Settled, Settler
@@ -160,7 +159,7 @@ class Hands:
         if isinstance(plan, Nothing):
             return self._idle(tx, lane, plan)
         if isinstance(plan, Wait):
-            return self._waits(tx, lane, DEPENDENCY, plan)
+            return self._waits(tx, lane, plan.reason, plan)
         if plan.ref is not None and plan.desired_hash == lane.synced_hash:
             return self._idle(tx, lane, Nothing(IN_STEP, withheld=plan.withheld))
         return plan
@@ -186,11 +185,11 @@ class Hands:
     def _carry_out(self, lane: Lane, planned: Writable, claimed: float) -> Settled:
         try:
             intent = planned.creation(lane, self._sink) if planned.ref is None else self._change(lane, planned)
+            if isinstance(intent, Intent) and intent.operation == CREATE:
+                intent = self._searched(lane, planned, intent)
         except (BadRecord, Misconfigured, NotYet) as exc:
             with self._store.begin() as tx:
                 return self._settler.quarantine(tx, lane, exc.code, exc.message)
-        if isinstance(intent, Intent) and intent.operation == CREATE:
-            intent = self._searched(lane, planned, intent)
         if isinstance(intent, Settled):
             return intent
         if isinstance(intent, Nothing):
@@ -213,7 +212,10 @@ class Hands:
                 return self._unreadable(tx, lane, found)
         adopting = planned.adopting(found)
         read = self._read(lane, found)
-        return read if isinstance(read, Settled) else adopting.change(lane, *read)
+        if isinstance(read, Settled):
+            return read
+        change = adopting.change(lane, *read)
+        return self._in_step(lane, adopting, change) if isinstance(change, Nothing) else change
 
     def _hold(self, lane: Lane) -> bool:
         """Long enough for one more request before the write."""

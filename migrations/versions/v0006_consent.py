@@ -41,6 +41,15 @@ CREATE TABLE gap (
     PRIMARY KEY (workspace_id, entity_id, sink_id, field)
 );
 
+CREATE TABLE duplicate_decision (
+    workspace_id uuid NOT NULL,
+    lane_id uuid NOT NULL,
+    sink_ref text,                  -- the record of the sink that it is; NULL: none of those, create one
+    actor text NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace_id, lane_id)
+);
+
 ALTER TABLE sync_lane ADD COLUMN settled_at timestamptz;    -- an operator let a quarrel between systems begin anew
 """
 
@@ -52,3 +61,4 @@ def upgrade() -> None:
     op.execute(GAPS)
     protect("patient_consent")
     protect("gap")
+    protect("duplicate_decision")

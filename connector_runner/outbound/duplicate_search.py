@@ -1,0 +1,130 @@
+"""Before a patient whom we know from conversations alone is created: is the sink's own record of them there?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from connector_runner.audit import log as audit
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.kernel.errors import BadRecord, RunnerError
+from connector_runner.kernel.ids import canonical_id
+from connector_runner.outbound import duplicate_store, sink_store, store
+from connector_runner.outbound.choosing import OUR_IDENTIFIER, home_of
+from connector_runner.outbound.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.intents import Intent
+from connector_runner.outbound.lanes import Lane
+from connector_runner.world import reading
+
+log = get_logger(__name__)
+
+_OUR_SYSTEM: Final = OUR_IDENTIFIER.removeprefix("identifier[")
+_ACTOR: Final = "connector_runner"
+_SHOWN: Final = 5
+
+
+def search(
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Sink
+) -> Reply | str | None:
+    """The ``Type/id`` to go on with, None to create, or the reply that says why it cannot be told.
+
+    Raises BadRecord (``possible_duplicate``) where a person must decide.
+    """
+    if lane.entity_type not in SEARCHED or not sink.capabilities.search:
+        return None
+    with outbound.database.begin(workspace_id) as tx:
+        if not _ours(tx, workspace_id, lane):
+            return None
+        decided = duplicate_store.decision(tx, lane.lane_id)
+    if decided is not None:
+        return decided.ref
+    found: dict[str, Json] = {}
+    for body in _questions(intent.body):
+        answer = sink.candidates(body)
+        if answer.reply.outcome is Outcome.ABSENT:
+            continue
+        if answer.reply.outcome is not Outcome.LANDED:
+            return answer.reply
+        found |= {f"{item['resourceType']}/{item['id']}": item for item in answer.resources if item.get("id")}
+    judged = judge(
+        outbound.planner.facts(terms, {**intent.body, "id": lane.client_ref}),
+        [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],
+    )
+    if judged.possible:
+        raise BadRecord(
+            f"may be the same as {', '.join(judged.possible[:_SHOWN])} of the sink", code=POSSIBLE_DUPLICATE
+        )
+    if judged.same is not None:
+        outbound.database.retrying(
+            workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, judged.same or "", _ACTOR)
+        )
+        log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
+    return judged.same
+
+
+def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
+    """A person's word on a possible duplicate: go on with ``Type/id`` of the sink, or (None) create all the same.
+
+    The lane is put back; audited. Raises BadRecord (``no_such_lane``, ``not_in_question``, ``reference``).
+    """
+    if ref is not None and ref.count("/") != 1:
+        raise BadRecord("a record of the sink is named Type/id", code="reference")
+
+    def work(tx: Tx) -> None:
+        lane = store.lane_by_id(tx, lane_id)
+        if lane is None:
+            raise BadRecord("there is no such lane in this workspace", code="no_such_lane", where=lane_id)
+        if lane.reason != POSSIBLE_DUPLICATE:
+            raise BadRecord("nobody asks this of the lane", code="not_in_question", where=lane_id)
+        terms = next((t for t in outbound.sinks.terms(tx, workspace_id) if t.sink_id == lane.sink_id), None)
+        if terms is None:
+            raise RunnerError("the sink is switched off", code="disabled", where=lane.sink_id)
+        duplicate_store.decide(tx, workspace_id, lane_id, ref, actor)
+        if ref is not None:
+            _adopt(tx, outbound, terms, lane, ref, actor)
+        else:
+            _audit(tx, outbound, lane, "outbound.not_a_duplicate", {"lane_id": lane_id}, actor)
+        outbound.quarantine.settle(tx, workspace_id, "outbound", [lane_id])
+
+    outbound.database.retrying(workspace_id, work)
+
+
+def _ours(tx: Tx, workspace_id: str, lane: Lane) -> bool:
+    """Whether the entity is of an agent's or a person's own making: another system's record is known by its name."""
+    row = reading.row(tx, workspace_id, lane.entity_id)
+    return row is not None and home_of(row["canonical_id"], sink_store.source_ids(tx, workspace_id)) is None
+
+
+def _questions(body: Json) -> list[Json]:
+    """What to search for: by numbers that others gave out, and by what people are known by."""
+    held = body.get("identifier")
+    numbers = [
+        item
+        for item in (held if isinstance(held, list) else [])
+        if not (isinstance(item, dict) and str(item.get("system")).startswith(_OUR_SYSTEM))
+    ]
+    plain = {key: value for key, value in body.items() if key != "identifier"}
+    return [{**plain, "identifier": numbers}, plain] if numbers else [plain]
+
+
+def _adopt(tx: Tx, outbound: Outbound, terms: SinkTerms, lane: Lane, ref: str, actor: str) -> None:
+    """Join the sink's record to the entity, so that from now on it is the one that is written."""
+    key = canonical_id(terms.name, *ref.split("/", 1))
+    outbound.world.adopt(tx, lane.workspace_id, key, lane.entity_id, terms.sink_id, now=outbound.clock())
+    detail = {"lane_id": lane.lane_id, "entity_id": lane.entity_id, "sink": terms.name, "ref": ref}
+    _audit(tx, outbound, lane, "outbound.adopted", detail, actor)
+
+
+def _audit(tx: Tx, outbound: Outbound, lane: Lane, action: str, detail: Json, actor: str) -> None:
+    audit.append(
+        tx,
+        lane.workspace_id,
+        actor=actor,
+        action=action,
+        object=lane.entity_id,
+        detail=detail,
+        now=outbound.clock(),
+    )
