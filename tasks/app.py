@@ -23,6 +23,7 @@ MODULES = (
     "tasks.release",
     "tasks.seal_reads",
     "tasks.sweep",
+    "tasks.translate",
 )
 
 

@@ -13,6 +13,7 @@ from connector_runner.infra.queue import (
     RECONCILE_SINK,
     RELEASE,
     SAMPLE,
+    TRANSLATE,
     Hint,
     sink_queue,
 )
@@ -79,6 +80,14 @@ def after_sample(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
     """What somebody else edited is planned anew."""
     if outcome.release:
         yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+
+
+def after_translation(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What waited for an answer is released; more of them are asked for at once."""
+    if outcome.outcomes:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+    if outcome.more:
+        yield Hint.of(TRANSLATE, **arguments)
 
 
 @lru_cache(maxsize=10_000)

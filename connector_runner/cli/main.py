@@ -20,6 +20,7 @@ from connector_runner.cli import (
     services,
     sources,
     status,
+    translations,
     up,
     workspaces,
 )
@@ -44,6 +45,7 @@ app.command("worker")(processes.worker)
 app.command("beat")(processes.beat)
 app.command("web")(processes.web)
 app.command("flower")(processes.flower)
+outbound.app.command("translate")(translations.translate)
 app.add_typer(services.app, name="services")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(workspaces.keys, name="api-key")

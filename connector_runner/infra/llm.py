@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.secrets import resolve
-from connector_runner.kernel.errors import Misconfigured, RunnerError, TryAgain, Unavailable
+from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError, TryAgain, Unavailable
 from connector_runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NOT_CONFIGURED: Final = frozenset({401, 403, 404})
 log = get_logger(__name__)
 
 
-class Nonsense(RunnerError):
+class Nonsense(BadRecord):
     """The model answered, and not in the shape that it was asked for. Asking again would likely give the same."""
 
     default_code = "llm_nonsense"

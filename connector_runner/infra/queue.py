@@ -33,6 +33,7 @@ SEAL_READS: Final = "seal_reads.run"
 RECONCILE: Final = "reconcile.run"
 RECONCILE_SINK: Final = "reconcile_sink.run"
 SAMPLE: Final = "sample.run"
+TRANSLATE: Final = "translate.run"
 
 CONTROL_QUEUE: Final = "control"
 SINK_QUEUE_PREFIX: Final = "sink."
@@ -49,10 +50,14 @@ QUEUE_OF: Final = {
     SEAL_READS: CONTROL_QUEUE,
     RECONCILE: "reconcile",
     RECONCILE_SINK: "reconcile",
+    TRANSLATE: "translate",
 }
 """The queue of each task; a drain and a sample go to the queue of their sink."""
 
-QUEUES_OF_POOL: Final = {"io": (CONTROL_QUEUE, "poll", "release", "reconcile"), "cpu": ("imports", "project", "review")}
+QUEUES_OF_POOL: Final = {
+    "io": (CONTROL_QUEUE, "poll", "release", "reconcile", "translate"),
+    "cpu": ("imports", "project", "review"),
+}
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""
 
 KEY_PREFIX: Final = "cr:"

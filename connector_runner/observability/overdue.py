@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from connector_runner.infra.database import Database, Tx
-from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, Hint, sink_queue
+from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, TRANSLATE, Hint, sink_queue
 from connector_runner.intake import polling
 from connector_runner.intake.imports import running as imports
 from connector_runner.observability import store
-from connector_runner.outbound import sweeping
+from connector_runner.outbound import sweeping, translation_store
 
 LIMIT = 500
 HINT_AGAIN_S = 1.0
@@ -30,7 +30,7 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
         queue = sink_queue(sink.slug, sink.name)
         hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
     with database.sweep() as tx:
-        return [*hints, *_polls(tx, now), *_imports(tx, now), *_folds(tx)]
+        return [*hints, *_polls(tx, now), *_imports(tx, now), *_folds(tx), *_translations(tx)]
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
@@ -46,3 +46,8 @@ def _imports(tx: Tx, now: datetime) -> Iterator[Hint]:
 def _folds(tx: Tx) -> Iterator[Hint]:
     for workspace_id in store.workspaces_with_dirty(tx):
         yield Hint.of(PROJECT, workspace_id=workspace_id)
+
+
+def _translations(tx: Tx) -> Iterator[Hint]:
+    for workspace_id in translation_store.workspaces_due(tx):
+        yield Hint.of(TRANSLATE, workspace_id=workspace_id)

@@ -6,7 +6,7 @@ The model is asked with no transaction open. Whatever becomes of it, what does n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -57,13 +57,13 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """The parts. ``model`` is None where the installation has none."""
+    """The parts. ``open_model`` answers None where the installation has no model, and raises Misconfigured."""
 
     database: Database
     sealer: Sealer
     quarantine: Quarantine
     vocabularies: Mapping[str, Vocabulary]
-    model: LanguageModel | None
+    open_model: Callable[[], LanguageModel | None]
     clock: Clock = utc_now
 
     def work_off(self, workspace_id: str) -> Decided:
@@ -72,9 +72,9 @@ class Deciding:
             claimed = store.claim(tx, workspace_id, limit=BATCH, lease_s=_LEASE_S)
             texts = {request.digest: self._text(tx, workspace_id, request) for request in claimed}
         done = Decided(more=len(claimed) == BATCH)
-        down: str | None = None
+        model, down = self._model() if claimed else (None, None)
         for request in claimed:
-            answer = self._answer(request, texts[request.digest], down)
+            answer = self._answer(model, request, texts[request.digest], down)
             down = answer.down or down
             keep = partial(self._keep, workspace_id=workspace_id, request=request, text=texts[request.digest])
             outcome = self.database.retrying(workspace_id, partial(keep, answer=answer))
@@ -86,29 +86,37 @@ class Deciding:
     def _text(self, tx: Tx, workspace_id: str, request: Request) -> str:
         return self.sealer.open(tx, workspace_id, request.sealed, bound(request.digest)).decode()
 
-    def _answer(self, request: Request, text: str, down: str | None) -> _Answer:
+    def _model(self) -> tuple[LanguageModel | None, str | None]:
+        """The model, or why it cannot be asked though there is to be one."""
+        try:
+            return self.open_model(), None
+        except Misconfigured as error:
+            log.warning("translation.model_misconfigured", code=error.code, where=error.where)
+            return None, error.code
+
+    def _answer(self, model: LanguageModel | None, request: Request, text: str, down: str | None) -> _Answer:
         vocabulary = self.vocabularies.get(request.vocabulary)
         if vocabulary is None or vocabulary.version != request.vocabulary_version:
             return _Answer(drop=VOCABULARY_CHANGED)
-        if self.model is None or not request.llm:
-            return _Answer(reason=NO_MODEL)
-        if down is not None:
+        if down is not None and request.llm:
             return _Answer(reason=down, down=down)
+        if model is None or not request.llm:
+            return _Answer(reason=NO_MODEL)
         shown = minimised(text)
         if not shown.strip("# "):
             return _Answer(reason=NO_CODE_FITS)
         question = Question("translation", rules(vocabulary), shown, answer_schema(vocabulary))
         try:
-            code = accepted(self.model.ask(question), vocabulary)
+            code = accepted(model.ask(question), vocabulary)
         except Nonsense as error:
             return _Answer(reason=error.code)
         except (TryAgain, Misconfigured) as error:
             log.warning("translation.model_down", code=error.code)
             return _Answer(reason=error.code, down=error.code)
-        return _Answer(code=code, reason=None if code else NO_CODE_FITS)
+        return _Answer(code=code, reason=None if code else NO_CODE_FITS, model=model.model)
 
     def _keep(self, tx: Tx, *, workspace_id: str, request: Request, text: str, answer: _Answer) -> str:
-        if answer.code is not None and self.model is not None:
+        if answer.code is not None:
             waiting = store.decide(
                 tx,
                 workspace_id,
@@ -116,7 +124,7 @@ class Deciding:
                 code=answer.code,
                 method="llm",
                 decided_by="llm",
-                model=self.model.model,
+                model=answer.model,
                 prompt_version=PROMPT_VERSION,
             )
             self._revive(tx, workspace_id, waiting or [])
@@ -228,3 +236,4 @@ class _Answer:
     reason: str | None = None
     down: str | None = None
     drop: str | None = None
+    model: str | None = None
