@@ -13,11 +13,13 @@ from connector_runner.infra import migrations
 from connector_runner.infra.database import Database
 from connector_runner.infra.embedded import ensure_services, known_urls
 from connector_runner.infra.http import HTTP
+from connector_runner.infra.llm import LanguageModel
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import Publisher
 from connector_runner.infra.sealing import Sealer, installation_key
 from connector_runner.intake.landing import Intake
 from connector_runner.kernel.errors import Misconfigured, Unavailable
+from connector_runner.outbound.deciding import Deciding
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.release import subscriber as request_release
 from connector_runner.outbound.sinks import DirectorySinks
@@ -123,6 +125,17 @@ class Runner:
             quarantine=self.quarantine,
             limiter=Limiter(self.addresses.redis_url),
             sinks=DirectorySinks(self.database, self.http, self.sealer),
+        )
+
+    @cached_property
+    def deciding(self) -> Deciding:
+        """Codes for what rules alone do not translate."""
+        return Deciding(
+            database=self.database,
+            sealer=self.sealer,
+            quarantine=self.quarantine,
+            vocabularies=self.mappings.vocabularies,
+            open_model=lambda: LanguageModel.of(self.settings, self.http),
         )
 
     @cached_property
