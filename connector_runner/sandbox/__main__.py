@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-from .fhir_server import FhirServer
 from .limits import RateLimit
+from .server import Server
 from .system import Start, System
 from .wire import Wire
 
@@ -22,7 +22,7 @@ DEFAULT_PATIENTS = {"ehr": 60}
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m connector_runner.sandbox", description=__doc__)
-    parser.add_argument("--system", default="ehr", help="its name; an ehr has patients, others start empty")
+    parser.add_argument("--system", default="ehr", help="its name; ehr has patients, crm is a CRM, others start empty")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--seed", type=int, default=7)
@@ -42,7 +42,7 @@ async def serve(chosen: argparse.Namespace, listening: socket.socket) -> None:
     if chosen.change_every:
         system.life.every(chosen.change_every)
     config = uvicorn.Config(
-        FhirServer(system),
+        Server(system),
         http=Wire,
         ws="none",
         lifespan="off",

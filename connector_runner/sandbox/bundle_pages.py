@@ -22,13 +22,14 @@ class Behaviour:
     """What differs from one vendor's server to another's.
 
     ``paging`` is ``snapshot``, or ``offset`` into the rows as they are now; ``client_ids`` is whether a PUT
-    may create; ``strict`` is whether content is checked before it is written.
+    may create; ``strict`` is whether content is checked before it is written; ``etags`` whether a CRM has any.
     """
 
     paging: str = "snapshot"
     max_count: int = 1000
     client_ids: bool = True
     strict: bool = True
+    etags: bool = True
 
 
 class Readings:

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-KINDS = frozenset(["drop_answer", "status", "hang", "slow", "stale", "reset", "html", "empty", "late"])
+KINDS = frozenset(
+    """drop_answer status hang slow stale reset html empty late wrong_etag redirect error_in_200 no_id infinite_body
+    entry_fails expired_token""".split()  # noqa: SIM905 - a list of words
+)
 _METHODS = frozenset(["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 _NUMBERS = ("retry_after", "seconds", "rate")
 
@@ -21,8 +24,15 @@ class Fault:
     - ``late``: the connection closes at once and the write is committed ``seconds`` later
     - ``hang``: no answer until the client closes, or for 120 s; committed when ``commit``
     - ``slow``: works, ``seconds`` later, whether the client still listens or not
-    - ``status``: an OperationOutcome of ``status``, with Retry-After when ``retry_after``
+    - ``status``: an error of ``status``, with Retry-After when ``retry_after``, with the issue ``code`` and a place
+      ``where`` when they are given
+    - ``expired_token``: 401 that says that the token has expired
     - ``html``, ``empty``: a page of a proxy (``status`` 502), no body at all (200); committed when ``commit``
+    - ``redirect``: to a private address (``status`` 307); ``error_in_200``: an error under ``status`` 200;
+      ``infinite_body``: a body without end; each committed when ``commit``
+    - ``wrong_etag``: done, and answered with the ETag of another version
+    - ``no_id``: done, and answered without id, Location or ETag
+    - ``entry_fails``: refuses a transaction for its entry number ``entry`` (from 0); without one, it does not say which
     - ``stale``: searches answer as of ``seconds`` ago (5), reads the version before the current one, or as of
       ``seconds`` ago where that is given
     """
@@ -35,6 +45,9 @@ class Fault:
     rate: float | None = None
     next: int | None = None
     commit: bool = False
+    code: str | None = None
+    where: str | None = None
+    entry: int | None = None
     hits: int = 0
 
     def hits_on(self, method: str, path: str) -> bool:
@@ -100,9 +113,12 @@ def _fault(order: Any) -> Fault:
         value = order.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise ValueError(f"{name} is a number")
-    for name in ("status", "next"):
+    for name in ("status", "next", "entry"):
         if not isinstance(order.get(name, 0), int):
             raise ValueError(f"{name} is a whole number")
+    for name in ("code", "where"):
+        if not isinstance(order.get(name, ""), str):
+            raise ValueError(f"{name} is a text")
     if order["kind"] == "status" and not 200 <= order.get("status", 503) <= 599:
         raise ValueError("status is an HTTP status")
     return Fault(**{**order, "hits": 0})

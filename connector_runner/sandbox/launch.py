@@ -10,11 +10,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from .api import CrmApi, FhirApi
+
 _STOP_S = 5.0
 
 
 class NotStarted(RuntimeError):
     """A simulated system did not come up."""
+
+
+def base_path(system: str) -> str:
+    """The path below which a system of that name has its API."""
+    return CrmApi.base if system == "crm" else FhirApi.base
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,8 @@ class Running:
 
     @property
     def base_url(self) -> str:
-        """Where its FHIR API begins."""
-        return f"{self.origin}/fhir"
+        """Where its API begins."""
+        return self.origin + base_path(self.system)
 
     @property
     def switchboard(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 
@@ -30,3 +31,11 @@ class RateLimit:
             self._tokens -= 1
             return 0.0
         return (1 - self._tokens) / self.rate
+
+    def left(self) -> float:
+        """How many requests would pass at once now."""
+        return min(self.burst, self._tokens + (time.monotonic() - self._at) * self.rate)
+
+    def full_in(self) -> int:
+        """Whole seconds until the bucket is full again."""
+        return math.ceil((self.burst - self.left()) / self.rate) if self.rate else 0

@@ -35,7 +35,10 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """``committed`` names each ``Type/id`` that was written; ``resource`` the one that the request is about."""
+    """``committed`` names each ``Type/id`` that was written; ``resource`` the one that the request is about.
+
+    With ``endless`` the body never comes to an end.
+    """
 
     status: int
     body: bytes = b""
@@ -43,6 +46,7 @@ class Answer:
     committed: tuple[str, ...] = ()
     resource: str | None = None
     content_type: str = FHIR_JSON
+    endless: bool = False
 
 
 def json_answer(status: int, body: Any, headers: dict[str, str] | None = None) -> Answer:

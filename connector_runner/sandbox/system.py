@@ -6,15 +6,16 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .api import Api, CrmApi, FhirApi
 from .bundle_pages import Behaviour
-from .bundles import Bundles
 from .commits import CommitFile
+from .contacts import Contacts
 from .faults import Faults
 from .interactions import Interactions
 from .journal import Journal
 from .life import Life
 from .limits import RateLimit
-from .messages import Answer, Request, error_answer
+from .messages import Answer, Request
 from .outcomes import FhirError
 from .people import population
 from .store import Store, wall_clock_ms
@@ -22,7 +23,7 @@ from .store import Store, wall_clock_ms
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a system begins: without ``state`` it forgets everything when it ends."""
+    """How a system begins: without ``state`` it forgets everything when it ends. One named ``crm`` is a CRM."""
 
     name: str
     seed: int = 7
@@ -42,7 +43,7 @@ class System:
     journal: Journal = field(init=False)
     faults: Faults = field(init=False)
     life: Life = field(init=False)
-    _interactions: Interactions = field(init=False)
+    api: Api = field(init=False)
 
     def __post_init__(self) -> None:
         state = self.start.state
@@ -50,7 +51,10 @@ class System:
         self.journal = Journal(state)
         self.faults = Faults(self.start.seed)
         self.life = Life(self.store, self.start.seed)
-        self._interactions = Interactions(self.store, self.behaviour, self.start.name)
+        if self.start.name == "crm":
+            self.api = CrmApi(Contacts(self.store, self.behaviour))
+        else:
+            self.api = FhirApi(Interactions(self.store, self.behaviour, self.start.name))
         if self.store.is_empty:
             self._seed()
 
@@ -80,13 +84,10 @@ class System:
     def perform(self, request: Request) -> Answer:
         """Answer a request in full: what it wrote is committed, or nothing is."""
         try:
-            if request.path == "" and request.method == "POST":
-                answer = Bundles(self._interactions).perform(request)
-            else:
-                answer = self._interactions.perform(request)
+            answer = self.api.perform(request)
         except FhirError as error:
             self.store.rollback()
-            return error_answer(error)
+            return self.api.refusal(error)
         except BaseException:
             self.store.rollback()
             raise

@@ -69,15 +69,14 @@ class FHIRClient:
         sent = {"Accept": FHIR_JSON, **self._authorization(kind), **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", f"{FHIR_JSON}; charset=utf-8")
-        timeout_s = self._timeout_s(kind)
         return self._http.request(
             method,
             self.address(path_or_url),
             headers=sent,
             params=params,
             data=body,
-            timeout_s=timeout_s,
-            deadline_s=timeout_s,
+            timeout_s=self._settings.request_timeout_s,
+            deadline_s=self._settings.request_timeout_s,
             max_bytes=max_bytes or self._settings.max_page_bytes,
         )
 
@@ -93,11 +92,6 @@ class FHIRClient:
                 "the server links to another origin, where its credential may not go", code="foreign_link"
             )
         return url
-
-    def _timeout_s(self, kind: Kind) -> float:
-        sink = self._settings.sink
-        own = sink.request_timeout_s if kind == "write" and sink is not None else None
-        return own or self._settings.request_timeout_s
 
     def _authorization(self, kind: Kind) -> dict[str, str]:
         auth = self._settings.auth
