@@ -121,6 +121,7 @@ def test_undone_the_sink_is_as_before_but_for_others_edits_and_stays_so(clinic: 
 
 def test_undoing_does_not_make_the_sink_say_its_old_value_anew(clinic: Clinic, ehr: System) -> None:
     told(clinic, ehr)
+    clinic.poll("ehr", "Patient")
     ask(clinic, mapping=PATIENT_MAPPING)
     clinic.flow("ehr")
     clinic.poll("ehr", "Patient")
@@ -133,6 +134,7 @@ def test_undoing_does_not_make_the_sink_say_its_old_value_anew(clinic: Clinic, e
 
 def test_a_retry_of_the_lane_sends_again_what_was_undone(clinic: Clinic, ehr: System) -> None:
     told(clinic, ehr)
+    clinic.poll("ehr", "Patient")
     ask(clinic, mapping=PATIENT_MAPPING)
     clinic.flow("ehr")
     clinic.poll("ehr", "Patient")
