@@ -206,7 +206,7 @@ def copy_text(value: object) -> str:
 
 
 def copy_json(text: str) -> str:
-    """JSON text of ``exact_json`` as a field of COPY's text format: ASCII without control characters."""
+    """JSON text as a field of COPY's text format: one line without control characters."""
     return text.replace("\\", "\\\\")
 
 

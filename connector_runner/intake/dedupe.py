@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST
-
-# Not content: they change without anything having been said (FHIR R4, Resource.meta and DomainResource.text).
-_VOLATILE_META = ("lastUpdated", "versionId")
 
 
 class Novelty(StrEnum):
@@ -53,9 +49,10 @@ class Known:
         return (self.era, self.order_version or 0, self.order_at, self.n)
 
 
-@dataclass(frozen=True, slots=True)
+# These two are not frozen: one of each is made for every record, and freezing doubles what that costs.
+@dataclass(slots=True)
 class Sighting:
-    """A record as it came, reduced to what decides."""
+    """A record as it came, reduced to what decides. Not to be changed."""
 
     content_hash: bytes
     version: str | None
@@ -66,9 +63,9 @@ class Sighting:
     raw_hash: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
-    """Where a sighting goes in its record's history."""
+    """Where a sighting goes in its record's history. Not to be changed."""
 
     novelty: Novelty
     n: int
@@ -81,32 +78,20 @@ class Place:
 DELETED_HASH = exact_json.digest("deleted")
 
 
-def content_hash(resource: dict[str, Any]) -> bytes:
-    """The digest of what a resource says, number tokens included; generated narrative and stamps left out."""
-    content = resource.copy()
-    text, meta = content.pop("text", None), content.pop("meta", None)
-    if text is not None and not (isinstance(text, dict) and text.get("status") == "generated"):
-        content["text"] = text
-    if isinstance(meta, dict):
-        meta = {key: value for key, value in meta.items() if key not in _VOLATILE_META}
-    if meta:
-        content["meta"] = meta
-    return exact_json.digest(content)
-
-
 def place(sighting: Sighting, history: Sequence[Known], *, numeric_versions: bool = False) -> Place:
     """Decide what ``sighting`` brings to a record with ``history``."""
-    latest = max(history, key=lambda known: known.order, default=None)
-    n = max((known.n for known in history), default=0) + 1
     number = _number(sighting.version) if numeric_versions else None
-    if number is None and latest is not None:
-        number = latest.order_version
-    order_at = sighting.last_updated or (latest.order_at if latest else EARLIEST)
-    era = latest.era if latest else 0
-    older = latest is not None and (era, number or 0, order_at, n) < latest.order
-    if latest is None:
+    if not history:
         novelty = Novelty.NOTHING if sighting.deleted else Novelty.CONTENT
-    elif sighting.direct and older and sighting.content_hash != latest.content_hash:
+        return Place(novelty, 1, 0, sighting.last_updated or EARLIEST, number, False)
+    latest = max(history, key=lambda known: known.order)
+    n = max(known.n for known in history) + 1
+    if number is None:
+        number = latest.order_version
+    order_at = sighting.last_updated or latest.order_at
+    era = latest.era
+    older = (era, number or 0, order_at, n) < latest.order
+    if sighting.direct and older and sighting.content_hash != latest.content_hash:
         seen_before = any(known.content_hash == sighting.content_hash for known in history)
         novelty = Novelty.STAMP if seen_before else Novelty.CONTENT
         return _insisting(sighting, history, Place(novelty, n, era, order_at, number, True))

@@ -6,7 +6,7 @@ The caller moves its cursor in the same transaction, so a page is landed and pas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from connector_runner.audit import log as audit
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Tx
 from connector_runner.intake import landing_store, raw
-from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, content_hash, place
+from connector_runner.intake.content import content_hash
+from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, place
 from connector_runner.intake.recall import Recall
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.kernel.ids import new_id
+from connector_runner.kernel.ids import new_id, new_ids
 from connector_runner.unification.engine import Mapping
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import Mapped, MappingContext, same_reference
@@ -169,8 +170,10 @@ class _Page:
         self.sightings: list[RecordVersion] = []
         self.bodies: list[bytes] = []
         self.raw_id = new_id()
+        self.event_ids: Iterator[str] = iter(())
         self.known: dict[str, list[Known]] = {}
         self.owners: dict[str, str] = {}
+        self.repeats = False
 
     def take(self, records: Sequence[SourceRecord], places: Sequence[str] | None, recall: Recall) -> None:
         names = [(record.resource_type, record.record_id) for record in records]
@@ -178,7 +181,9 @@ class _Page:
         keys, ids = zip(*map(recall.ids, names), strict=True) if names else ((), ())
         self.known = recall.known
         self.owners = adopted(self.tx, ids)
+        self.repeats = len(set(ids)) < len(ids)
         self.landed.records = len(records)
+        self.event_ids = new_ids(len(records))
         for number, (record, key, record_id) in enumerate(zip(records, keys, ids, strict=True)):
             try:
                 self._take_one(record, key, record_id)
@@ -199,7 +204,7 @@ class _Page:
             self.origin.batch_id,
             record.raw_hash,
         )
-        history = self.known.get(record_id, [])
+        history = self.known.get(record_id, ())
         where = place(sighting, history, numeric_versions=self.origin.numeric_versions)
         if where.novelty is Novelty.NOTHING:
             self.landed.events_skipped += 1
@@ -211,7 +216,8 @@ class _Page:
             self.sightings.append(self._version(record_id, entity_id, sighting, where, event_id, None))
         else:
             event_id = self._event(record, key, record_id, entity_id, sighting, where, first=not history)
-        self.known.setdefault(record_id, []).append(_remember(sighting, where, event_id))
+        if self.repeats:
+            self.known.setdefault(record_id, []).append(_remember(sighting, where, event_id))
 
     def _event(
         self,
@@ -233,7 +239,7 @@ class _Page:
             return None
         if where.novelty is Novelty.ROLLBACK:
             self.landed.rollbacks.append(record_id)
-        event_id = new_id()
+        event_id = next(self.event_ids)
         version = self._version(record_id, entity_id, sighting, where, event_id, position)
         self.events.append(self._new_event(record, key, mapped, version, event_id, first=first))
         if first:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Clock = Callable[[], datetime]
 
@@ -15,6 +16,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+# Records that arrive together carry few different times.
+@lru_cache(maxsize=4096)
 def parse_instant(text: str) -> datetime | None:
     """A FHIR ``instant`` or a dateTime with a zone (R4 datatypes, 2.24.0.1); None when it is neither.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from hashlib import sha1
 from urllib.parse import quote, unquote
 
@@ -32,6 +33,20 @@ def new_id() -> str:
     tail[0] = (tail[0] & 0x0F) | 0x70
     tail[2] = (tail[2] & 0x3F) | 0x80
     return format_uuid(milliseconds.to_bytes(6, "big") + bytes(tail))
+
+
+def new_ids(count: int) -> Iterator[str]:
+    """Up to ``count`` UUIDs version 7 of one millisecond, in rising order (RFC 9562, section 6.2, method 2).
+
+    Rows that are written in the order of their ids go to the end of an index; one draw of chance serves for all.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    chance = int.from_bytes(os.urandom(10), "big")
+    head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-{0x7000 | chance >> 68:04x}-"
+    first = 1 << 63 | chance & (1 << 61) - 1  # the variant, and a bit left for counting
+    for number in range(first, first + count):
+        text = f"{number:016x}"
+        yield f"{head}{text[:4]}-{text[4:]}"
 
 
 def is_uuid(text: str) -> bool:

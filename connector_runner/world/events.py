@@ -11,13 +11,15 @@ from connector_runner.kernel.ids import new_id
 Facts = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+# RecordVersion and NewEvent are not frozen: one of each is made for every record that lands, and freezing doubles
+# what that costs.
+@dataclass(slots=True)
 class RecordVersion:
     """One sighting of a source record with a content, or a version stamp, that was not known before.
 
     Versions of a record are ordered by ``(era, order_version, order_at, n)``; ``n`` is the order of arrival.
     ``event_id`` names the event that holds this content's facts. ``raw_hash`` stands for the bytes that it came
-    in, where these alone make the record.
+    in, where these alone make the record. Not to be changed.
     """
 
     record_id: str
@@ -46,9 +48,9 @@ class RecordVersion:
         return (self.era, self.order_version or 0, self.order_at, self.n)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewEvent:
-    """A fact to append.
+    """A fact to append. Not to be changed.
 
     ``snapshot`` says that the record states everything it holds, so what it stated before and no longer
     states is withdrawn; a partial event is silent on what it omits. ``canonical_id`` names the entity

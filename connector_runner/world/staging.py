@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from connector_runner.infra import quick_json
 from connector_runner.infra.database import Tx, copy_json, copy_lines, copy_text, execute, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import NewEvent, RecordVersion
@@ -122,11 +123,13 @@ class Stage:
             ),
             v,
         )  # fmt: skip
+        # What came in a record was parsed by us; what others append may hold numbers that only the exact text refuses.
+        compact = exact_json.compact if v is None else quick_json.compact
         key, name = event.record_key, event.canonical_id
         position = event.raw_position
         return (
             f"{kind}\t{event.id}\t{event.entity_id}\t{event.record_id or _NULL}\t{copy_text(key)}"
-            f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(exact_json.compact(event.facts))}"
+            f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(compact(event.facts))}"
             f"\t{copy_text(event.content_hash)}\t{self._time_text(event.effective_at)}"
             f"\t{_NULL if position is None else position}\t{_NULL if name == key else copy_text(name)}"
             f"\t{_NULL if provenance is None else copy_json(provenance)}"

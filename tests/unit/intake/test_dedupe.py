@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, content_hash, place
+from connector_runner.intake.content import content_hash
+from connector_runner.intake.dedupe import DELETED_HASH, Known, Novelty, Place, Sighting, place
 from connector_runner.kernel import exact_json
 
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
