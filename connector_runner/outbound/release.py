@@ -10,7 +10,15 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
-from connector_runner.outbound import consent_store, gap_store, reconcile_marks, reconcile_store, sink_store, store
+from connector_runner.outbound import (
+    consent_store,
+    gap_store,
+    reconcile_marks,
+    reconcile_store,
+    sink_store,
+    store,
+    undo_store,
+)
 from connector_runner.outbound.choosing import NOT_OWNED
 from connector_runner.outbound.creating import MISSING_REQUIRED
 from connector_runner.outbound.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
@@ -165,6 +173,10 @@ def consider(
     ``asked`` is the priority with which this was asked for: behind FRESH, so is the lane.
     """
     lane = store.lane_of(tx, terms.sink_id, view.entity_id)
+    if lane is not None and lane.undo_asked:
+        # First what is to be undone; the drain plans anew after it.
+        undo_store.wake(tx, workspace_id, lane.lane_id)
+        return True
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
     state, reason, detail, withheld = _where(plan, lane.synced_hash if lane else None)
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
