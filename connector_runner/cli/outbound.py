@@ -225,6 +225,7 @@ def _tell_undo(found: list[dict[str, Any]], counts: Counter[str]) -> None:
 def _apply_undo(runner: Runner, workspace_id: str, chosen: Selection, wait_s: float, as_json: bool) -> None:
     with watching("records") as progress:
         asked = undoing.ask(runner.outbound, workspace_id, chosen, actor=ACTOR, progress=progress)
+    runner.publisher.hint(RELEASE, workspace_id=workspace_id)
     _hint_drains(runner, workspace_id, chosen.sink)
     end = time.monotonic() + wait_s
     while True:

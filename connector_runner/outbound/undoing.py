@@ -15,7 +15,7 @@ from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import intents, store, undo, undo_store
+from connector_runner.outbound import intents, sink_store, store, undo, undo_store
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.inverse import inverse
 from connector_runner.outbound.lanes import Lane
@@ -115,6 +115,7 @@ def _ask(
 ) -> Asked:
     lanes = writes = already = 0
     created: list[dict[str, str]] = []
+    entities: list[str] = []
     for group in groups:
         lane = store.lane_by_id(tx, group[0]["lane_id"])
         if lane is None:
@@ -128,8 +129,11 @@ def _ask(
             already += 1
             continue
         undo_store.hold_back(tx, workspace_id, lane.lane_id, asked.undo_id, undo.values_to_hold(tx, found))
+        entities.append(lane.entity_id)
         lanes, writes = lanes + 1, writes + len(ids)
     if lanes:
+        # A release that is deciding about such a lane now may put it to rest: another look follows that one.
+        sink_store.request_release(tx, workspace_id, entities)
         audit.append(
             tx,
             workspace_id,
