@@ -14,6 +14,7 @@ from connector_runner.infra.metrics import SYNC_SECONDS
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound import duplicate_search, sink_store, store, undo, undo_store
+from connector_runner.outbound.checking import problems_of
 from connector_runner.outbound.choosing import same_value
 from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.engine import Outbound
@@ -155,8 +156,8 @@ class SqlDesk:
         return duplicate_search.search(self.outbound, self.workspace_id, self.terms, lane, intent, sink)
 
     def check(self, intent: Intent) -> Sequence[Problem]:
-        """No layer of validation is set up."""
-        return ()
+        """Layer by layer, against the standard, the mapping and the sink's terms; see ``checking``."""
+        return problems_of(self.outbound.mappings, self.terms, intent, self.outbound.clock())
 
     def _facts(self, resource: Json) -> Json:
         return self.outbound.planner.facts(self.terms, resource)

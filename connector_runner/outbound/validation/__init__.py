@@ -13,7 +13,7 @@ from connector_runner.outbound.validation import policy
 from connector_runner.outbound.validation.moments import is_past
 from connector_runner.outbound.validation.problems import LAYERS, POLICY, SEMANTIC, SINK, SYNTACTIC, Problem
 from connector_runner.outbound.validation.schemas import schema_problems
-from connector_runner.outbound.validation.structure import Found, Model, resource_model, walk
+from connector_runner.outbound.validation.structure import Found, resource_model, walk
 from connector_runner.outbound.validation.transitions import is_legal
 
 __all__ = ["LAYERS", "POLICY", "SEMANTIC", "SINK", "SYNTACTIC", "Problem", "Rules", "check", "refused_by_sink"]
@@ -26,13 +26,15 @@ class Rules:
     """What is known of the target. ``schema``: the text of a JSON Schema, for what is not FHIR.
 
     ``written``: the elements that are ours to write, None where all are. ``client_ref``: the identity that a
-    create carries, None where it need not.
+    create carries, None where it need not. ``transitions``: whether a status has to follow from the one before;
+    not where a write is taken back.
     """
 
     fhir: bool = True
     schema: str | None = None
     written: frozenset[str] | None = None
     client_ref: str | None = None
+    transitions: bool = True
 
 
 def check(
@@ -55,8 +57,8 @@ def check(
         found = list(schema_problems(intent_body, rules.schema))
         known = set(schema_problems(before, rules.schema)) if found and before is not None else set()
     elif rules.fhir:
-        found = _fhir(intent_body, before, now)
-        known = set(_fhir(before, None, now)) if found and before is not None else set()
+        found = _fhir(intent_body, before, now, rules.transitions)
+        known = set(_fhir(before, None, now, True)) if found and before is not None else set()
     else:
         found, known = [], set()
     found = [problem for problem in found if problem not in known]
@@ -67,7 +69,7 @@ def check(
     return tuple(_policy(intent_body, before, rules))
 
 
-def _fhir(body: Json, before: Json | None, now: datetime) -> list[Problem]:
+def _fhir(body: Json, before: Json | None, now: datetime, transitions: bool) -> list[Problem]:
     kind = body.get("resourceType")
     model = resource_model(kind)
     if model is None:
@@ -78,7 +80,10 @@ def _fhir(body: Json, before: Json | None, now: datetime) -> list[Problem]:
     found = Found(_contained(body))
     changed = None if before is None else frozenset(_changed(body, before))
     walk(body, model, path, found, changed)
-    _whole(body, before, model, path, found, now)
+    if not is_past(body.get("birthDate"), now):
+        found.semantic(f"{path}.birthDate", "in_the_future", "a birth that is still to come")
+    if before is not None and transitions and not is_legal(path, before.get("status"), body.get("status")):
+        found.semantic(f"{path}.status", "status_transition", "a status that cannot follow the one in the sink")
     return found.problems
 
 
@@ -90,14 +95,6 @@ def _contained(body: Json) -> frozenset[str]:
     listed = body.get("contained")
     ids = (item.get("id") for item in (listed if type(listed) is list else ()) if type(item) is dict)
     return frozenset(one for one in ids if type(one) is str)
-
-
-def _whole(body: Json, before: Json | None, model: Model, path: str, found: Found, now: datetime) -> None:
-    """What is known of a whole resource only."""
-    if not is_past(body.get("birthDate"), now):
-        found.semantic(f"{path}.birthDate", "in_the_future", "a birth that is still to come")
-    if before is not None and not is_legal(model.name, before.get("status"), body.get("status")):
-        found.semantic(f"{path}.status", "status_transition", "a status that cannot follow the one in the sink")
 
 
 def _policy(body: Json, before: Json | None, rules: Rules) -> list[Problem]:
