@@ -7,7 +7,7 @@ from typing import Any
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.unification.documents import Document, Place
 from connector_runner.unification.model import Mapped, MappingContext
-from connector_runner.unification.rules import FieldNode, RuleCompiler, Targets, Vocabularies, path_getter
+from connector_runner.unification.rules import FieldNode, RuleCompiler, Targets, Vocabularies, path_getter, source_paths
 from connector_runner.unification.run import Run, json_type
 from connector_runner.unification.transforms import TRANSFORMS
 
@@ -45,6 +45,11 @@ class Mapping:
                 at.child("effective_at", index).fail(f"there is no field {name!r}")
         self._required = tuple(name for name, node, _ in fields if node.get("required"))
         self._fields = compiler.fields(fields)
+        self._sources = {name: source_paths(node) for name, node, _ in fields}
+
+    def sources(self, field: str) -> tuple[str, ...]:
+        """The paths in a record from which a field is taken, the first that holds something counting."""
+        return self._sources.get(field, ())
 
     def map(self, resource: Any, context: MappingContext) -> Mapped:
         """The facts of ``resource``; what is wrong with a value leaves that value out and is a problem.

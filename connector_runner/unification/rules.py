@@ -248,6 +248,18 @@ def as_translation(node: str | dict[str, Any]) -> dict[str, Any]:
     return {"vocabulary": node} if isinstance(node, str) else node
 
 
+def source_paths(node: str | dict[str, Any]) -> tuple[str, ...]:
+    """The paths that a rule reads, in the order in which it tries them; none for a constant."""
+    rule = as_rule(node)
+    if "path" in rule:
+        return (rule["path"],)
+    if "paths" in rule:
+        return tuple(rule["paths"])
+    if "choice" in rule:
+        return tuple(rule["choice"] + suffix for suffix in rule.get("of", {}))
+    return tuple(path for inner in rule.get("first", ()) for path in source_paths(inner))
+
+
 def path_getter(path: str, at: Place) -> Getter:
     """``compile_path`` whose error says where in the mapping the path stands."""
     try:
