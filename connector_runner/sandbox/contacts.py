@@ -136,7 +136,7 @@ class Contacts:
     def _changed(self, request: Request, version: Version, sent: Json) -> Answer:
         self._check_match(request, version)
         current = version.resource()
-        kept = {name: current[name] for name in ("createdAt", _KEY, "externalId") if name in current}
+        kept: Json = {name: current[name] for name in ("createdAt", _KEY, "externalId") if name in current}
         content: Json = {**kept, **sent} if request.method == "PUT" else _merged(current, sent)
         content = {name: value for name, value in content.items() if value is not None}
         self._complete(version.resource_type, content)
