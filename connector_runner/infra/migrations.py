@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
+import re
+from functools import cache
+
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from connector_runner.kernel.errors import Unavailable
 from connector_runner.settings import PROJECT_ROOT, sqlalchemy_url
 
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(PROJECT_ROOT / "migrations"))
-    return config
+_FOLDER = PROJECT_ROOT / "migrations"
+_REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
+_FOLLOWS = re.compile(r'^down_revision = "(\w+)"$', re.MULTILINE)
 
 
 def upgrade(url: str) -> None:
@@ -24,7 +22,13 @@ def upgrade(url: str) -> None:
     Raises Unavailable when the database cannot be reached.
     """
     engine = create_engine(sqlalchemy_url(url), connect_args={"connect_timeout": 10})
-    config = _config()
+    # Here, for every command asks below what schema there should be, and few bring it there: to import Alembic
+    # takes a tenth of a second.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
@@ -45,4 +49,14 @@ def is_current(url: str) -> bool:
         return False
     finally:
         engine.dispose()
-    return row is not None and row[0] == ScriptDirectory.from_config(_config()).get_current_head()
+    return row is not None and row[0] == _head()
+
+
+@cache
+def _head() -> str:
+    """The revision that no other follows."""
+    texts = [path.read_text() for path in (_FOLDER / "versions").glob("v*.py")]
+    found = {revision for text in texts for revision in _REVISION.findall(text)}
+    head: str
+    (head,) = found - {revision for text in texts for revision in _FOLLOWS.findall(text)}
+    return head

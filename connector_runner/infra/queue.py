@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from celery import Celery
-from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -168,6 +166,11 @@ class Publisher:
     """Sends hints. One a process; safe to share between threads and across a fork."""
 
     def __init__(self, redis_url: str) -> None:
+        # Celery takes a tenth of a second of CPU to import, and most commands send no hint.
+        from celery import Celery
+        from kombu.exceptions import KombuError
+
+        self._faults = (RedisError, KombuError, OSError)
         self._app = Celery("connector_runner.hints", set_as_current=False)
         self._app.conf.update(configuration(redis_url))
         self._redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1)
@@ -202,7 +205,7 @@ class Publisher:
                     self._redis.expire(KEY_PREFIX + queue, _NODE_QUEUE_S)
                 metrics.HINTS.labels(queue=_label(queue), outcome="sent").inc()
             return True
-        except (RedisError, KombuError, OSError):
+        except self._faults:
             # Redis is down or full: leave it alone for a moment instead of waiting for it once a hint.
             self._closed_until = time.monotonic() + _PAUSE_S
             metrics.HINTS.labels(queue=_label(queue), outcome="dropped").inc()
