@@ -53,8 +53,8 @@ class Planned:
 
     @property
     def known(self) -> Json | None:
-        """The resource as it was last confirmed."""
-        return self.wanted.confirmed.body if self.wanted.confirmed is not None else None
+        """The resource as it was last confirmed, if nothing else was seen there since."""
+        return self.wanted.known
 
     @property
     def withheld(self) -> tuple[Withheld, ...]:

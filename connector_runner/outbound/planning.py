@@ -89,6 +89,11 @@ class Wanted:
     translations: Translations = field(default_factory=Translations)
     recodes: bool = False
 
+    @property
+    def known(self) -> Json | None:
+        """The resource as it was last confirmed; None when it was seen to be another by now."""
+        return self.confirmed.body if self.confirmed is not None and not self.choice.contradicted() else None
+
     def render(self, state: Json, recoded: frozenset[str] | None = None) -> Json:
         """``state`` as the sink's resource, the values of ``recoded`` fields (None: of all) in the sink's codes.
 
@@ -273,6 +278,8 @@ class Planner:
                 sorted(removed),
                 sorted((canonical, references.resolve(canonical) or "") for canonical in found),
                 *translations.listed(),
+                # Said before and overwritten since is to be said again.
+                choice.contradicted(),
             ]
         )
         return Wanted(
