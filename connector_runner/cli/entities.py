@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, sh
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability import entities as query
+from connector_runner.observability import explain as explaining
+from connector_runner.observability.explain import claim_place
 
 app = typer.Typer(help="Entities: the folded state of patients, appointments and the rest.", no_args_is_help=True)
 
@@ -54,22 +57,51 @@ def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> 
 def explain(
     name: Name,
     field: Annotated[str | None, typer.Option("--field", help="Only this field or atom.")] = None,
+    sink: Annotated[str | None, typer.Option("--sink", help="Only this sink.")] = None,
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Each atom's winner and losers and why, and how each sink stands."""
-    found = _read("explain", name, workspace, lambda tx, ws, n: query.explain(tx, ws, n, field=field))
+    """Why each value holds, where it was said, what each sink was sent, and whether a replay is safe."""
+    runner = open_runner()
+    workspace_id = workspace_of(runner, workspace)
+    with runner.database.begin(workspace_id) as tx:
+        started = time.perf_counter()
+        found = explaining.explain(tx, runner.outbound, workspace_id, name, field=field, sink=sink)
+        found["took_ms"] = round((time.perf_counter() - started) * 1000, 1)
+        audit.record_read(tx, workspace_id, actor=ACTOR, action="entity.explain", object=found["id"], now=utc_now())
+    show(found, as_json, lambda: _tell_why(found))
 
-    def tell() -> None:
-        for atom, settled in found["atoms"].items():
-            winner = settled["winner"]
-            typer.echo(f"{atom}: {winner['value']}  [{winner['source']}, {winner['confidence']}, {winner['event_id']}]")
-            for claim in settled["losers"]:
-                typer.echo(f"    not {claim['value']}  [{claim['source']}, {claim['confidence']}]: {claim['because']}")
-        columns = ["sink", "state", "reason", "withheld", "sink_ref", "synced_at"]
-        table("Sinks", columns, [[row[c] for c in columns] for row in found["sinks"]])
 
-    show(found, as_json, tell)
+def _tell_why(found: dict[str, Any]) -> None:
+    typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['status']}")
+    lines = []
+    for atom, settled in found["atoms"].items():
+        for number, claim in enumerate([settled["winner"], *settled["losers"]]):
+            because = claim.get("because") or settled.get("conflict") or "holds"
+            lines.append([
+                atom if not number else "", claim["value"], because, claim["source"], claim["source_system"],
+                claim["confidence"], claim["since"], claim_place(claim), claim["mapping_version"], claim["event_id"],
+            ])  # fmt: skip
+    columns = ["field", "value", "why", "source", "system", "confidence", "since", "said in", "mapping", "event"]
+    table("Values", columns, lines)
+    decided = [
+        [each["sink"], atom, decision["decision"], _closed(decision["gates"]), decision["last_sent"]]
+        for each in found["sinks"]
+        for atom, decision in each["atoms"].items()
+    ]
+    table("Decisions", ["sink", "field", "decision", "gates of the best claim", "last sent"], decided)
+    columns = ["sink", "state", "reason", "sink_ref", "sink_etag", "synced_at", "mapping_version"]
+    outcomes = [[*(each[c] for c in columns), (each["last_outcome"] or {}).get("outcome")] for each in found["sinks"]]
+    table("Sinks", [*columns, "last outcome"], outcomes)
+    for each in [*found["sinks"], found]:
+        safety = each["safe_to_replay"]
+        place = each.get("sink", "all")
+        typer.echo(f"{place}: safe to replay: {'yes' if safety['safe'] else 'no'}, because {safety['because']}")
+
+
+def _closed(gates: list[dict[str, Any]]) -> str:
+    closed = [f"{gate}: {word}" for gate, word in (gates[0]["gates"].items() if gates else ()) if word != "open"]
+    return ", ".join(closed) or ("open" if gates else "-")
 
 
 @app.command("timeline")

@@ -11,8 +11,7 @@ from connector_runner.intake import raw
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.world import reading
-from connector_runner.world.atoms import field_of
-from connector_runner.world.fold import VERDICT_PREFIX, Claim, Settled
+from connector_runner.world.fold import Claim, Settled
 
 MRN_CODE = "MR"
 
@@ -54,47 +53,6 @@ def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any]:
         "records": [{"canonical_id": key, "data_source_id": source} for key, source in sorted(view.records.items())],
         "relationships": reading.related(tx, view.entity_id),
     }
-
-
-def explain(tx: Tx, workspace_id: str, name: str, *, field: str | None = None) -> dict[str, Any]:
-    """Per atom the winner, the losers and why; the verdicts; and where the way into each sink stands.
-
-    Raises BadRecord (``unknown_entity``) when there is none.
-    """
-    stored = _stored(tx, workspace_id, name)
-    view = reading.views(tx, [stored["entity_id"]])[0]
-    atoms = {
-        atom: _explained(settled)
-        for atom, settled in sorted(view.folded.atoms.items())
-        if field is None or field in (atom, field_of(atom))
-    }
-    verdicts = [
-        {"event_id": event.id, "verdict": event.event_type.removeprefix(VERDICT_PREFIX), "actor": event.actor,
-         "confidence": event.confidence, "at": event.ingested_at, **event.facts}
-        for event in view.events
-        if event.event_type.startswith(VERDICT_PREFIX)
-    ]  # fmt: skip
-    return {
-        "id": view.entity_id,
-        "canonical_id": view.canonical_id,
-        "entity_type": view.entity_type,
-        "status": view.folded.status,
-        "atoms": atoms,
-        "verdicts": verdicts,
-        "sinks": sinks(tx, view.entity_id),
-    }
-
-
-def sinks(tx: Tx, entity_id: str) -> list[Row]:
-    """Where the entity's way into each sink stands."""
-    return rows(
-        tx,
-        "SELECT d.name AS sink, l.lane_id, l.state, l.reason, l.reason_detail, l.withheld, l.sink_ref, l.sink_etag,"
-        " l.attempts, l.last_status, l.synced_at, l.due_at, EXISTS (SELECT 1 FROM open_intent i"
-        " WHERE i.lane_id = l.lane_id) AS open_intent FROM sync_lane l"
-        " JOIN data_source d ON d.data_source_id = l.sink_id WHERE l.entity_id = :id ORDER BY d.name",
-        id=entity_id,
-    )
 
 
 def timeline(tx: Tx, workspace_id: str, name: str, *, limit: int = 50, offset: int = 0) -> dict[str, Any]:
@@ -182,7 +140,8 @@ def _known(moment: datetime) -> datetime | None:
     return moment if moment.year > 1 else None
 
 
-def _explained(settled: Settled) -> dict[str, Any]:
+def explained(settled: Settled) -> dict[str, Any]:
+    """The winner and the losers of an atom, each loser with the rule that decided."""
     return {
         "winner": {"value": settled.winner.value} | _claim(settled.winner),
         "losers": [
