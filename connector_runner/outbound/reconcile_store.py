@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
+from connector_runner.outbound.store import NOW_ONCE
 
 NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -212,9 +213,10 @@ def overdue_lanes(tx: Tx, workspace_id: str, sink_id: str, late_s: float, limit:
     """How many lanes have been due for ``late_s`` seconds and nobody took them, counted up to ``limit``."""
     row = one(
         tx,
-        "SELECT count(*) AS n FROM (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
-        " AND state IN ('ready', 'waiting', 'unknown')"
-        " AND due_at <= clock_timestamp() - :late * interval '1 second' LIMIT :limit) due",
+        "SELECT count(*) AS n FROM ((SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        f" AND state = 'unknown' AND due_at <= {NOW_ONCE} - :late * interval '1 second' LIMIT :limit) UNION ALL"
+        " (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND state IN ('ready', 'waiting')"
+        f" AND due_at <= {NOW_ONCE} - :late * interval '1 second' LIMIT :limit) LIMIT :limit) due",
         ws=workspace_id,
         sink=sink_id,
         late=late_s,

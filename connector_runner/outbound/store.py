@@ -24,6 +24,10 @@ _LANE = (
 )
 
 
+# Read once a statement: compared with a clock that may move in between, no index could bound what is read.
+NOW_ONCE = "(SELECT clock_timestamp())"
+
+
 def _lane(row: Row) -> Lane:
     return Lane(
         **{
@@ -41,8 +45,8 @@ def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float
     None when nothing is due that nobody else holds.
     """
     for due in (
-        "state = 'unknown' AND due_at <= clock_timestamp() ORDER BY due_at",
-        "state IN ('ready', 'waiting') AND due_at <= clock_timestamp() ORDER BY prio, due_at",
+        f"state = 'unknown' AND due_at <= {NOW_ONCE} ORDER BY due_at",
+        f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at",
     ):
         row = one(
             tx,
@@ -338,7 +342,7 @@ def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:
     row = one(
         tx,
         "SELECT 1 FROM write_log WHERE workspace_id = :ws AND sink_id = :sink AND lane_id <> :lane"
-        " AND outcome = 'landed' AND written_at > clock_timestamp() - :within * interval '1 second' LIMIT 1",
+        f" AND outcome = 'landed' AND written_at > {NOW_ONCE} - :within * interval '1 second' LIMIT 1",
         ws=lane.workspace_id,
         sink=lane.sink_id,
         lane=lane.lane_id,
@@ -363,8 +367,11 @@ def due_count(tx: Tx, workspace_id: str, sink_id: str, limit: int) -> int:
     """How many lanes of a sink are due now, counted up to ``limit``."""
     row = one(
         tx,
-        "SELECT count(*) AS n FROM (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
-        " AND state IN ('ready', 'waiting', 'unknown') AND due_at <= clock_timestamp() LIMIT :limit) due",
+        # Each part by an index of its own, which together they could not use.
+        "SELECT count(*) AS n FROM ((SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        f" AND state = 'unknown' AND due_at <= {NOW_ONCE} LIMIT :limit) UNION ALL"
+        " (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        f" AND state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} LIMIT :limit) LIMIT :limit) due",
         ws=workspace_id,
         sink=sink_id,
         limit=limit,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connector_runner.infra.database import Row, Tx, execute, rows
+from connector_runner.outbound.store import NOW_ONCE
 
 
 def workspaces_with_expired_leases(tx: Tx, limit: int) -> list[str]:
@@ -59,9 +60,9 @@ def due_sinks(tx: Tx, hint_every_s: float, limit: int) -> list[Row]:
         " AND (d.sink_hinted_at IS NULL"
         "  OR d.sink_hinted_at <= clock_timestamp() - :every * interval '1 second')"
         " AND (EXISTS (SELECT 1 FROM sync_lane l WHERE l.workspace_id = d.workspace_id"
-        "   AND l.sink_id = d.data_source_id AND l.state IN ('ready', 'waiting') AND l.due_at <= clock_timestamp())"
+        f"   AND l.sink_id = d.data_source_id AND l.state IN ('ready', 'waiting') AND l.due_at <= {NOW_ONCE})"
         "  OR EXISTS (SELECT 1 FROM sync_lane l WHERE l.workspace_id = d.workspace_id"
-        "   AND l.sink_id = d.data_source_id AND l.state = 'unknown' AND l.due_at <= clock_timestamp()))"
+        f"   AND l.sink_id = d.data_source_id AND l.state = 'unknown' AND l.due_at <= {NOW_ONCE}))"
         " ORDER BY d.sink_hinted_at NULLS FIRST LIMIT :limit",
         every=hint_every_s,
         limit=limit,
