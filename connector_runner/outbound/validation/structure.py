@@ -217,6 +217,7 @@ def _concept(value: dict[str, Any], bound: tuple[str, frozenset[str]], path: str
     system, codes = bound
     codings = value.get("coding")
     for index, coding in enumerate(codings if type(codings) is list else ()):
-        if type(coding) is dict and coding.get("system") == system and coding.get("code") not in codes:
+        code = coding.get("code") if type(coding) is dict and coding.get("system") == system else None
+        if type(code) is str and code not in codes:
             where = f"{path}.coding[{index}].code"
             found.semantic(where, "code_not_in_value_set", "a code that the required value set does not have")

@@ -76,6 +76,6 @@ TRANSITIONS: Final = {
 def is_legal(resource_type: str, before: Any, after: Any) -> bool:
     """Whether a resource of this type may go from one status to the other; types without a table always may."""
     table = TRANSITIONS.get(resource_type)
-    if table is None or before == after or before not in table:
+    if table is None or before == after or type(before) is not str or before not in table:
         return True
-    return after in table[before]
+    return type(after) is str and after in table[before]

@@ -66,6 +66,8 @@ def test_a_type_without_a_table_and_a_status_that_the_table_does_not_know_are_fr
     assert is_legal("Task", "completed", "draft")
     assert is_legal("Appointment", "vendor-special", "booked")
     assert is_legal("Appointment", None, "booked")
+    assert is_legal("Appointment", ["booked"], "booked")
+    assert not is_legal("Appointment", "booked", ["booked"])
 
 
 def test_the_check_refuses_a_step_but_not_where_a_write_is_taken_back() -> None:
