@@ -21,6 +21,7 @@ from connector_runner.intake.landing import Intake
 from connector_runner.kernel.errors import Misconfigured, Unavailable
 from connector_runner.outbound.deciding import Deciding
 from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.pace_memory import SqlMemory
 from connector_runner.outbound.release import subscriber as request_release
 from connector_runner.outbound.sinks import DirectorySinks
 from connector_runner.resilience.limiter import Limiter
@@ -123,7 +124,7 @@ class Runner:
             mappings=self.mappings,
             sealer=self.sealer,
             quarantine=self.quarantine,
-            limiter=Limiter(self.addresses.redis_url),
+            limiter=Limiter(self.addresses.redis_url, SqlMemory(self.database)),
             sinks=DirectorySinks(self.database, self.http, self.sealer),
         )
 

@@ -52,3 +52,4 @@ class SinkTerms:
     per_minute_fixed: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
+    workspace_id: str = ""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from connector_runner.connectors.sinks import Pace
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.metrics import LIMITER
 from connector_runner.resilience.limiter import Grant, InFlight, Limit, Limiter
@@ -23,6 +24,10 @@ def limit_of(terms: SinkTerms, *, one_at_a_time: bool = False) -> Limit:
         terms.burst,
         1 if one_at_a_time else terms.concurrency,
         terms.request_timeout_s + _SLOT_MARGIN_S,
+        terms.per_day,
+        terms.per_minute_fixed,
+        terms.calendar,
+        terms.workspace_id,
     )
 
 
@@ -87,7 +92,16 @@ class Pacer:
 
     def cut(self, retry_after_s: float | None) -> None:
         """The sink said: too fast."""
-        self._limiter.cut(self._sink_id, retry_after_s)
+        self._limiter.cut(self._sink_id, retry_after_s, self._limit)
+
+    def learn(self, pace: Pace | None, retry_after_s: float | None = None) -> None:
+        """What an answer said of the sink's own allowance, and of when to come back."""
+        if pace is None and retry_after_s is None:
+            return
+        remaining, reset_s = (None, None) if pace is None else (pace.remaining, pace.reset_s)
+        self._limiter.learn(
+            self._sink_id, self._limit, remaining=remaining, reset_s=reset_s, retry_after_s=retry_after_s
+        )
 
     def close(self) -> None:
         """Give back the grant and the slot."""

@@ -113,6 +113,7 @@ def terms_of(source: DataSource) -> SinkTerms:
         per_minute_fixed=sink.rate.per_minute_fixed,
         calendar=sink.windows.calendar(),
         breaker=sink.breaker.limits(),
+        workspace_id=source.workspace_id,
     )
 
 

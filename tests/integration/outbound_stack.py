@@ -22,6 +22,7 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import parse_instant, utc_now
 from connector_runner.outbound.drain import Drained, drain
 from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.pace_memory import SqlMemory
 from connector_runner.outbound.release import release, subscriber
 from connector_runner.outbound.sinks import DirectorySinks
 from connector_runner.resilience.limiter import Limiter
@@ -78,7 +79,7 @@ def outbound_of(database: Database, redis_url: str) -> Outbound:
         mappings=MAPPINGS,
         sealer=sealer,
         quarantine=Quarantine(sealer),
-        limiter=Limiter(redis_url),
+        limiter=Limiter(redis_url, SqlMemory(database)),
         sinks=sinks_of(database, sealer),
     )
 
@@ -116,8 +117,13 @@ class System:
         return [entry["resource"] for entry in answer.get("entry", [])]
 
     def writes(self) -> list[dict[str, Any]]:
-        """Journalled requests that wrote, ours or not."""
-        return [entry for entry in self.journal() if entry["method"] in ("PUT", "POST", "PATCH", "DELETE")]
+        """Journalled requests that wrote, ours or not; to search or to validate by POST is no write."""
+        asked = ("/_search", "/$validate")
+        return [
+            entry
+            for entry in self.journal()
+            if entry["method"] in ("PUT", "POST", "PATCH", "DELETE") and not entry["path"].endswith(asked)
+        ]
 
     def journal(self) -> list[dict[str, Any]]:
         """Every request."""
