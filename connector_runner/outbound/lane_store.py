@@ -108,8 +108,12 @@ class SqlLaneTx:
         status: int | None,
         again: bool = False,
         withheld: Sequence[Withheld] | None = None,
+        seen: Json | None = None,
     ) -> bool:
         """See the port."""
+        if seen is not None:
+            known = intents.open_confirmed(self.tx, self.of.sealer, lane)
+            confirmed = Confirmed(seen, known.atoms, known.created_by_us) if known else Confirmed(seen, (), False)
         sealed = (
             lane.last_sent if confirmed is None else intents.seal_confirmed(self.tx, self.of.sealer, lane, confirmed)
         )

@@ -14,8 +14,9 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITES
 from connector_runner.outbound.engine import FENCE_LOST, UNKNOWN_WRITES
-from connector_runner.outbound.intents import Confirmed, Intent
+from connector_runner.outbound.intents import UPDATE, Confirmed, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State, backoff_s
+from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 from connector_runner.outbound.sink_state import sink_fault
 
@@ -44,6 +45,12 @@ class Settled:
 
     outcome: str
     stop: bool = False
+
+
+def heed(pacer: Pacer, reply: Reply) -> None:
+    """Go by what a sink says of our pace. Asks the limiter, so never within a transaction."""
+    if reply.outcome is Outcome.REFUSED:
+        pacer.cut(reply.retry_after_s)
 
 
 class Settler:
@@ -92,10 +99,11 @@ class Settler:
             reason="landed" if carried else "landed_otherwise",
             synced_hash=None if again else intent.desired_hash,
             revision=intent.revision,
-            confirmed=Confirmed(body, () if again else intent.atoms, intent.created_by_us),
+            # What is there is another's word, or an older one of ours: only what was sent is known to be ours.
+            confirmed=Confirmed(intent.body if again else body, () if again else intent.atoms, intent.created_by_us),
             sink_ref=ref,
-            # Without the sink's own words for what it holds, the next change reads first.
-            sink_etag=reply.etag if whole is not None else None,
+            # Without the sink's own words for what it made of ours, the next change reads first.
+            sink_etag=reply.etag if whole is not None and not again else None,
             status=reply.status,
             again=again,
         )
@@ -116,13 +124,28 @@ class Settler:
             tx.resolve_later(lane, intent.intent_id, quiet_s)
             tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=code, delay_s=quiet_s, status=reply.status)
             return Settled("unknown")
+        if outcome is Outcome.CONFLICT and intent.operation == UPDATE:
+            return self._conflict(tx, lane, intent, reply, code)
         tx.close_intent(lane, intent.intent_id)
         if outcome is Outcome.CONFLICT:
-            at_once = 0.0 if lane.attempts <= _AT_ONCE else None
-            return self.retry(tx, lane, "conflict", code, delay_s=at_once, status=reply.status)
+            return self.retry(tx, lane, "conflict", code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
             return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
         return self.held_up(tx, lane, reply, State.WAITING)
+
+    def _conflict(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str) -> Settled:
+        """Somebody wrote in between. It may have been this very write: what stands between us repeats requests.
+
+        So it is read back before anything else is decided, at once: the sink has answered.
+        """
+        at_once = lane.attempts <= _AT_ONCE
+        delay_s = 0.0 if at_once else backoff_s(lane.attempts, self._chance)
+        tx.resolve_later(lane, intent.intent_id, delay_s)
+        tx.give_back(
+            lane, State.UNKNOWN, reason="conflict", detail=code, delay_s=delay_s, status=reply.status,
+            forget_version=True,
+        )  # fmt: skip
+        return Settled("conflict")
 
     def faulted(self, tx: LaneTx, reply: Reply) -> None:
         """Tell the sink's breaker where a reply speaks against the sink."""

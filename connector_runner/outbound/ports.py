@@ -67,8 +67,12 @@ class LaneTx(Protocol):
         status: int | None,
         again: bool = False,
         withheld: Sequence[Withheld] | None = None,
+        seen: Json | None = None,
     ) -> bool:
-        """End the claim: the sink holds what ``synced_hash`` stands for. ``confirmed`` None: as it was known."""
+        """End the claim: the sink holds what ``synced_hash`` stands for.
+
+        ``confirmed`` None: no more is known to be ours than before, in a resource that was ``seen`` to be so now.
+        """
 
     def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
         """Write down what is about to be sent; it may be looked for after ``quiet_s``.

@@ -9,7 +9,7 @@ from connector_runner.connectors.sinks import Outcome, Reply, Sink
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import Lane, State, backoff_s
-from connector_runner.outbound.outcomes import Settled, Settler
+from connector_runner.outbound.outcomes import Settled, Settler, heed
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 
@@ -40,16 +40,16 @@ class ReadBack:
             self._again(lane, pacer.wait_s, counts=False)
             return Settled("limiter", stop=True)
         pacer.use()
-        return self._settle(lane, intent, self._look(lane, intent), pacer)
+        reply = self._look(lane, intent)
+        heed(pacer, reply)
+        return self._settle(lane, intent, reply)
 
     def _look(self, lane: Lane, intent: Intent) -> Reply:
         if intent.operation == CREATE:
             return self._sink.find(intent.resource_type, lane.client_ref)
         return self._sink.read(intent.target or "")
 
-    def _settle(self, lane: Lane, intent: Intent, reply: Reply, pacer: Pacer) -> Settled:
-        if reply.outcome is Outcome.REFUSED:
-            pacer.cut(reply.retry_after_s)
+    def _settle(self, lane: Lane, intent: Intent, reply: Reply) -> Settled:
         if reply.outcome is Outcome.LANDED and reply.body is not None:
             # Still the version that was to be replaced: nothing landed, whatever the resource says.
             untouched = intent.operation != CREATE and intent.precondition and reply.etag == intent.precondition

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Sink, Step
 from connector_runner.kernel.errors import Forbidden
+from connector_runner.outbound.outcomes import heed
 from connector_runner.outbound.pacing import Pacer
 
 NO_TIME = Reply(Outcome.REFUSED, "limiter")
@@ -25,19 +26,23 @@ class Unhurried:
 
     def read(self, ref: str) -> Reply:
         """The resource now; REFUSED when there was no grant in time."""
-        return self._sink.read(ref) if self._granted() else NO_TIME
+        return self._heeded(self._sink.read(ref)) if self._granted() else NO_TIME
 
     def find(self, resource_type: str, client_ref: str) -> Reply:
         """The resource that carries our identifier."""
-        return self._sink.find(resource_type, client_ref) if self._granted() else NO_TIME
+        return self._heeded(self._sink.find(resource_type, client_ref)) if self._granted() else NO_TIME
 
     def candidates(self, body: Json) -> Found:
         """Resources that could be the record of ``body``."""
-        return self._sink.candidates(body) if self._granted() else Found(NO_TIME)
+        if not self._granted():
+            return Found(NO_TIME)
+        found = self._sink.candidates(body)
+        self._heeded(found.reply)
+        return found
 
     def check(self, body: Json, ref: str | None) -> Reply:
         """What the sink thinks of ``body``."""
-        return self._sink.check(body, ref) if self._granted() else NO_TIME
+        return self._heeded(self._sink.check(body, ref)) if self._granted() else NO_TIME
 
     def identified(self, body: Json, client_ref: str) -> Json:
         """The body with our identity in it."""
@@ -54,6 +59,10 @@ class Unhurried:
     def transact(self, steps: Sequence[Step]) -> list[Reply]:
         """Raises Forbidden."""
         raise Forbidden("a write goes through an intent")
+
+    def _heeded(self, reply: Reply) -> Reply:
+        heed(self._pacer, reply)
+        return reply
 
     def _granted(self) -> bool:
         if not self._pacer.take() or not self._hold():

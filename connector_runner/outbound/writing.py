@@ -14,9 +14,9 @@ from connector_runner.infra.metrics import WRITE_SECONDS
 from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
-from connector_runner.outbound.outcomes import Settled, Settler
+from connector_runner.outbound.outcomes import Settled, Settler, heed
 from connector_runner.outbound.pacing import Pacer, limit_of
-from connector_runner.outbound.planning import IN_STEP, Nothing, Wait
+from connector_runner.outbound.planning import IN_STEP, SINK_NEWER, Nothing, Wait
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Runtime, Writable
 from connector_runner.outbound.readback import ReadBack
 from connector_runner.outbound.searching import Unhurried
@@ -214,8 +214,7 @@ class Hands:
         read = self._read(lane, found)
         if isinstance(read, Settled):
             return read
-        change = adopting.change(lane, *read)
-        return self._in_step(lane, adopting, change) if isinstance(change, Nothing) else change
+        return self._compared(lane, adopting, *read)
 
     def _hold(self, lane: Lane) -> bool:
         """Long enough for one more request before the write."""
@@ -226,7 +225,15 @@ class Hands:
         if planned.known is not None and lane.sink_etag is not None:
             return planned.change(lane, planned.known, lane.sink_etag)
         read = self._read(lane, planned.ref or "")
-        return read if isinstance(read, Settled) else planned.change(lane, *read)
+        return read if isinstance(read, Settled) else self._compared(lane, planned, *read)
+
+    def _compared(self, lane: Lane, planned: Writable, current: Json, etag: str) -> Intent | Settled:
+        """What is to be changed of what was just read. Where it is all there, that is known from now on."""
+        change = planned.change(lane, current, etag)
+        if not isinstance(change, Nothing):
+            return change
+        newer = any(item.code == SINK_NEWER for item in change.withheld)
+        return self._in_step(lane, planned, change, None if newer else (current, etag))
 
     def _read(self, lane: Lane, ref: str) -> tuple[Json, str] | Settled:
         """The sink's resource now, with the version to state when it is replaced."""
@@ -234,14 +241,13 @@ class Hands:
             return self._put_off(lane)
         self._pacer.use()
         reply = self._sink.read(ref)
+        heed(self._pacer, reply)
         if reply.outcome is Outcome.LANDED and reply.body is not None:
             return reply.body, reply.etag or ""
         with self._store.begin() as tx:
             return self._unreadable(tx, lane, reply)
 
     def _unreadable(self, tx: LaneTx, lane: Lane, reply: Reply) -> Settled:
-        if reply.outcome is Outcome.REFUSED:
-            self._pacer.cut(reply.retry_after_s)
         if reply.outcome in (Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH):
             return self._settler.held_up(tx, lane, reply, State.WAITING)
         if reply.outcome in (Outcome.UNKNOWN, Outcome.CONFLICT, Outcome.LANDED):
@@ -261,7 +267,9 @@ class Hands:
                 return self._waits(tx, lane, shown[0].reason, Wait(detail, planned.withheld))
             return self._settler.quarantine(tx, lane, shown[0].reason, detail, body=intent.body)
 
-    def _in_step(self, lane: Lane, planned: Writable, nothing: Nothing) -> Settled:
+    def _in_step(
+        self, lane: Lane, planned: Writable, nothing: Nothing, seen: tuple[Json, str] | None = None
+    ) -> Settled:
         """Nothing to send. Where the sink says already what is wanted, that is remembered, so no one looks again."""
         with self._store.begin() as tx:
             if nothing.reason != IN_STEP:
@@ -272,8 +280,9 @@ class Hands:
                 synced_hash=planned.desired_hash,
                 revision=lane.desired_revision,
                 confirmed=None,
+                seen=seen[0] if seen else None,
                 sink_ref=planned.ref,
-                sink_etag=lane.sink_etag,
+                sink_etag=(seen[1] or None) if seen else lane.sink_etag,
                 status=None,
                 withheld=nothing.withheld,
             )
@@ -295,8 +304,7 @@ class Hands:
         started = clock()
         reply = self._call(lane, intent)
         WRITE_SECONDS.labels(sink=self._terms.name).observe(clock() - started)
-        if reply.outcome is Outcome.REFUSED:
-            self._pacer.cut(reply.retry_after_s)
+        heed(self._pacer, reply)
         return self._settler.write(lane, intent, reply)
 
     def _open(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
