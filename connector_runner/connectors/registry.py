@@ -10,6 +10,8 @@ from connector_runner.connectors.fhir_store.client import FHIRClient
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
 from connector_runner.connectors.fhir_store.sink import FHIRSink
 from connector_runner.connectors.fhir_store.source import FHIRSource
+from connector_runner.connectors.rest.settings import RestSettings
+from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.settings import FileDropSettings, SourceSettings
 from connector_runner.connectors.sinks import Sink
 from connector_runner.infra.http import HTTP
@@ -40,8 +42,15 @@ def _open_fhir_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sin
     return FHIRSink(FHIRClient(http, settings, reveal), settings.sink.stated_capabilities, vendor=settings.vendor or "")
 
 
+def _open_rest_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sink:
+    if not isinstance(settings, RestSettings) or settings.sink is None:
+        raise Misconfigured("these are not the settings of a REST API that is written to", code="settings")
+    return RestSink(http, settings, reveal)
+
+
 SOURCE_TYPES: dict[str, SourceType] = {
     "fhir_store": SourceType(FhirStoreSettings, _open_fhir_store, _open_fhir_sink),
+    "rest_api": SourceType(RestSettings, sink=_open_rest_sink),
     "file_drop": SourceType(FileDropSettings),
 }
 

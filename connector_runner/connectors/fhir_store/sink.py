@@ -14,14 +14,15 @@ from urllib.parse import quote
 
 from connector_runner.connectors import json_patch
 from connector_runner.connectors.classification.evidence import Purpose
+from connector_runner.connectors.classification.failures import reply_to_failure
 from connector_runner.connectors.classification.rules import READING
 from connector_runner.connectors.fhir_store import searching, transactions
 from connector_runner.connectors.fhir_store.answers import NO_ID, reply_to, version_of
 from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
-from connector_runner.infra.http import Answer, AnswerLost
+from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.kernel.errors import Misconfigured, RunnerError, Unavailable
+from connector_runner.kernel.errors import Misconfigured, RunnerError
 
 IDENTIFIER_SYSTEM: Final = "urn:connector-runner:entity"
 """The system of the identifier that resources carry which we created without choosing their id."""
@@ -211,14 +212,8 @@ class FHIRSink:
                 kind="read" if purpose in ("read", "search") else "write",
                 max_bytes=_MOST_BYTES,
             )
-        except AnswerLost as exc:
-            return Reply(Outcome.UNKNOWN, exc.code, cause=exc.code)
-        except Unavailable as exc:
-            return Reply(Outcome.NOT_SENT, exc.code, retry_after_s=exc.retry_after_s, cause=exc.code)
-        except Misconfigured as exc:
-            return Reply(Outcome.AUTH, exc.code, cause=exc.code)
-        except RunnerError as exc:
-            return Reply(Outcome.NOT_SENT, exc.code, cause=exc.code)
+        except RunnerError as error:
+            return reply_to_failure(error)
         ref = path if method != "POST" else None
         return reply_to(answer, ref, now=self._clock(), purpose=purpose, vendor=self._vendor)
 
