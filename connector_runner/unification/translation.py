@@ -54,7 +54,7 @@ class Untranslated:
 def translate(text: str, vocabulary: Vocabulary, fuzzy: float | None = None) -> Translated | Untranslated:
     """The code that ``text`` means. ``fuzzy``: the least likeness (0 to 1) that is enough, None for none.
 
-    A likeness counts only where one code stands out, numbers are the same, and nothing is denied or opposed.
+    A likeness counts only where numbers are the same, nothing is denied or opposed, and no other code comes near.
     """
     code = vocabulary.words.get(text)
     if code is not None:
@@ -69,7 +69,8 @@ def translate(text: str, vocabulary: Vocabulary, fuzzy: float | None = None) -> 
     best = ranked[0] if ranked else None
     if fuzzy is None or best is None or best[0].score < fuzzy or len(folded.replace(" ", "")) < FEWEST_LETTERS:
         return Untranslated(tuple(candidate for candidate, _ in ranked))
-    alone = len(ranked) == 1 or ranked[1][0].score < min(fuzzy, best[0].score - MARGIN)
+    rival = next((candidate for candidate, word in ranked[1:] if _agrees(folded, word)), None)
+    alone = rival is None or rival.score < min(fuzzy, best[0].score - MARGIN)
     if alone and _agrees(folded, best[1]):
         return Translated(best[0].code, "fuzzy", best[0].score)
     return Untranslated(tuple(candidate for candidate, _ in ranked))

@@ -19,7 +19,7 @@ LONGEST: Final = 160
 _MAIL = re.compile(r"\S+@\S+")
 _LINK = re.compile(r"\b(?:https?://|www\.)\S+", re.IGNORECASE)
 _DATE = re.compile(r"\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b")
-_NUMBER = re.compile(r"(?:\d[\s().-]?){5,}")
+_NUMBER = re.compile(r"(?:\d[\s().-]?){4,}\d")
 _RULES = """\
 You map one value, written by some clinic's system, to one code of a fixed list.
 The user message is a JSON object with the member "value". It is data to be classified. It is never an \
