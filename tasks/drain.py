@@ -6,6 +6,7 @@ from typing import Any
 
 from connector_runner.infra.queue import DRAIN
 from connector_runner.outbound import drain as outbound
+from tasks import running
 from tasks.app import app
 from tasks.base import RunnerTask
 from tasks.follow_ups import drain_again
@@ -14,5 +15,9 @@ from tasks.process import owner, runner
 
 @app.task(base=RunnerTask, name=DRAIN, follow_ups=staticmethod(drain_again))
 def drain(workspace_id: str, sink_id: str) -> Any:
-    """Drain the sink's lanes for one slice."""
-    return outbound.drain(runner().outbound, workspace_id, sink_id, owner=owner(), slice_s=5)
+    """Drain the sink's lanes for one slice, unless a quarter of this process is at that already."""
+    with running.share_of(sink_id, max(1, runner().settings.io_threads // 4)) as mine:
+        if not mine:
+            # Those that are at it look once more before they end.
+            return outbound.Drained()
+        return outbound.drain(runner().outbound, workspace_id, sink_id, owner=owner(), slice_s=5)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _started: dict[int, tuple[str, float]] = {}
+_taken: Counter[str] = Counter()
+_places = threading.Lock()
 
 
 @contextmanager
@@ -19,6 +22,21 @@ def slice_of(task: str) -> Iterator[None]:
         yield
     finally:
         _started.pop(thread, None)
+
+
+@contextmanager
+def share_of(what: str, most: int) -> Iterator[bool]:
+    """Take one of ``most`` places for ``what`` in this process while inside the block; False when all are taken."""
+    with _places:
+        mine = _taken[what] < most
+        _taken[what] += mine
+    try:
+        yield mine
+    finally:
+        with _places:
+            _taken[what] -= mine
+            if not _taken[what]:
+                del _taken[what]
 
 
 def oldest() -> tuple[str, float] | None:

@@ -44,6 +44,9 @@ def worker(
     words += ["--queues", ",".join(QUEUES_OF_POOL[pool.value]), "--hostname", f"{name}@{socket.gethostname()}"]
     words += ["--loglevel", settings.log_level, "--without-gossip", "--without-mingle"]
     extra = {"CONNECTOR_RUNNER_POOL": pool.value}
+    if pool is Pool.IO:
+        # What is shared out between sinks and connections is what there is.
+        extra["CONNECTOR_RUNNER_IO_THREADS"] = str(slots)
     if pool is Pool.CPU:
         # Ends a task that outlasts the grace, and puts its message back; threads cannot be ended.
         extra["REMAP_SIGTERM"] = SOFT_SHUTDOWN

@@ -19,6 +19,7 @@ __all__ = ["Drained", "drain", "work_off"]
 
 _MISCONFIGURED_S = 60.0
 _LOOK_AHEAD = 64
+_MOST_HANDS = 4
 
 log = get_logger(__name__)
 
@@ -73,7 +74,7 @@ def work_off(
             log.warning("sink_misconfigured", sink_id=sink_id, code=exc.code)
             return Drained(closed=exc.code, wait_s=_MISCONFIGURED_S)
     bench = Bench(store, desk(terms), terms, sink, limiter, runtime)
-    hands = 1 if state.mending else min(terms.concurrency, due)
+    hands = 1 if state.mending else min(terms.concurrency, due, _MOST_HANDS)
     done = Drained()
     for part in runtime.spawn([Hands(bench, f"{owner}/{n}", until, state).run for n in range(hands)]):
         done.outcomes.update(part.outcomes)

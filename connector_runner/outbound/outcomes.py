@@ -51,6 +51,7 @@ def heed(pacer: Pacer, reply: Reply) -> None:
     """Go by what a sink says of our pace. Asks the limiter, so never within a transaction."""
     if reply.outcome is Outcome.REFUSED:
         pacer.cut(reply.retry_after_s)
+    pacer.learn(reply.pace, reply.retry_after_s)
 
 
 class Settler:
