@@ -17,6 +17,7 @@ from rich.table import Table
 from connector_runner.bootstrap import Runner, build, ready
 from connector_runner.infra import migrations
 from connector_runner.infra.logging import configure
+from connector_runner.infra.queue import DRAIN, RELEASE, sink_queue
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
@@ -84,6 +85,21 @@ def workspace_of(runner: Runner, name: str | None) -> str:
         if name in (row["slug"], row["workspace_id"]):
             return str(row["workspace_id"])
     raise Misconfigured(f"there is no workspace {name!r}", code="no_workspace", where="--workspace")
+
+
+def sinks_of(runner: Runner, workspace_id: str) -> list[store.SinkRef]:
+    """The enabled sinks of a workspace."""
+    with runner.database.sweep() as tx:
+        return [each for each in store.sinks(tx) if each.workspace_id == workspace_id]
+
+
+def hint_outbound(runner: Runner, workspace_id: str, sink: str | None = None) -> None:
+    """Tell workers that there may be something to release and to drain, in all sinks or in one."""
+    runner.publisher.hint(RELEASE, workspace_id=workspace_id)
+    for each in sinks_of(runner, workspace_id):
+        if sink in (None, each.name):
+            queue = sink_queue(each.workspace_slug, each.name)
+            runner.publisher.hint(DRAIN, queue=queue, workspace_id=workspace_id, sink_id=each.sink_id)
 
 
 def show(value: Any, as_json: bool, tell: Callable[[], None]) -> None:

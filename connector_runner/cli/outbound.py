@@ -18,20 +18,20 @@ from connector_runner.cli.console import (
     Since,
     Until,
     Workspace,
+    hint_outbound,
     open_runner,
     plain,
     show,
+    sinks_of,
     table,
     watching,
     workspace_of,
 )
 from connector_runner.infra.database import Tx
-from connector_runner.infra.queue import DRAIN, RELEASE, sink_queue
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.observability import store
 from connector_runner.outbound import logbook, undo_store, undoing
 from connector_runner.outbound import preview as previews
 from connector_runner.outbound import status as lanes_of
@@ -225,8 +225,7 @@ def _tell_undo(found: list[dict[str, Any]], counts: Counter[str]) -> None:
 def _apply_undo(runner: Runner, workspace_id: str, chosen: Selection, wait_s: float, as_json: bool) -> None:
     with watching("records") as progress:
         asked = undoing.ask(runner.outbound, workspace_id, chosen, actor=ACTOR, progress=progress)
-    runner.publisher.hint(RELEASE, workspace_id=workspace_id)
-    _hint_drains(runner, workspace_id, chosen.sink)
+    hint_outbound(runner, workspace_id, chosen.sink)
     end = time.monotonic() + wait_s
     while True:
         with runner.database.begin(workspace_id) as tx:
@@ -273,8 +272,7 @@ def retry(
     workspace_id = workspace_of(runner, workspace)
     _check_sink(runner, workspace_id, sink)
     done = lanes_of.retry(runner.outbound, workspace_id, lane_ids=lanes or None, sink=sink, actor=ACTOR, undone=undone)
-    runner.publisher.hint(RELEASE, workspace_id=workspace_id)
-    _hint_drains(runner, workspace_id, sink)
+    hint_outbound(runner, workspace_id, sink)
     found = {"retried": done.lanes, "let_go": done.let_go}
     words = f"{done.lanes} lanes put back" + (f", {done.let_go} may send again what was undone" if done.let_go else "")
     show(found, as_json, lambda: typer.echo(words))
@@ -298,18 +296,6 @@ def _note(runner: Runner, workspace_id: str, action: str, about: str, detail: di
         audit.record_read(tx, workspace_id, actor=ACTOR, action=action, object=about, detail=detail, now=utc_now())
 
 
-def _sinks(runner: Runner, workspace_id: str) -> list[store.SinkRef]:
-    with runner.database.sweep() as tx:
-        return [each for each in store.sinks(tx) if each.workspace_id == workspace_id]
-
-
 def _check_sink(runner: Runner, workspace_id: str, sink: str | None) -> None:
-    if sink is not None and sink not in {each.name for each in _sinks(runner, workspace_id)}:
+    if sink is not None and sink not in {each.name for each in sinks_of(runner, workspace_id)}:
         raise Misconfigured("there is no such sink that is enabled", code="no_such_sink", where=sink)
-
-
-def _hint_drains(runner: Runner, workspace_id: str, sink: str | None) -> None:
-    for each in _sinks(runner, workspace_id):
-        if sink in (None, each.name):
-            queue = sink_queue(each.workspace_slug, each.name)
-            runner.publisher.hint(DRAIN, queue=queue, workspace_id=workspace_id, sink_id=each.sink_id)

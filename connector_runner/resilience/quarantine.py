@@ -176,6 +176,28 @@ class Quarantine:
         )
         return _entry(row) if row is not None else None
 
+    def hold(self, tx: Tx, workspace_id: str, quarantine_id: str) -> Entry | None:
+        """One open entry, locked until the transaction ends; None when it is not open (any more)."""
+        row = one(
+            tx,
+            f"SELECT {_COLUMNS} FROM quarantine WHERE workspace_id = :ws AND quarantine_id = CAST(:id AS uuid)"
+            " AND status = 'open' FOR UPDATE",
+            ws=workspace_id,
+            id=quarantine_id,
+        )
+        return _entry(row) if row is not None else None
+
+    def met_again(self, tx: Tx, workspace_id: str, quarantine_id: str, now: datetime) -> None:
+        """Count an open entry up: it was tried, and failed as it did."""
+        execute(
+            tx,
+            "UPDATE quarantine SET times = times + 1, last_seen_at = greatest(last_seen_at, :now)"
+            " WHERE workspace_id = :ws AND quarantine_id = CAST(:id AS uuid) AND status = 'open'",
+            ws=workspace_id,
+            id=quarantine_id,
+            now=now,
+        )
+
     def body(self, tx: Tx, workspace_id: str, quarantine_id: str) -> bytes | None:
         """The bytes as they came, or None when none were kept. They are protected data: note the read.
 
