@@ -33,18 +33,19 @@ HeldBack = Mapping[tuple[str, bytes], str]
 class Choice:
     """``chosen``: atom -> the claim to be written. ``own``: atom -> what the sink was last seen to hold.
 
-    ``kept`` are atoms in which the sink's own word wins; ``theirs`` those of ``own`` that it did not have from us.
+    ``kept`` are atoms in which the sink's own word wins; ``theirs``: those of ``own`` that it did not have from us ->
+    the event that says so.
     """
 
     chosen: dict[str, Claim]
     own: dict[str, Any]
     kept: frozenset[str]
     withheld: tuple[Withheld, ...] = field(default=())
-    theirs: frozenset[str] = frozenset()
+    theirs: Mapping[str, str] = field(default_factory=dict)
 
-    def contradicted(self) -> dict[str, Any]:
-        """Where the sink was seen to say otherwise of its own accord, and has the worse claim: what it said."""
-        return {atom: self.own[atom] for atom in self.differing() if atom in self.theirs}
+    def contradicted(self) -> dict[str, str]:
+        """Where the sink was seen to say otherwise of its own accord, and has the worse claim: atom -> the event."""
+        return {atom: self.theirs[atom] for atom in self.differing() if atom in self.theirs}
 
     def differing(self) -> list[str]:
         """Atoms whose chosen value is not what the sink was last seen to hold."""
@@ -75,7 +76,7 @@ def choose(
     chosen: dict[str, Claim] = {}
     own: dict[str, Any] = {}
     kept: set[str] = set()
-    theirs: set[str] = set()
+    theirs: dict[str, str] = {}
     withheld: list[Withheld] = []
     for atom, settled in sorted(atoms.items()):
         if field_of(atom) not in fields or atom.startswith(OUR_IDENTIFIER):
@@ -85,7 +86,7 @@ def choose(
             if claim.data_source_id == terms.sink_id and atom not in own:
                 own[atom] = claim.value
                 if not claim.echo:
-                    theirs.add(atom)
+                    theirs[atom] = claim.event_id
         if settled.conflict:
             withheld.append(Withheld(public_name(atom), CONFLICT))
             continue
@@ -108,7 +109,7 @@ def choose(
             withheld.append(Withheld(public_name(atom), barred))
         else:
             chosen[atom] = winner
-    return Choice(chosen, own, frozenset(kept), tuple(withheld), frozenset(theirs))
+    return Choice(chosen, own, frozenset(kept), tuple(withheld), theirs)
 
 
 def _holds(own: Mapping[str, Any], atom: str, claim: Claim) -> bool:

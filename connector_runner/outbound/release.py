@@ -218,8 +218,13 @@ def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, st
         return State.IDLE, plan.reason, plan.detail, plan.withheld
     if isinstance(plan, Wait):
         return State.WAITING, plan.reason, plan.detail, plan.withheld
+    # What a poll last saw there may be older than what we wrote since: it tells only where we never wrote.
     in_step = plan.desired_hash == synced_hash or (
-        plan.ref is not None and not plan.removed and not plan.recodes and not plan.choice.differing()
+        synced_hash is None
+        and plan.ref is not None
+        and not plan.removed
+        and not plan.recodes
+        and not plan.choice.differing()
     )
     if in_step:
         return State.IDLE, IN_STEP, None, plan.withheld
