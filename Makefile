@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install run test check bench clean
+.PHONY: help install run test check bench soak clean
 
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ check: install ## Lint, formatting, types, import contracts
 
 bench: install ## Measure speed; figures and their meaning in benchmarks/README.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install ## Simulate 20,000 runs of the lane engine in which everything goes wrong (ARGS="--seed N" to see one)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 clean: ## Stop the embedded servers; remove the virtual environment and caches, keep the data
 	@if [ -x $(BIN)/connector-runner ]; then $(BIN)/connector-runner services down; fi

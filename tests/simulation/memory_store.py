@@ -1,0 +1,407 @@
+"""Lanes in memory: the same verbs as the SQL store, held to the same contract (tests/contract/test_lane_store.py).
+
+Transactions do not overlap: whoever opens one ends it before anybody else's begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
+
+from connector_runner.connectors.sinks import Json, Reply
+from connector_runner.kernel.errors import BadRecord, Conflict
+from connector_runner.outbound.intents import Confirmed, Intent
+from connector_runner.outbound.lanes import Lane, State, Withheld, client_ref, lane_id, legal
+from connector_runner.outbound.sink_state import QUOTA, SinkState
+from connector_runner.resilience.breaker import Breaker, BreakerLimits
+
+BREAKER = BreakerLimits()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A lane as it is stored."""
+
+    lane: Lane
+    prio: int = 20
+    due_at: float = 0.0
+    lease_until: float | None = None
+    detail: str | None = None
+    confirmed: Confirmed | None = None
+    last_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent that is open."""
+
+    intent: Intent
+    resolve_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An entry of the write log."""
+
+    lane_id: str
+    intent_id: str
+    phase: str
+    outcome: str | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRow:
+    """A sink's own state."""
+
+    paused: str | None = None
+    wake_at: float | None = None
+    breaker: Breaker = field(default_factory=Breaker)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Everything, as of one commit."""
+
+    lanes: dict[str, LaneRow] = field(default_factory=dict)
+    intents: dict[str, OpenIntent] = field(default_factory=dict)
+    log: tuple[Logged, ...] = ()
+    sinks: dict[str, SinkRow] = field(default_factory=dict)
+
+
+class MemoryLaneStore:
+    """Opens transactions. ``clock``: seconds, on any one clock."""
+
+    def __init__(self, workspace_id: str, clock: Callable[[], float]) -> None:
+        self.workspace_id, self.clock = workspace_id, clock
+        self.tables = Tables()
+        self._open = False
+
+    @contextmanager
+    def begin(self) -> Iterator[MemoryLaneTx]:
+        """A transaction."""
+        if self._open:
+            raise RuntimeError("a transaction began within another: somebody made a call inside one")
+        self._open = True
+        try:
+            tx = self.transaction()
+            yield tx
+            self.tables = tx.tables()
+        finally:
+            self._open = False
+
+    def transaction(self) -> MemoryLaneTx:
+        """One that is not committed yet."""
+        return MemoryLaneTx(self)
+
+    def retrying(self, work: Callable[[Any], T]) -> T:
+        """Nobody is ever quicker here."""
+        with self.begin() as tx:
+            return work(tx)
+
+
+class MemoryLaneTx:
+    """The verbs, on a copy that is kept when it is committed."""
+
+    def __init__(self, of: MemoryLaneStore) -> None:
+        self.of, before = of, of.tables
+        self.lanes, self.intents, self.sinks = dict(before.lanes), dict(before.intents), dict(before.sinks)
+        self.log = before.log
+        self.now = of.clock()
+
+    def tables(self) -> Tables:
+        """What is to be committed."""
+        return Tables(self.lanes, self.intents, self.log, self.sinks)
+
+    def want(
+        self,
+        sink_id: str,
+        entity_id: str,
+        *,
+        state: State = State.READY,
+        prio: int = 20,
+        delay_s: float = 0.0,
+        sink_ref: str | None = None,
+    ) -> State:
+        """As release does: bring a lane to ``state`` unless something is under way there."""
+        key = lane_id(sink_id, entity_id)
+        row = self.lanes.get(key)
+        if row is None:
+            lane = Lane(
+                self.of.workspace_id, sink_id, key, entity_id, "patient", state, 0, 0, client_ref(sink_id, entity_id),
+                1, 0, None, None, sink_ref, None, None, None,
+            )  # fmt: skip
+            self.lanes[key] = LaneRow(lane, prio, self.now + delay_s)
+            return state
+        lane = replace(row.lane, desired_revision=row.lane.desired_revision + 1)
+        if lane.state in (State.IDLE, State.READY, State.WAITING):
+            prio = min(row.prio, prio) if lane.state is State.READY else prio
+            lane = replace(lane, state=state, reason=None, sink_ref=lane.sink_ref or sink_ref)
+            row = replace(row, due_at=self.now + delay_s, prio=prio)
+        self.lanes[key] = replace(row, lane=lane)
+        return lane.state
+
+    def claim(self, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
+        """Unknown ones first, then by priority."""
+        due = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and row.due_at <= self.now]
+        unknown = [row for row in due if row.lane.state is State.UNKNOWN]
+        ready = [row for row in due if row.lane.state in (State.READY, State.WAITING)]
+        if unknown:
+            row = min(unknown, key=lambda row: row.due_at)
+        elif ready:
+            row = min(ready, key=lambda row: (row.prio, row.due_at))
+        else:
+            return None
+        lane = replace(
+            row.lane,
+            state=State.LEASED,
+            fence=row.lane.fence + 1,
+            attempts=row.lane.attempts + 1,
+            owner=owner,
+        )
+        self.lanes[lane.lane_id] = replace(row, lane=lane, lease_until=self.now + lease_s)
+        return replace(lane, open_intent=lane.lane_id in self.intents, last_sent=cast(Any, row.confirmed))
+
+    def known(self, lane: Lane) -> Confirmed | None:
+        """What the sink was known to hold when the lane was claimed."""
+        return cast("Confirmed | None", lane.last_sent)
+
+    def lock(self, lane: Lane) -> bool:
+        """Whether the claim is still ours."""
+        return self._ours(lane) is not None
+
+    def extend(self, lane: Lane, lease_s: float) -> bool:
+        """From now."""
+        row = self._ours(lane)
+        if row is not None:
+            self.lanes[lane.lane_id] = replace(row, lease_until=self.now + lease_s)
+        return row is not None
+
+    def give_back(
+        self,
+        lane: Lane,
+        to: State,
+        *,
+        reason: str | None,
+        detail: str | None = None,
+        delay_s: float = 0.0,
+        counts: bool = True,
+        status: int | None = None,
+        withheld: Sequence[Withheld] | None = None,
+        forget_version: bool = False,
+    ) -> bool:
+        """End the claim."""
+        if not legal(State.LEASED, to):
+            raise ValueError(f"a lane never moves from leased to {to}")
+        row = self._ours(lane)
+        if row is None:
+            return False
+        more = row.lane.desired_revision > lane.desired_revision
+        state = State.READY if to is State.IDLE and more else to
+        attempts = row.lane.attempts if counts else max(row.lane.attempts - 1, 0)
+        held = replace(
+            row.lane,
+            state=state,
+            reason=reason,
+            attempts=0 if to is State.IDLE else attempts,
+            sink_etag=None if forget_version else row.lane.sink_etag,
+            owner=None,
+        )
+        self.lanes[lane.lane_id] = replace(
+            row, lane=held, detail=detail, due_at=self.now + delay_s, lease_until=None,
+            last_status=status or row.last_status,
+        )  # fmt: skip
+        return True
+
+    def confirm(
+        self,
+        lane: Lane,
+        *,
+        reason: str,
+        synced_hash: bytes | None,
+        revision: int,
+        confirmed: Confirmed | None,
+        sink_ref: str | None,
+        sink_etag: str | None,
+        status: int | None,
+        again: bool = False,
+        withheld: Sequence[Withheld] | None = None,
+        seen: Json | None = None,
+    ) -> bool:
+        """End the claim: it is there."""
+        row = self._ours(lane)
+        if row is None:
+            return False
+        if seen is not None:
+            known = row.confirmed
+            confirmed = Confirmed(seen, known.atoms, known.created_by_us) if known else Confirmed(seen, (), False)
+        more = again or row.lane.desired_revision > revision
+        held = replace(
+            row.lane,
+            state=State.READY if more else State.IDLE,
+            reason=reason,
+            attempts=0,
+            synced_hash=synced_hash,
+            synced_revision=revision,
+            sink_ref=sink_ref or row.lane.sink_ref,
+            sink_etag=sink_etag,
+            owner=None,
+        )
+        self.lanes[lane.lane_id] = replace(
+            row, lane=held, detail=None, due_at=self.now, lease_until=None, confirmed=confirmed or row.confirmed,
+            last_status=status or row.last_status,
+        )  # fmt: skip
+        return True
+
+    def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
+        """One at most on each lane."""
+        if lane.lane_id in self.intents:
+            raise Conflict("another transaction wrote the same row first", code="concurrent_write")
+        self.intents[lane.lane_id] = OpenIntent(intent, self.now + quiet_s)
+        self._log(lane, intent.intent_id, "intent", None)
+
+    def close_intent(self, lane: Lane, intent_id: str) -> bool:
+        """False when it was closed before."""
+        found = self.intents.get(lane.lane_id)
+        if found is None or found.intent.intent_id != intent_id:
+            return False
+        del self.intents[lane.lane_id]
+        return True
+
+    def resolve_later(self, lane: Lane, intent_id: str, quiet_s: float) -> None:
+        """From now."""
+        found = self.intents.get(lane.lane_id)
+        if found is not None and found.intent.intent_id == intent_id:
+            self.intents[lane.lane_id] = replace(found, resolve_after=self.now + quiet_s)
+
+    def find_intent(self, lane: Lane) -> tuple[Intent, float] | None:
+        """The open one."""
+        found = self.intents.get(lane.lane_id)
+        if found is None:
+            return None
+        if not any(entry.intent_id == found.intent.intent_id and entry.phase == "intent" for entry in self.log):
+            raise BadRecord("an open intent has no entry in the write log", code="write_log", where=lane.lane_id)
+        return found.intent, max(found.resolve_after - self.now, 0.0)
+
+    def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
+        """Whoever's claim it is."""
+        self._log(lane, intent.intent_id, "outcome", outcome)
+
+    def set_aside(
+        self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
+    ) -> bool:
+        """Quarantined."""
+        return self.give_back(lane, State.QUARANTINED, reason=code, detail=message, status=status)
+
+    def settled(self, lane: Lane) -> None:
+        """Nothing is kept of what was put aside."""
+
+    def others_landed(self, lane: Lane, within_s: float) -> bool:
+        """As the log says."""
+        return any(
+            entry.outcome == "landed" and entry.lane_id != lane.lane_id and entry.at > self.now - within_s
+            for entry in self.log
+        )
+
+    def in_flight(self, sink_id: str) -> list[tuple[str, float]]:
+        """Holders of leases."""
+        return [
+            (row.lane.owner or "", row.lease_until - self.now)
+            for row in self.lanes.values()
+            if row.lane.sink_id == sink_id and row.lane.state is State.LEASED and (row.lease_until or 0) > self.now
+        ]
+
+    def due_count(self, sink_id: str, limit: int) -> int:
+        """Due now."""
+        due = (State.READY, State.WAITING, State.UNKNOWN)
+        found = sum(
+            row.lane.sink_id == sink_id and row.lane.state in due and row.due_at <= self.now
+            for row in self.lanes.values()
+        )
+        return min(found, limit)
+
+    def sink_state(self, sink_id: str) -> SinkState:
+        """Open, paused, or left alone."""
+        row = self.sinks.get(sink_id, SinkRow())
+        phase = row.breaker.phase(self.now)
+        paused = row.paused is not None
+        state = SinkState(
+            None, 0.0, row.breaker.in_a_row, paused, phase == "half_open", row.breaker.clean and not paused
+        )
+        wake_s = max(row.wake_at - self.now, 0.0) if row.wake_at is not None else None
+        if paused and (wake_s is None or wake_s > 0):
+            return replace(state, closed=QUOTA if row.paused == QUOTA else "paused", wait_s=wake_s or 0.0)
+        if phase == "open":
+            return replace(state, closed="breaker", wait_s=row.breaker.wait_s(self.now))
+        return state
+
+    def pause(self, sink_id: str, code: str, for_s: float) -> None:
+        """For a time."""
+        self.sinks[sink_id] = replace(self.sinks.get(sink_id, SinkRow()), paused=code, wake_at=self.now + for_s)
+
+    def fail(self, sink_id: str) -> float:
+        """The breaker learns."""
+        row = self.sinks.get(sink_id, SinkRow())
+        breaker = row.breaker.failed(self.now, BREAKER)
+        self.sinks[sink_id] = replace(row, breaker=breaker)
+        return max(breaker.wait_s(self.now), BREAKER.first_open_s)
+
+    def works(self, sink_id: str) -> bool:
+        """The breaker learns; who was refused with a paused sink may try."""
+        row = self.sinks.get(sink_id, SinkRow())
+        self.sinks[sink_id] = SinkRow(breaker=row.breaker.succeeded(self.now))
+        if row.paused is not None:
+            for key, held in self.lanes.items():
+                lane = held.lane
+                if lane.sink_id == sink_id and lane.reason == "auth" and lane.state in (State.READY, State.UNKNOWN):
+                    self.lanes[key] = replace(held, due_at=min(held.due_at, self.now))
+        return self.sinks[sink_id].breaker.clean
+
+    def reap(self, limit: int) -> int:
+        """Leases that are over."""
+        ended = [
+            row
+            for row in self.lanes.values()
+            if row.lane.state is State.LEASED and row.lease_until is not None and row.lease_until < self.now
+        ][:limit]
+        for row in ended:
+            found = self.intents.get(row.lane.lane_id)
+            lane = replace(
+                row.lane,
+                state=State.READY if found is None else State.UNKNOWN,
+                reason="lease_expired" if found is None else "unknown",
+                owner=None,
+            )
+            due_at = self.now if found is None else found.resolve_after
+            self.lanes[lane.lane_id] = replace(row, lane=lane, due_at=due_at, lease_until=None)
+        return len(ended)
+
+    def states(self) -> list[State]:
+        """Of every lane."""
+        return [row.lane.state for row in self.lanes.values()]
+
+    def open_intents(self) -> int:
+        """How many."""
+        return len(self.intents)
+
+    def replay(self) -> int:
+        """As an operator does: whatever is quarantined starts anew, or is read back where an intent is open."""
+        stuck = [row for row in self.lanes.values() if row.lane.state is State.QUARANTINED]
+        for row in stuck:
+            state = State.UNKNOWN if row.lane.lane_id in self.intents else State.READY
+            lane = replace(row.lane, state=state, attempts=0, reason=None)
+            self.lanes[lane.lane_id] = replace(row, lane=lane, due_at=self.now)
+        return len(stuck)
+
+    def _ours(self, lane: Lane) -> LaneRow | None:
+        row = self.lanes.get(lane.lane_id)
+        if row is None or row.lane.fence != lane.fence or row.lane.state is not State.LEASED:
+            return None
+        return row
+
+    def _log(self, lane: Lane, intent_id: str, phase: str, outcome: str | None) -> None:
+        self.log = (*self.log, Logged(lane.lane_id, intent_id, phase, outcome, self.now))

@@ -1,0 +1,89 @@
+"""The engine with one of its safeguards taken away. The simulator must notice each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from connector_runner.connectors.sinks import Json, Reply, Sink
+from connector_runner.outbound.intents import Intent
+from connector_runner.outbound.lanes import Lane, State
+from tests.simulation.world import Sabotage
+
+
+class _Around:
+    """Something with a part of it replaced."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class NoIntents(_Around):
+    """Nothing is written down before it is sent."""
+
+    def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
+        """Forgotten."""
+
+
+class NoFence(_Around):
+    """Whoever once claimed a lane has it for ever."""
+
+    def _now(self, lane: Lane) -> Lane:
+        row = self.inner.lanes[lane.lane_id]
+        self.inner.lanes[lane.lane_id] = replace(row, lane=replace(row.lane, state=State.LEASED))
+        return replace(lane, fence=row.lane.fence)
+
+    def lock(self, lane: Lane) -> bool:
+        """Always."""
+        return bool(self.inner.lock(self._now(lane)))
+
+    def extend(self, lane: Lane, lease_s: float) -> bool:
+        """Always."""
+        return bool(self.inner.extend(self._now(lane), lease_s))
+
+    def give_back(self, lane: Lane, to: Any, **options: Any) -> bool:
+        """Always."""
+        return bool(self.inner.give_back(self._now(lane), to, **options))
+
+    def confirm(self, lane: Lane, **options: Any) -> bool:
+        """Always."""
+        return bool(self.inner.confirm(self._now(lane), **options))
+
+
+class NoQuiet(_Around):
+    """What may have been sent is looked for at once."""
+
+    def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
+        """May be looked for now."""
+        self.inner.open_intent(lane, intent, 0.0)
+
+    def resolve_later(self, lane: Lane, intent_id: str, quiet_s: float) -> None:
+        """No later than now."""
+        self.inner.resolve_later(lane, intent_id, 0.0)
+
+
+class NoPrecondition(_Around):
+    """An update replaces whatever is there."""
+
+    def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
+        """Without If-Match."""
+        reply: Reply = self.inner.update(ref, body, None, before=before)
+        return reply
+
+
+def _no_precondition(sink: Sink) -> Any:
+    return NoPrecondition(sink)
+
+
+MUTATIONS: dict[str, Sabotage] = {
+    sabotage.name: sabotage
+    for sabotage in (
+        Sabotage("intent", store=NoIntents),
+        Sabotage("fence", store=NoFence),
+        Sabotage("quiet", store=NoQuiet, terms=lambda terms: replace(terms, quiet_period_s=0.0)),
+        Sabotage("precondition", sink=_no_precondition),
+    )
+}

@@ -1,0 +1,426 @@
+"""One simulated run: workers, sink, clinic and faults of a seed; and the checks at its end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.sinks import Capabilities, Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.kernel.errors import RunnerError, Unavailable
+from connector_runner.kernel.ids import derived_id, new_id
+from connector_runner.outbound.drain import work_off
+from connector_runner.outbound.lanes import State, client_ref
+from connector_runner.outbound.ports import Runtime
+from connector_runner.resilience.limiter import Limiter
+from tests.simulation.clinic import FOREIGN, OWNED, Clinic, Entity, moment
+from tests.simulation.memory_store import MemoryLaneStore
+from tests.simulation.pace import VirtualLimiter
+from tests.simulation.scheduling import Crashed, Process, Scheduler
+from tests.simulation.server import FAULTS, Network, Server
+from tests.simulation.sql_store import VirtualDatabase, lane_store
+
+T = TypeVar("T")
+
+WORKSPACE = "00000000-0000-7000-8000-000000000001"
+SINK = "00000000-0000-7000-8000-000000000002"
+PATIENCE_S = 4000.0
+LONGEST_FREEZE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a seed makes of a run."""
+
+    client_id: bool
+    workers: int
+    entities: int
+    changes: int
+    late_s: float
+    lag_s: float
+    quiet_s: float
+    timeout_s: float
+    per_second: float
+    burst: int
+    concurrency: int
+    disturbed_s: float
+    crash: float
+    freeze: float
+    commit_lost: float
+    faults: dict[str, float]
+
+    @classmethod
+    def of(cls, seed: int, *, small: bool = False) -> Shape:
+        """Half of the seeds write to ids of ours, half by conditional create."""
+        dice = random.Random(f"shape {seed}")
+        client_id = seed % 2 == 0
+        late_s, lag_s = dice.uniform(0.2, 6), dice.uniform(0.0, 4)
+        chosen = dice.sample(FAULTS, dice.randint(1, 6))
+        weight = dice.uniform(0.05, 0.45) / len(chosen)
+        return cls(
+            client_id=client_id,
+            workers=dice.randint(2, 4),
+            entities=dice.randint(1, 2 if small else 4),
+            changes=dice.randint(1, 3 if small else 6),
+            late_s=late_s,
+            lag_s=lag_s,
+            quiet_s=late_s + lag_s + 0.5,
+            timeout_s=dice.choice([1.0, 2.0, 5.0]),
+            per_second=dice.choice([2.0, 5.0, 10.0, 40.0]),
+            burst=dice.randint(1, 5),
+            concurrency=dice.randint(1, 3),
+            disturbed_s=dice.uniform(5, 15 if small else 40),
+            crash=dice.choice([0.0, 0.01, 0.04]),
+            freeze=dice.choice([0.0, 0.01, 0.03, 0.1]),
+            commit_lost=dice.choice([0.0, 0.0, 0.02]),
+            faults=dict.fromkeys(chosen, weight),
+        )
+
+
+@dataclass
+class Sabotage:
+    """What a mutation takes away; the engine as it is has nothing taken."""
+
+    name: str = ""
+    store: Callable[[Any], Any] = lambda tx: tx
+    sink: Callable[[Sink], Sink] = lambda sink: sink
+    terms: Callable[[SinkTerms], SinkTerms] = lambda terms: terms
+
+
+class Failed(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Effects:
+    """Where a worker may be stopped: between any two things that the outside can see."""
+
+    scheduler: Scheduler
+    shape: Shape
+    disturbed: bool = True
+
+    def point(self, what: str, *, may_crash: bool = True) -> None:
+        """Let others go first; die or freeze here if the dice say so."""
+        task, chance = self.scheduler.current, self.scheduler.chance
+        assert task is not None
+        if not task.process.alive:
+            raise Crashed
+        delay = chance.uniform(0, 0.01)
+        if self.disturbed and task.process.faulty:
+            dice = chance.random()
+            if may_crash and dice < self.shape.crash:
+                self.scheduler.note(f"killed: {what}")
+                self.scheduler.kill(task.process)
+                raise Crashed
+            if dice > 1 - self.shape.freeze:
+                delay = chance.uniform(3, LONGEST_FREEZE_S)
+                self.scheduler.note(f"frozen for {delay:.1f} s: {what}")
+        self.scheduler.sleep(delay)
+
+
+class InterruptedStore:
+    """A lane store whose transactions are effects: one may be killed, or not told, before or after it commits."""
+
+    def __init__(
+        self, inner: Any, effects: Effects, sabotage: Callable[[Any], Any], committed: Callable[[], None]
+    ) -> None:
+        self.inner, self.effects, self.sabotage, self.committed = inner, effects, sabotage, committed
+
+    @contextmanager
+    def begin(self) -> Iterator[Any]:
+        """A transaction; nobody else runs in between."""
+        effects = self.effects
+        effects.point("begin")
+        dice = effects.scheduler.chance.random() if effects.disturbed else 1.0
+        with self.inner.begin() as tx:
+            yield self.sabotage(tx)
+            if dice < effects.shape.commit_lost / 2:
+                raise Unavailable("the connection broke before the commit", code="database_unavailable")
+            if dice > 1 - effects.shape.crash / 2:
+                task = effects.scheduler.current
+                if task is not None and task.process.faulty and effects.disturbed:
+                    effects.scheduler.note("killed: before commit")
+                    effects.scheduler.kill(task.process)
+                    raise Crashed
+        self.committed()
+        effects.point("committed")
+        if effects.shape.commit_lost / 2 <= dice < effects.shape.commit_lost:
+            raise Unavailable("the connection broke at the commit", code="database_unavailable")
+
+    def retrying(self, work: Callable[[Any], T]) -> T:
+        """Nobody is ever quicker: transactions do not overlap."""
+        with self.begin() as tx:
+            return work(tx)
+
+
+@dataclass
+class Run:
+    """Everything of one seed. ``store``: where lanes are kept, given the clock."""
+
+    seed: int
+    shape: Shape
+    sabotage: Sabotage = field(default_factory=Sabotage)
+    make_store: Callable[[Run], Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.seed)
+        self.effects = Effects(self.scheduler, self.shape)
+        shape = self.shape
+        self.server = Server(self.scheduler, shape.late_s, shape.lag_s)
+        self.network = Network(self.scheduler, self.server, shape.timeout_s, dict(shape.faults))
+        self.limiter = VirtualLimiter(lambda: self.scheduler.now, self.effects.point)
+        self.entities: dict[str, Entity] = {}
+        self.foreign: dict[str, list[tuple[float, str, str]]] = {}
+        self._ids = 0
+        self.terms = self.sabotage.terms(
+            SinkTerms(
+                SINK,
+                "store",
+                "fhir_r4",
+                {"patient": 0.8},
+                per_second=shape.per_second,
+                burst=shape.burst,
+                concurrency=shape.concurrency,
+                quiet_period_s=shape.quiet_s,
+                request_timeout_s=shape.timeout_s,
+                client_id=shape.client_id,
+            )
+        )
+        capabilities = Capabilities(client_id=shape.client_id)
+        sink = FHIRSink(self.network, capabilities, clock=lambda: moment(self.scheduler.now))
+        self.sink = self.sabotage.sink(cast(Sink, sink))
+        self.lanes: Any = self.make_store(self) if self.make_store else MemoryLaneStore(WORKSPACE, self._clock)
+        self.store = InterruptedStore(self.lanes, self.effects, self.sabotage.store, self._committed)
+        self._before: dict[str, int] = {}
+        self.clinic = Clinic(self.new_id, lambda tx, lane: tx.known(lane), self.entities)
+        self.runtime = Runtime(
+            clock=self._clock,
+            sleep=self.scheduler.sleep,
+            chance=self.scheduler.chance,
+            new_id=self.new_id,
+            spawn=self.scheduler.spawn,
+        )
+
+    @property
+    def again(self) -> str:
+        """The command that shows this run."""
+        where = " --sql" if self.make_store else ""
+        without = f" --without {self.sabotage.name}" if self.sabotage.name else ""
+        return f"python -m tests.simulation --seed {self.seed}{where}{without}"
+
+    def _clock(self) -> float:
+        return self.scheduler.now
+
+    def new_id(self) -> str:
+        """The next one; the same in every run of the seed."""
+        self._ids += 1
+        return f"00000000-0000-7000-9000-{self._ids:012x}"
+
+    def go(self) -> None:
+        """Run it and check it. Raises Failed, or what a worker raised that it should not have."""
+        own = Process("director", faulty=False)
+        for number in range(self.shape.workers):
+            self.scheduler.start(f"w{number}", own, lambda number=number: self._employ(number))
+        self.scheduler.start("director", own, self._direct)
+        self.scheduler.start("sweep", own, self._sweep)
+        self.over = False
+        self.scheduler.run()
+        self._check()
+
+    def _committed(self) -> None:
+        """What must hold after every commit: a lane never forgets, nor is free while something of it is open."""
+        tables = getattr(self.lanes, "tables", None)
+        if tables is None:
+            return
+        for key, row in tables.lanes.items():
+            known = self._before.get(key, 0)
+            if row.lane.synced_revision < known:
+                raise Failed(f"{row.lane.client_ref[-6:]}: what landed as {known} was forgotten")
+            self._before[key] = row.lane.synced_revision
+            if key in tables.intents and row.lane.state in (State.IDLE, State.READY, State.WAITING):
+                raise Failed(f"{row.lane.client_ref[-6:]}: {row.lane.state} while a write of it is open")
+
+    def _employ(self, number: int) -> None:
+        """A place of work: whoever dies there is followed by another one."""
+        life = 0
+        while not self.over:
+            process = Process(f"w{number}.{life}")
+            finished = self.scheduler.start(process.name, process, lambda p=process: self._work(p))
+            while not finished.done:
+                self.scheduler.sleep(1.0 if self.effects.disturbed else 5.0)
+            if finished.error is not None and not isinstance(finished.error, Crashed):
+                raise finished.error
+            finished.error = None
+            life += 1
+
+    def _work(self, process: Process) -> None:
+        chance = self.scheduler.chance
+        limiter = cast(Limiter, self.limiter)
+        while not self.over:
+            # Hints are lost, come twice, and to several at once.
+            self.scheduler.sleep(chance.choice([0.0, chance.uniform(0.0, 1.0), chance.uniform(0.5, 4.0)]))
+            try:
+                done = work_off(
+                    self.store, lambda _: self.clinic, lambda _: (self.terms, self.sink), limiter, SINK,
+                    process.name, 10.0, self.runtime,
+                )  # fmt: skip
+            except RunnerError as error:
+                self.scheduler.note(f"task failed: {error.code}")
+                continue
+            if not done.more and not done.outcomes:
+                self.scheduler.sleep(min(max(done.wait_s, chance.uniform(0.5, 3.0)), 30.0))
+
+    def _sweep(self) -> None:
+        while not self.over:
+            self.scheduler.sleep(2.0)
+            with self.lanes.begin() as tx:
+                tx.reap(500)
+            if self.effects.disturbed and self.scheduler.chance.random() < 0.02:
+                self.limiter.forget()
+
+    def _direct(self) -> None:
+        """Entities change, other users edit; then all faults end, and everything must settle."""
+        shape, chance = self.shape, self.scheduler.chance
+        moments = []
+        for number in range(shape.entities):
+            entity_id = derived_id(SINK, f"entity {self.seed} {number}")
+            count = chance.randint(1, shape.changes)
+            moments += [(chance.uniform(0, shape.disturbed_s * 0.8), entity_id, "ours") for _ in range(count)]
+            edits = chance.choice([0, 1, 2, 3, 8])
+            moments += [(chance.uniform(2, shape.disturbed_s), entity_id, chance.choice(["gender", "gender", "both"]))
+                        for _ in range(edits)]  # fmt: skip
+        for number, (at, entity_id, what) in enumerate(sorted(moments)):
+            self.scheduler.sleep(max(0.0, at - self.scheduler.now))
+            if what == "ours":
+                self.change(entity_id, f"n{number}")
+            else:
+                self._edit(entity_id, what, number)
+        self.scheduler.sleep(max(0.0, shape.disturbed_s - self.scheduler.now))
+        self.network.rates = {}
+        self.effects.disturbed = False
+        self.scheduler.note("all faults end")
+        self._settle()
+        self.over = True
+
+    def change(self, entity_id: str, said: str) -> None:
+        """We know better from now on."""
+        with self.lanes.begin() as tx:
+            tx.want(SINK, entity_id)
+            known = self.entities.get(entity_id)
+            self.entities[entity_id] = Entity(entity_id, said, 1, self.scheduler.now) if known is None else known
+            if known is not None:
+                known.said, known.revision, known.since = said, known.revision + 1, self.scheduler.now
+        self.scheduler.note(f"wanted: {client_ref(SINK, entity_id)[-6:]} {said}")
+
+    def _edit(self, entity_id: str, what: str, number: int) -> None:
+        """Another user of the sink, who sees only what is there."""
+        resource = next(iter(self.of(entity_id)), None)
+        if resource is None:
+            return
+        held = resource.last.body
+        after = {FOREIGN: f"f{number}"} | ({OWNED: f"x{number}"} if what == "both" else {})
+        self.server.edit(resource.ref, {key: held.get(key) for key in after if key in held}, after)
+
+    def of(self, entity_id: str) -> list[Any]:
+        """Resources in the sink that are this entity's."""
+        ref = client_ref(SINK, entity_id)
+        return [
+            resource
+            for resource in self.server.resources.values()
+            if resource.ref.endswith(ref)
+            or any(item.get("value") == ref for item in resource.last.body.get("identifier", []))
+        ]
+
+    def _settle(self) -> None:
+        idle_since, end = self.scheduler.now, self.scheduler.now + PATIENCE_S
+        while self.scheduler.now < end:
+            self.scheduler.sleep(5.0)
+            with self.lanes.begin() as tx:
+                tx.replay()
+                states = tx.states()
+            if any(state is not State.IDLE for state in states):
+                idle_since = self.scheduler.now
+            elif self.scheduler.now - idle_since > LONGEST_FREEZE_S + self.shape.late_s + self.shape.lag_s + 11:
+                # Whoever was frozen has come to, and what was under way has arrived.
+                return
+        raise Failed(f"not settled: {states}")
+
+    def _check(self) -> None:
+        self._check_pace()
+        with self.lanes.begin() as tx:
+            if tx.open_intents():
+                raise Failed("an intent is open at the end")
+            if any(state is not State.IDLE for state in tx.states()):
+                raise Failed(f"lanes are {tx.states()}")
+        for entity in self.entities.values():
+            self._check_entity(entity)
+
+    def _check_entity(self, entity: Entity) -> None:
+        name = client_ref(SINK, entity.entity_id)[-6:]
+        found = self.of(entity.entity_id)
+        if len(found) != 1:
+            raise Failed(f"{name}: {'lost' if not found else f'{len(found)} resources'}")
+        versions = found[0].versions
+        owned = [v for before, v in zip([None, *versions], versions, strict=False)
+                 if before is None or before.body.get(OWNED) != v.body.get(OWNED)]  # fmt: skip
+        ours = [int(version.body[OWNED][1:]) for version in owned if not version.foreign]
+        if ours != sorted(ours):
+            raise Failed(f"{name}: written out of order: {ours}")
+        self._check_content(name, entity, versions, [version for version in owned if version.foreign])
+        edits = [v.body[FOREIGN] for v in versions if v.foreign]
+        if edits and found[0].last.body.get(FOREIGN) != edits[-1]:
+            raise Failed(f"{name}: another's edit {edits[-1]} is gone")
+
+    @staticmethod
+    def _check_content(name: str, entity: Entity, versions: list[Any], theirs: list[Any]) -> None:
+        """The last word is whose knowledge is newer.
+
+        A resource has one time for all its fields. So another's word also stands where anything in its resource
+        was changed after we came to know better, and before we saw it.
+        """
+        says = versions[-1].body.get(OWNED)
+        if theirs and theirs[-1].at > entity.since:
+            if says != theirs[-1].body[OWNED]:
+                raise Failed(f"{name}: says {says}, overwrote another's {theirs[-1].body[OWNED]}, which is newer")
+            return
+        touched = [v.body.get(OWNED) for v in versions if v.foreign and v.at > entity.since]
+        if says != entity.said and not (theirs and says == theirs[-1].body[OWNED] and says in touched):
+            raise Failed(f"{name}: says {says}, should say {entity.said}")
+
+    def _check_pace(self) -> None:
+        """In any window of w seconds at most burst + rate * w requests."""
+        arrivals, shape = self.network.arrivals, self.shape
+        lowest = float("inf")
+        for number, at in enumerate(arrivals):
+            # arrivals[m..n] break it when n - m + 1 > burst + rate * (t_n - t_m).
+            lowest = min(lowest, number - shape.per_second * at)
+            if number + 1 - shape.per_second * at - lowest > shape.burst + 1e-6:
+                raise Failed(f"too fast at {at:.3f} s")
+
+
+def report(run: Run, error: BaseException | None) -> str:
+    """A run as a person reads it: what failed, in which run, how it came about, and how to see it again."""
+    outcome = "passed" if error is None else f"{type(error).__name__}: {error}"
+    lines = [f"{at:9.3f} {task:12} {what}" for at, task, what in run.scheduler.trace]
+    return "\n".join([f"seed {run.seed}: {outcome}", str(run.shape), *lines, f"again: {run.again}"])
+
+
+def simulate(
+    seed: int, *, sabotage: Sabotage | None = None, make_store: Callable[[Run], Any] | None = None, small: bool = False
+) -> Run:
+    """One run, checked. Raises Failed with the whole story."""
+    run = Run(seed, Shape.of(seed, small=small), sabotage or Sabotage(), make_store)
+    try:
+        run.go()
+    except Exception as error:
+        raise Failed(report(run, error)) from error
+    return run
+
+
+def on_sql(database: VirtualDatabase) -> Callable[[Run], Any]:
+    """Lanes in Postgres, in a workspace of the run's own."""
+    return lambda run: lane_store(database, new_id(), SINK, lambda: run.scheduler.now)
