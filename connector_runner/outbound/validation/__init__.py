@@ -107,6 +107,6 @@ def _policy(body: Json, before: Json | None, rules: Rules) -> list[Problem]:
     return found
 
 
-def refused_by_sink(code: str) -> tuple[Problem, ...]:
-    """The problem that a sink's own validation answered; ``code`` is its issue code or our class of it."""
-    return (Problem(SINK, "", code, "the sink's own validation does not accept this resource"),)
+def refused_by_sink(code: str, where: str = "") -> tuple[Problem, ...]:
+    """The problem that a sink's own validation answered, as its reply is classified."""
+    return (Problem(SINK, where, code or "refused", "the sink's own validation does not accept this resource"),)
