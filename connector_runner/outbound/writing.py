@@ -21,6 +21,7 @@ from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Ru
 from connector_runner.outbound.readback import ReadBack
 from connector_runner.outbound.searching import Unhurried
 from connector_runner.outbound.sink_state import SinkState, Watch
+from connector_runner.outbound.validation import refused_by_sink
 from connector_runner.resilience.limiter import Limiter
 
 PLANNING_LEASE_S: Final = 10.0
@@ -197,7 +198,28 @@ class Hands:
         problems = self._desk.check(intent)
         if problems:
             return self._invalid(lane, planned, intent, problems)
+        if self._sink.capabilities.validate:
+            refusal = self._asked(lane, planned, intent)
+            if refusal is not None:
+                return refusal
+            claimed = self._runtime.clock()
         return self._send(lane, planned, intent, claimed)
+
+    def _asked(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
+        """What the sink's own validation has against an intent; a sink that cannot say it is no obstacle."""
+        if not self._pacer.take():
+            return self._put_off(lane)
+        if not self._hold(lane):
+            return Settled("fence_lost")
+        self._pacer.use()
+        reply = self._sink.check(intent.body, intent.target)
+        heed(self._pacer, reply)
+        if reply.outcome is Outcome.POISON:
+            return self._invalid(lane, planned, intent, refused_by_sink(reply.code, reply.where))
+        if reply.outcome in (Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH):
+            with self._store.begin() as tx:
+                return self._settler.held_up(tx, lane, reply, State.WAITING)
+        return None
 
     def _searched(self, lane: Lane, planned: Writable, intent: Intent) -> Intent | Nothing | Settled:
         """The create, unless the sink has the record already under a name that we do not know."""
