@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from connector_runner.bootstrap import Runner, build, ready
 from connector_runner.infra import migrations
@@ -129,7 +130,8 @@ def table(title: str, columns: Sequence[str], lines: Iterable[Sequence[object]])
     for column in columns:
         grid.add_column(column, overflow="fold")
     for line in lines:
-        grid.add_row(*(_cell(value) for value in line))
+        # As texts, lest what stands in brackets be taken for a style.
+        grid.add_row(*(Text(_cell(value)) for value in line))
     # Lines that a program reads are not to be folded at the 80 columns of no terminal.
     Console(width=None if sys.stdout.isatty() else WIDE).print(grid)
 

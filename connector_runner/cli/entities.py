@@ -13,7 +13,6 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability import entities as query
 from connector_runner.observability import explain as explaining
-from connector_runner.observability.explain import claim_place
 
 app = typer.Typer(help="Entities: the folded state of patients, appointments and the rest.", no_args_is_help=True)
 
@@ -64,9 +63,10 @@ def explain(
     """Why each value holds, where it was said, what each sink was sent, and whether a replay is safe."""
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
+    outbound = runner.outbound  # with the mappings, which a process reads once
     with runner.database.begin(workspace_id) as tx:
         started = time.perf_counter()
-        found = explaining.explain(tx, runner.outbound, workspace_id, name, field=field, sink=sink)
+        found = explaining.explain(tx, outbound, workspace_id, name, field=field, sink=sink)
         found["took_ms"] = round((time.perf_counter() - started) * 1000, 1)
         audit.record_read(tx, workspace_id, actor=ACTOR, action="entity.explain", object=found["id"], now=utc_now())
     show(found, as_json, lambda: _tell_why(found))
@@ -74,16 +74,22 @@ def explain(
 
 def _tell_why(found: dict[str, Any]) -> None:
     typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['status']}")
+    events: dict[str, list[Any]] = {}
     lines = []
     for atom, settled in found["atoms"].items():
         for number, claim in enumerate([settled["winner"], *settled["losers"]]):
             because = claim.get("because") or settled.get("conflict") or "holds"
-            lines.append([
-                atom if not number else "", claim["value"], because, claim["source"], claim["source_system"],
-                claim["confidence"], claim["since"], claim_place(claim), claim["mapping_version"], claim["event_id"],
+            by = "/".join(part for part in (claim["source"], claim["source_system"]) if part)
+            since = claim["since"].strftime("%Y-%m-%d %H:%M") if claim["since"] else "-"
+            record = claim["source_record"] or {}
+            field = atom if not number else ""
+            lines.append([field, claim["value"], because, by, claim["confidence"], since, record.get("path")])
+            events.setdefault(claim["event_id"], [
+                claim["event_id"], record.get("record"), record.get("actor"), claim["mapping_version"],
+                ", ".join(f"{each['verdict']} by {each['actor']}" for each in claim["verdicts"]),
             ])  # fmt: skip
-    columns = ["field", "value", "why", "source", "system", "confidence", "since", "said in", "mapping", "event"]
-    table("Values", columns, lines)
+    table("Values", ["field", "value", "why", "by", "confidence", "since", "path"], lines)
+    table("Events", ["event", "record", "actor", "mapping", "verdicts"], events.values())
     decided = [
         [each["sink"], atom, decision["decision"], _closed(decision["gates"]), decision["last_sent"]]
         for each in found["sinks"]

@@ -16,7 +16,7 @@ from connector_runner.outbound import intents, sink_store, store
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import Lane, State
-from connector_runner.outbound.planning import Nothing, Plan, Wanted
+from connector_runner.outbound.plans import Nothing, Plan, Wanted
 from connector_runner.outbound.preview import judged
 from connector_runner.outbound.safety import Safety, Standing, replay_safety
 from connector_runner.outbound.sinks import terms_of
@@ -236,9 +236,3 @@ def _together(by_sink: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     if not by_sink:
         return asdict(replay_safety(None))
     return {"safe": True, "code": "all_safe", "because": "; ".join(f"{n}: {s['because']}" for n, s in by_sink.items())}
-
-
-def claim_place(claim: dict[str, Any]) -> str:
-    """Where a claim was said, in one word for a table: ``ehr:Patient:7 telecom[0]``."""
-    place = claim.get("source_record") or {}
-    return " ".join(str(part) for part in (place.get("record"), place.get("path")) if part)
