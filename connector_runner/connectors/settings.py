@@ -196,6 +196,11 @@ class SourceSettings(Strict):
         """The address that absolute references of this source begin with."""
         return None
 
+    @property
+    def sink_capabilities(self) -> Capabilities:
+        """What the sink can do, as far as settings tell."""
+        return self.sink.stated_capabilities if self.sink is not None else Capabilities()
+
 
 class FileDropSettings(SourceSettings):
     """Files that somebody brings; nothing is polled."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector_runner.audit import log as audit
+from connector_runner.connectors import directory
 from connector_runner.infra.database import Row, Tx
+from connector_runner.kernel.errors import Misconfigured
 from connector_runner.outbound import quarrel_store, reconcile_store, sink_state, sink_store, status_store, undo_store
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import State
@@ -17,6 +19,7 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
 
     ``drift`` counts lanes whose sink did not hold what it had confirmed, by what was found; ``reconciled_at`` is the
     end of the last walk, ``reconcile_asked`` how many entities it found to be looked at again.
+    ``possible_duplicates``: a create whose answer is lost may end in a second record there.
     """
     sinks = status_store.sinks(tx, workspace_id)
     counts = status_store.lane_counts(tx, workspace_id)
@@ -36,6 +39,7 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
                 "enabled": sink["sink_enabled"] and sink["enabled"],
                 "paused_reason": sink["sink_paused_reason"],
                 "breaker_until": sink["breaker_until"],
+                "possible_duplicates": _may_duplicate(tx, workspace_id, sink["data_source_id"]),
                 "lanes": states,
                 "synced": synced,
                 "pending": sum(states[s] for s in ("ready", "leased", "waiting", "unknown")),
@@ -44,6 +48,14 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
             }
         )
     return answer
+
+
+def _may_duplicate(tx: Tx, workspace_id: str, sink_id: str) -> bool:
+    """Whether a lost answer may end in a second record there, as far as its settings can be read."""
+    try:
+        return directory.load(tx, workspace_id, sink_id).settings.sink_capabilities.at_least_once
+    except Misconfigured:
+        return False
 
 
 def _reconciled(row: Row | None) -> dict[str, Any]:

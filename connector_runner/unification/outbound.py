@@ -7,6 +7,7 @@ from typing import Any
 
 from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.paths import Step, parse_path
+from connector_runner.unification import columns
 from connector_runner.unification.choices import SUFFIXES, choose
 from connector_runner.unification.documents import Document, Place
 from connector_runner.unification.model import Ask, Dependency, OutboundContext, nothing_decided
@@ -35,6 +36,7 @@ ELEMENT_TRANSFORMS: dict[str, Transform] = {
     "appointment_participants": appointment_participants,
     "encounter_participants": encounter_participants,
     "encounter_locations": encounter_locations,
+    **columns.OUTBOUND,
 }
 CHOICE_MARK = "[x]"
 WITHHOLD, WAIT, FAIL, KEEP = "withhold", "wait", "fail", "keep"

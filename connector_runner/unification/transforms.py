@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector_runner.unification import clinical, datatypes, demographics, primitives
+from connector_runner.unification import clinical, columns, datatypes, demographics, primitives
 from connector_runner.unification.clinical import LOCATION, PATIENT, PRACTITIONER
 from connector_runner.unification.run import Transform
 
@@ -61,4 +61,6 @@ TRANSFORMS: dict[str, Transform] = {
     "practitioner_of_participants": clinical.actor_of(PRACTITIONER, "actor"),
     "location_of_participants": clinical.actor_of(LOCATION, "actor"),
     "practitioner_of_individuals": clinical.actor_of(PRACTITIONER, "individual"),
+    # records that are not FHIR
+    **columns.INBOUND,
 }

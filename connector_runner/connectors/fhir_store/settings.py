@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from connector_runner.connectors.settings import Auth, SourceSettings
+from connector_runner.connectors.sinks import Capabilities
 
 Vendor = Literal["epic", "oracle", "athenahealth", "eclinicalworks", "nextgen", "hapi", "azure", "google"]
 
@@ -43,3 +45,11 @@ class FhirStoreSettings(SourceSettings):
     def base(self) -> str:
         """The address that absolute references of this source begin with."""
         return self.base_url
+
+    @property
+    def sink_capabilities(self) -> Capabilities:
+        """As stated; a server that neither takes our ids nor heeds a condition nor can be searched may duplicate."""
+        stated = super().sink_capabilities
+        if stated.client_id or stated.conditional_create or stated.search:
+            return stated
+        return replace(stated, at_least_once=True)

@@ -163,7 +163,7 @@ class RestSettings(SourceSettings):
         return self.base_url
 
     @property
-    def capabilities(self) -> Capabilities:
+    def sink_capabilities(self) -> Capabilities:
         """What these settings make of the API, and what they state over that. It can what all its records can."""
         kinds = self.records.values()
         usual = Capabilities(

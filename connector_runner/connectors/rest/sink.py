@@ -46,7 +46,7 @@ class RestSink:
     @property
     def capabilities(self) -> Capabilities:
         """What the settings make of the API."""
-        return self._settings.capabilities
+        return self._settings.sink_capabilities
 
     def read(self, ref: str) -> Reply:
         """``GET`` of the record."""
