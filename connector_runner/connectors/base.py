@@ -44,7 +44,8 @@ class SourceRecord:
 
     ``raw`` are the bytes, ``body`` the same parsed (None for a delete). ``version`` is opaque and
     ``last_updated`` is the source's own clock; either may be missing (many EHRs send neither).
-    ``raw_hash`` is the digest of ``raw`` where all else of the record follows from these bytes.
+    ``raw_hash`` is the digest of ``raw`` where all else of the record follows from these bytes; ``place`` is where
+    the record stood (file and entry), for people.
     """
 
     resource_type: str
@@ -55,6 +56,7 @@ class SourceRecord:
     last_updated: datetime | None = None
     deleted: bool = False
     raw_hash: bytes | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The caller moves its cursor in the same transaction, so a page is landed and pas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ from connector_runner.unification.model import Mapped, MappingContext, same_refe
 from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.events import NewEvent, RecordVersion
 from connector_runner.world.service import World
-from connector_runner.world.store import adopted
+from connector_runner.world.writing import of_record
 
 Resolve = Callable[[str], str | None]
 
@@ -110,22 +110,25 @@ class Intake:
         tx: Tx,
         workspace_id: str,
         origin: Origin,
-        records: Sequence[SourceRecord],
+        records: Iterable[SourceRecord],
         *,
         now: datetime,
         resolve: Resolve = same_reference,
-        places: Sequence[str] | None = None,
         direct: bool = False,
         recall: Recall | None = None,
     ) -> Landed:
-        """Land ``records`` in their order; ``places`` says for each where it stood (file and entry).
+        """Land ``records`` in their order, taking the next one only when nothing of the last is needed any more.
 
         ``recall`` is what the caller has looked up in this transaction already.
 
         Raises Conflict (``concurrent_write``) when another worker landed one of them first: begin again.
         """
-        page = _Page(self, tx, workspace_id, origin, now, resolve, direct)
-        page.take(records, places, recall or Recall(tx, workspace_id, origin.name))
+        if recall is None:
+            records = list(records)
+            recall = Recall(tx, workspace_id, origin.name)
+            recall.learn((record.resource_type, record.record_id) for record in records)
+        page = _Page(self, tx, workspace_id, origin, now, resolve, direct, recall)
+        page.take(records)
         return page.finish(self._world)
 
     def mapping(self, origin: Origin, resource_type: str) -> Mapping | None:
@@ -161,34 +164,27 @@ class _Page:
         now: datetime,
         resolve: Resolve,
         direct: bool,
+        recall: Recall,
     ) -> None:
         self.intake, self.tx, self.workspace_id, self.origin, self.now = intake, tx, workspace_id, origin, now
-        self.direct = direct
+        self.direct, self.recall = direct, recall
         self.context = MappingContext(source=origin.name, resolve=resolve, base_url=origin.base_url)
         self.landed = Landed()
         self.events: list[NewEvent] = []
         self.sightings: list[RecordVersion] = []
         self.bodies: list[bytes] = []
         self.raw_id = new_id()
-        self.event_ids: Iterator[str] = iter(())
-        self.known: dict[str, list[Known]] = {}
-        self.owners: dict[str, str] = {}
-        self.repeats = False
+        self.event_ids = new_ids()
+        self.last: dict[str, tuple[Sighting, Place, str | None]] = {}
 
-    def take(self, records: Sequence[SourceRecord], places: Sequence[str] | None, recall: Recall) -> None:
-        names = [(record.resource_type, record.record_id) for record in records]
-        recall.learn(names)
-        keys, ids = zip(*map(recall.ids, names), strict=True) if names else ((), ())
-        self.known = recall.known
-        self.owners = adopted(self.tx, ids)
-        self.repeats = len(set(ids)) < len(ids)
-        self.landed.records = len(records)
-        self.event_ids = new_ids(len(records))
-        for number, (record, key, record_id) in enumerate(zip(records, keys, ids, strict=True)):
+    def take(self, records: Iterable[SourceRecord]) -> None:
+        for record in records:
+            self.landed.records += 1
+            key, record_id = self.recall.ids((record.resource_type, record.record_id))
             try:
                 self._take_one(record, key, record_id)
             except BadRecord as error:
-                where = places[number] if places else f"{record.resource_type}/{record.record_id}"
+                where = record.place or f"{record.resource_type}/{record.record_id}"
                 self.landed.quarantined += 1
                 self.landed.errors.append(f"{where}: {error}")
                 self.intake.reject(self, record, key, where, error)
@@ -204,20 +200,27 @@ class _Page:
             self.origin.batch_id,
             record.raw_hash,
         )
-        history = self.known.get(record_id, ())
+        history = self._history(record_id)
         where = place(sighting, history, numeric_versions=self.origin.numeric_versions)
         if where.novelty is Novelty.NOTHING:
             self.landed.events_skipped += 1
             return
-        entity_id = self.owners.get(record_id, record_id)
+        entity_id = self.recall.owners.get(record_id, record_id)
         if where.novelty is Novelty.STAMP:
             self.landed.events_skipped += 1
             event_id = next((k.event_id for k in reversed(history) if k.content_hash == digest), None)
             self.sightings.append(self._version(record_id, entity_id, sighting, where, event_id, None))
         else:
             event_id = self._event(record, key, record_id, entity_id, sighting, where, first=not history)
-        if self.repeats:
-            self.known.setdefault(record_id, []).append(_remember(sighting, where, event_id))
+        self.last[record_id] = (sighting, where, event_id)
+
+    def _history(self, record_id: str) -> Sequence[Known]:
+        """What is known of a record; if this page has brought it already, that as well."""
+        known = self.recall.known
+        last = self.last.pop(record_id, None)
+        if last is not None:
+            known.setdefault(record_id, []).append(_remember(*last))
+        return known.get(record_id, ())
 
     def _event(
         self,
@@ -295,7 +298,7 @@ class _Page:
             entity_id=version.entity_id,
             entity_type=entity_type,
             event_type=f"{entity_type}.{verb}",
-            facts={} if mapped.retracted else mapped.facts,
+            facts=of_record(self.workspace_id, record.resource_type, {} if mapped.retracted else mapped.facts),
             source=origin.source,
             confidence=confidence,
             snapshot=True,

@@ -8,28 +8,34 @@ from connector_runner.infra.database import Tx
 from connector_runner.intake import landing_store
 from connector_runner.intake.dedupe import Known
 from connector_runner.kernel.ids import canonical_id, entity_id_of
+from connector_runner.world.store import adopted
 
 Name = tuple[str, str]
 """Resource type and id of a record in its source."""
 
 
 class Recall:
-    """The names, derived ids and known versions of records of one source, in one transaction."""
+    """The names, derived ids, known versions and adopting entities of records of one source, in one transaction."""
 
     def __init__(self, tx: Tx, workspace_id: str, source: str) -> None:
         self._tx, self._workspace_id, self._source = tx, workspace_id, source
         self._ids: dict[Name, tuple[str, str]] = {}
         self.known: dict[str, list[Known]] = {}
+        self.owners: dict[str, str] = {}
 
     def learn(self, names: Iterable[Name]) -> None:
         """Look up those that were not looked up before."""
         fresh = {name: self._ids_of(name) for name in names if name not in self._ids}
         if fresh:
-            self.known |= landing_store.known_versions(self._tx, [record_id for _, record_id in fresh.values()])
+            record_ids = [record_id for _, record_id in fresh.values()]
+            self.known |= landing_store.known_versions(self._tx, record_ids)
+            self.owners |= adopted(self._tx, record_ids)
             self._ids |= fresh
 
     def ids(self, name: Name) -> tuple[str, str]:
-        """Canonical id and record id of a record that was looked up."""
+        """Canonical id and record id of a record, which is looked up if it was not before."""
+        if name not in self._ids:
+            self.learn([name])
         return self._ids[name]
 
     def says_the_same(self, name: Name, raw_hash: bytes) -> bool:

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from hashlib import sha1
+from itertools import count
 from urllib.parse import quote, unquote
 
 from connector_runner.kernel.errors import BadRecord
@@ -35,8 +36,8 @@ def new_id() -> str:
     return format_uuid(milliseconds.to_bytes(6, "big") + bytes(tail))
 
 
-def new_ids(count: int) -> Iterator[str]:
-    """Up to ``count`` UUIDs version 7 of one millisecond, in rising order (RFC 9562, section 6.2, method 2).
+def new_ids() -> Iterator[str]:
+    """UUIDs version 7 of one millisecond without end, in rising order (RFC 9562, section 6.2, method 2).
 
     Rows that are written in the order of their ids go to the end of an index; one draw of chance serves for all.
     """
@@ -44,7 +45,7 @@ def new_ids(count: int) -> Iterator[str]:
     chance = int.from_bytes(os.urandom(10), "big")
     head = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-{0x7000 | chance >> 68:04x}-"
     first = 1 << 63 | chance & (1 << 61) - 1  # the variant, and a bit left for counting
-    for number in range(first, first + count):
+    for number in count(first):
         text = f"{number:016x}"
         yield f"{head}{text[:4]}-{text[4:]}"
 

@@ -10,6 +10,21 @@ from connector_runner.kernel.ids import new_id
 
 Facts = dict[str, Any]
 
+Reference = tuple[str, str, bool]
+"""Name of the field, canonical id or identifier's token, and whether it is a token."""
+
+
+@dataclass(slots=True)
+class Written:
+    """Facts as they go into the tables: their JSON, what they refer to, and the identifiers that name their record.
+
+    Not to be changed.
+    """
+
+    text: str
+    references: list[Reference]
+    tokens: list[str]
+
 
 # RecordVersion and NewEvent are not frozen: one of each is made for every record that lands, and freezing doubles
 # what that costs.
@@ -54,13 +69,14 @@ class NewEvent:
 
     ``snapshot`` says that the record states everything it holds, so what it stated before and no longer
     states is withdrawn; a partial event is silent on what it omits. ``canonical_id`` names the entity
-    should it be new. ``record_version`` is present for facts that came from a source record.
+    should it be new. ``facts`` may be written already. ``record_version`` is present for facts that came from a
+    source record.
     """
 
     entity_id: str
     entity_type: str
     event_type: str
-    facts: Facts
+    facts: Facts | Written
     source: str
     confidence: float
     snapshot: bool

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connector_runner.infra.database import Row, Tx, one, rows
@@ -96,6 +96,24 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
             )
         )
     return answer
+
+
+def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
+    """The entity as it stood when so many of its events, in the order in which they came, were all that there was.
+
+    ``view`` with as many events as it has is the entity now. Records that count for it do so all along.
+    """
+    events = sorted(view.events, key=lambda event: (event.ingested_at, event.id))
+    record_ids = sorted({event.record_id for event in events if event.record_id})
+    versions, sent = store.versions_of(tx, record_ids), store.sent_values_of(tx, record_ids)
+
+    def after(count: int) -> EntityView:
+        known = events[:count]
+        until = known[-1].ingested_at
+        folded = fold(known, [version for version in versions if version.seen_at <= until], sent)
+        return replace(view, events=tuple(known), folded=folded)
+
+    return after
 
 
 def _records(tx: Tx, of: str, events: Sequence[StoredEvent]) -> dict[str, str]:

@@ -10,12 +10,13 @@ the same few, so that is a row for five references, and one index to keep instea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from connector_runner.infra.database import Tx, copy_lines, copy_text, execute, id_array
 from connector_runner.kernel.ids import derived_id, entity_id_of, new_id
+from connector_runner.world.events import Reference
 
 # FHIR types that other records name by business identifier (conditional references, R4 section 3.1.0.5).
 IDENTIFIED_TYPES = frozenset(
@@ -26,9 +27,8 @@ IDENTIFIED_TYPES = frozenset(
 _REMEMBERED = 8192
 _ids = lru_cache(maxsize=_REMEMBERED)(entity_id_of)
 
-# Name of the field, canonical id or token, whether it is a token: a reference before its target's id is derived.
-_Reference = tuple[str, str, bool]
 Target = tuple[str, str, bool]
+"""A Reference with the id that is derived from what it names."""
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -39,16 +39,17 @@ def identifier_token(workspace_id: str, resource_type: str, system: str, value: 
 
 def targets(workspace_id: str, state: dict[str, Any]) -> set[Target]:
     """(name, target id, by identifier) of each reference in a state; the name is the field's."""
-    return {_resolved(workspace_id, reference) for reference in _references(workspace_id, state)}
+    return {_resolved(workspace_id, reference) for reference in references(workspace_id, state)}
 
 
-def _resolved(workspace_id: str, reference: _Reference) -> Target:
+def _resolved(workspace_id: str, reference: Reference) -> Target:
     name, said, by_identifier = reference
     return reference if by_identifier else (name, _ids(workspace_id, said), False)
 
 
-def _references(workspace_id: str, state: dict[str, Any]) -> list[_Reference]:
-    found: list[_Reference] = []
+def references(workspace_id: str, state: dict[str, Any]) -> list[Reference]:
+    """Each reference in a state, as often as it stands there."""
+    found: list[Reference] = []
     for field, value in state.items():
         # Exact types, as JSON has them: this walks all that is ever landed.
         kind = type(value)
@@ -57,7 +58,7 @@ def _references(workspace_id: str, state: dict[str, Any]) -> list[_Reference]:
     return found
 
 
-def _gather(workspace_id: str, name: str, value: Any, found: list[_Reference]) -> None:
+def _gather(workspace_id: str, name: str, value: Any, found: list[Reference]) -> None:
     if type(value) is list:
         inner: Iterable[Any] = value
     elif type(ref := value.get("ref")) is str:
@@ -86,25 +87,28 @@ def _is_unique(identifier: dict[str, Any]) -> bool:
     return bool(identifier.get("system") and identifier.get("value"))
 
 
-def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) -> Iterator[str]:
+def tokens(workspace_id: str, resource_type: str | None, state: dict[str, Any]) -> list[str]:
     """The tokens under which a record can be referred to by identifier."""
     if resource_type not in IDENTIFIED_TYPES or not isinstance(state.get("identifier"), list):
-        return
-    for identifier in state["identifier"]:
-        if isinstance(identifier, dict) and _is_unique(identifier):
-            yield identifier_token(workspace_id, resource_type, str(identifier["system"]), str(identifier["value"]))
+        return []
+    return [
+        identifier_token(workspace_id, resource_type, str(identifier["system"]), str(identifier["value"]))
+        for identifier in state["identifier"]
+        if isinstance(identifier, dict) and _is_unique(identifier)
+    ]
 
 
-def save_new(tx: Tx, workspace_id: str, states: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Store the relationships of entities (id, state) that had none."""
-    gathered: dict[_Reference, list[str]] = {}
-    for entity, state in states:
-        for reference in _references(workspace_id, state):
+def save_new(tx: Tx, workspace_id: str, said: Iterable[tuple[str, list[Reference]]]) -> None:
+    """Store the relationships of entities that had none, from what each refers to."""
+    gathered: dict[Reference, list[str]] = {}
+    for entity, found in said:
+        for reference in found:
             entities = gathered.setdefault(reference, [])
             if not entities or entities[-1] != entity:
                 entities.append(entity)
     # Derived here, once for each target of the page.
-    _add(tx, workspace_id, [(*_resolved(workspace_id, said), found) for said, found in gathered.items()])
+    pages = [(*_resolved(workspace_id, reference), entities) for reference, entities in gathered.items()]
+    _add(tx, workspace_id, pages)
 
 
 def save_changed(

@@ -13,11 +13,10 @@ from connector_runner.infra.database import CONCURRENT_WRITE, Tx
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Forbidden
 from connector_runner.kernel.ids import entity_id_of
-from connector_runner.world import relationships, store
-from connector_runner.world.atoms import normalised
+from connector_runner.world import relationships, store, writing
 from connector_runner.world.changes import EntityChange, EntityChanged
 from connector_runner.world.confidence import NONE, capped, confidence_class
-from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, StoredEvent
+from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, StoredEvent, Written
 from connector_runner.world.fold import VERDICT_PREFIX, Folded, fold
 from connector_runner.world.staging import Stage
 from connector_runner.world.store import Projection
@@ -54,16 +53,20 @@ class World:
         review; Conflict (``concurrent_write``) when another transaction landed the same record first.
         """
         events = [self._admitted(event, from_review) for event in events]
+        written = [(event, _written(workspace_id, event)) for event in events]
         touched = Counter(event.entity_id for event in events)
         known = store.lock_entities(tx, sorted({*touched, *(s.entity_id for s in sightings)}))
         seen_again = {sighting.entity_id for sighting in sightings}
         alone = {e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)}
         stage = Stage(tx, workspace_id, now)
-        stage.fill(((e, _sole_provenance(e, now) if e.entity_id in alone else None) for e in events), sightings)
+        stage.fill(((e, w, _sole_provenance(e, now) if e.entity_id in alone else None) for e, w in written), sightings)
         stage.insert_events()
         if alone and stage.insert_entities() != len(alone):
             alone = stage.made_entities()
-        self._relate(tx, workspace_id, events, alone)
+        said = ((e.entity_id, w.references) for e, w in written if e.entity_id in alone)
+        relationships.save_new(tx, workspace_id, said)
+        named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
+        relationships.save_identifiers(tx, workspace_id, named)
         created = frozenset(entity for entity in touched if entity not in known)
         others = sorted(({*touched} | {entity for entity in seen_again if entity in known}) - alone)
         if others:
@@ -140,10 +143,7 @@ class World:
         confidence = capped(event.source, event.confidence, from_review=from_review)
         if event.event_type.startswith(VERDICT_PREFIX) and not from_review:
             raise Forbidden("verdicts come only from review", code="verdict_scope")
-        facts = event.facts if event.event_type.startswith(VERDICT_PREFIX) else normalised(event.facts)
-        if confidence == event.confidence and facts is event.facts:
-            return event
-        return replace(event, confidence=confidence, facts=facts)
+        return event if confidence == event.confidence else replace(event, confidence=confidence)
 
     @staticmethod
     def _makes_entity(event: NewEvent, known: dict[str, Any], touched: Counter[str]) -> bool:
@@ -156,18 +156,6 @@ class World:
             and not event.event_type.endswith((".retracted", ".deleted"))
             and not event.event_type.startswith(VERDICT_PREFIX)
             and (version is None or version.record_id == event.entity_id)
-        )
-
-    def _relate(self, tx: Tx, workspace_id: str, events: Sequence[NewEvent], alone: set[str]) -> None:
-        relationships.save_new(tx, workspace_id, ((e.entity_id, e.facts) for e in events if e.entity_id in alone))
-        relationships.save_identifiers(
-            tx,
-            workspace_id,
-            [
-                (token, event.record_id or event.entity_id)
-                for event in events
-                for token in relationships.tokens(workspace_id, event.fhir_resource_type, event.facts)
-            ],
         )
 
     def _fold(
@@ -201,6 +189,14 @@ class World:
         if changes:
             for subscriber in self._subscribers:
                 subscriber(tx, workspace_id, changes)
+
+
+def _written(workspace_id: str, event: NewEvent) -> Written:
+    if isinstance(event.facts, Written):
+        return event.facts
+    if event.event_type.startswith(VERDICT_PREFIX):
+        return writing.of_verdict(event.facts)
+    return writing.of_statement(workspace_id, event.fhir_resource_type, event.facts)
 
 
 def _projection(entity_id: str, canonical_id: str, events: Sequence[StoredEvent], folded: Folded) -> Projection:

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra import quick_json
 from connector_runner.infra.database import Tx, copy_json, copy_lines, copy_text, execute, rows
 from connector_runner.kernel import exact_json
-from connector_runner.world.events import NewEvent, RecordVersion
+from connector_runner.world.events import NewEvent, RecordVersion, Written
 
 _ROW = {
     "kind": "integer", "id": "uuid", "entity_id": "uuid", "record_id": "uuid", "record_key": "text",
@@ -66,11 +65,11 @@ class Stage:
         # A page has few different times, and to print one costs as much as to print ten texts.
         self._times: dict[datetime | None, str] = {None: "\\N"}
 
-    def fill(self, events: Iterable[tuple[NewEvent, str | None]], sightings: Iterable[RecordVersion]) -> None:
+    def fill(self, events: Iterable[tuple[NewEvent, Written, str | None]], sightings: Iterable[RecordVersion]) -> None:
         """COPY events (each with the provenance, as JSON, of the entity it alone makes) and eventless versions."""
         execute(self._tx, _CREATE_STAGE)
         execute(self._tx, "DELETE FROM landing")
-        lines = [self._event(event, provenance) for event, provenance in events]
+        lines = [self._event(event, written, provenance) for event, written, provenance in events]
         lines.extend(self._sighting(sighting) for sighting in sightings)
         copy_lines(self._tx, "landing", list(_ROW), lines)
 
@@ -112,7 +111,7 @@ class Stage:
         named = {"kinds": exact_json.dumps(kinds), "ws": self._workspace_id}
         return execute(self._tx, sql, **named, **({"now": self._now} if ":now" in sql else {}))
 
-    def _event(self, event: NewEvent, provenance: str | None) -> str:
+    def _event(self, event: NewEvent, written: Written, provenance: str | None) -> str:
         v = event.record_version
         kind = self._kind(
             (
@@ -123,13 +122,11 @@ class Stage:
             ),
             v,
         )  # fmt: skip
-        # What came in a record was parsed by us; what others append may hold numbers that only the exact text refuses.
-        compact = exact_json.compact if v is None else quick_json.compact
         key, name = event.record_key, event.canonical_id
         position = event.raw_position
         return (
             f"{kind}\t{event.id}\t{event.entity_id}\t{event.record_id or _NULL}\t{copy_text(key)}"
-            f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(compact(event.facts))}"
+            f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(written.text)}"
             f"\t{copy_text(event.content_hash)}\t{self._time_text(event.effective_at)}"
             f"\t{_NULL if position is None else position}\t{_NULL if name == key else copy_text(name)}"
             f"\t{_NULL if provenance is None else copy_json(provenance)}"

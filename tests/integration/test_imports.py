@@ -19,6 +19,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Database, Row, one, rows
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
@@ -197,9 +198,13 @@ def test_one_record_that_makes_us_fail_is_found_and_set_aside(
     land = Intake.land
 
     def failing(self: Intake, tx: Any, workspace_id: str, origin: Any, records: Any, **rest: Any) -> Any:
-        if any(record.record_id == "p13" for record in records):
-            raise RuntimeError("a fault of ours")
-        return land(self, tx, workspace_id, origin, records, **rest)
+        def poisoned() -> Iterator[SourceRecord]:
+            for record in records:
+                if record.record_id == "p13":
+                    raise RuntimeError("a fault of ours")
+                yield record
+
+        return land(self, tx, workspace_id, origin, poisoned(), **rest)
 
     monkeypatch.setattr(Intake, "land", failing)
     path = write(tmp_path / "Patient.ndjson", [patient(n) for n in range(40)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -204,8 +205,8 @@ def test_a_record_that_cannot_be_read_is_put_aside_and_its_neighbours_land(datab
     rejects = Rejected()
     land(database, workspace, a_record(a_patient("2", birthDate="1982-03-05")))
     records = [a_record(a_patient("1")), a_record(a_patient("2", birthDate="1982-13-45")), a_record(a_patient("3"))]
-    places = [f"f.json entry {n}" for n in range(3)]
-    page = land(database, workspace, *records, rejects=rejects, places=places)
+    placed = [replace(record, place=f"f.json entry {n}") for n, record in enumerate(records)]
+    page = land(database, workspace, *placed, rejects=rejects)
     assert (page.events_created, page.quarantined) == (2, 1)
     assert "f.json entry 1" in page.errors[0]
     assert "birthDate" in page.errors[0]

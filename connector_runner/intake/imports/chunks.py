@@ -16,7 +16,7 @@ from connector_runner.intake.imports import references, store
 from connector_runner.intake.imports.content import LINES, Content, Parser, parser_for, recognise
 from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item, Line, Unread
 from connector_runner.intake.imports.ndjson import parse_line
-from connector_runner.intake.imports.records import record_of
+from connector_runner.intake.imports.records import identity, record_of
 from connector_runner.intake.imports.registering import Deps
 from connector_runner.intake.imports.report import Report
 from connector_runner.intake.landing import Origin
@@ -194,21 +194,16 @@ class FileRun:
             now = self._hold(tx)
             report = self._report.copy()
             recall = Recall(tx, lease.workspace_id, self._origin.name)
-            records, places = self._sort_out(tx, chunk, report, now, recall)
-            if records:
-                resolve = references.resolver(self._names_for(tx, records))
-                report.landed(
-                    self._deps.intake.land(
-                        tx,
-                        lease.workspace_id,
-                        self._origin,
-                        records,
-                        now=now,
-                        resolve=resolve,
-                        places=places,
-                        recall=recall,
-                    )
-                )
+            landed = self._deps.intake.land(
+                tx,
+                lease.workspace_id,
+                self._origin,
+                self._records(tx, chunk, report, now, recall),
+                now=now,
+                resolve=references.resolver(self._names_for(tx, chunk)),
+                recall=recall,
+            )
+            report.landed(landed)
             done = replace(lease, position=position, resume=resume, counts=report.counts(), errors=report.errors)
             if last:
                 store.save_progress(tx, done)
@@ -225,21 +220,20 @@ class FileRun:
             raise Conflict("another worker has taken this file over", code="lease_lost")
         return now
 
-    def _names_for(self, tx: Tx, records: Sequence[SourceRecord]) -> dict[str, str]:
+    def _names_for(self, tx: Tx, chunk: Sequence[Unread]) -> dict[str, str]:
         if self._lease.resume["names"] != "stored":
             return self._names
-        wanted = references.used_in(record.raw for record in records)
+        wanted = references.used_in(item.raw for item in chunk)
         return store.names_for(tx, self._lease, sorted(wanted))
 
-    def _sort_out(
+    def _records(
         self, tx: Tx, chunk: Sequence[Unread], report: Report, now: datetime, recall: Recall
-    ) -> tuple[list[SourceRecord], list[str]]:
-        records: list[SourceRecord] = []
-        places: list[str] = []
+    ) -> Iterator[SourceRecord]:
+        """The records of a chunk, each parsed when it is asked for; all else is told and put aside on the way."""
         self._recent.begin()
         changed: set[Name] = set()
         for item in self._read(chunk, report, recall, changed):
-            found = record_of(item) if isinstance(item, Entry) else item
+            found = record_of(item, self._place(item.place)) if isinstance(item, Entry) else item
             if isinstance(found, Fault):
                 self._put_aside(tx, found, report, now)
             elif isinstance(found, str):
@@ -248,9 +242,7 @@ class FileRun:
                 name = (found.resource_type, found.record_id)
                 changed.add(name)
                 self._meet(name, item.place, report)
-                records.append(found)
-                places.append(self._place(item.place))
-        return records, places
+                yield found
 
     def _read(self, chunk: Sequence[Unread], report: Report, recall: Recall, changed: set[Name]) -> Iterator[Item]:
         """The items with their lines parsed; those that bring the very bytes of last time are only counted.
@@ -258,7 +250,7 @@ class FileRun:
         Not so for the records in ``changed``, to which the caller adds as it goes: after what this chunk has said
         of them, even the bytes of last time may be news.
         """
-        recall.learn(item.name for item in chunk if isinstance(item, Line))
+        recall.learn(name for item in chunk if (name := _name_of(item)) is not None)
         for item in chunk:
             if isinstance(item, Line) and item.name not in changed and recall.says_the_same(item.name, item.raw_hash):
                 self._meet(item.name, item.place, report)
@@ -342,6 +334,16 @@ class _Recent:
         self._chunk = set()
         if len(self._now) >= self._limit:
             self._before, self._now = self._now, set()
+
+
+def _name_of(item: Unread) -> Name | None:
+    """The record that an item is about, or seems to be about."""
+    if isinstance(item, Line):
+        return item.name
+    if isinstance(item, Fault) or not isinstance(item.resource, dict):
+        return None
+    named = identity(item)
+    return None if isinstance(named, Fault) else named
 
 
 def _names(items: Sequence[Unread]) -> Iterator[tuple[str, str]]:

@@ -19,13 +19,16 @@ Ignored = str
 """Why an entry says nothing: ``read_request``, ``no_resource`` or ``search_outcome``."""
 
 
-def record_of(entry: Entry) -> SourceRecord | Fault | Ignored:
-    """The record of an entry, a fault when it cannot be told, or why there is none to expect."""
+def record_of(entry: Entry, place: str = "") -> SourceRecord | Fault | Ignored:
+    """The record of an entry, a fault when it cannot be told, or why there is none to expect.
+
+    ``place`` is where the record stood, file and entry.
+    """
     method = _method(entry)
     if method in _READS:
         return "read_request"
     if method == "DELETE":
-        return _deleted(entry)
+        return _deleted(entry, place)
     if method == "PATCH":
         return Fault(entry.place, "patch_not_supported", "a patch needs the server it was made for", entry.raw)
     if entry.search_mode == "outcome":
@@ -35,7 +38,7 @@ def record_of(entry: Entry) -> SourceRecord | Fault | Ignored:
     if not isinstance(entry.resource, dict):
         return Fault(f"{entry.place}.resource", "wrong_type", "a resource is an object", entry.raw)
     named = identity(entry)
-    return named if isinstance(named, Fault) else _record(entry, entry.resource, *named)
+    return named if isinstance(named, Fault) else _record(entry, entry.resource, place, *named)
 
 
 def identity(entry: Entry) -> tuple[str, str] | Fault:
@@ -67,18 +70,17 @@ def _method(entry: Entry) -> str | None:
     return method.upper() if isinstance(method, str) else None
 
 
-def _deleted(entry: Entry) -> SourceRecord | Fault:
+def _deleted(entry: Entry, place: str) -> SourceRecord | Fault:
     url = (entry.request or {}).get("url")
     local = _LOCAL.fullmatch(url) if isinstance(url, str) else None
     if local is None:
         return Fault(f"{entry.place}.request.url", "delete_unnamed", "a delete names no single record", entry.raw)
     response = entry.response or {}
-    return SourceRecord(
-        local[1], local[2], b"", None, _etag(response), _instant(response.get("lastModified")), deleted=True
-    )
+    version, updated = _etag(response), _instant(response.get("lastModified"))
+    return SourceRecord(local[1], local[2], b"", None, version, updated, deleted=True, place=place)
 
 
-def _record(entry: Entry, resource: dict[str, Any], kind: str, record_id: str) -> SourceRecord:
+def _record(entry: Entry, resource: dict[str, Any], place: str, kind: str, record_id: str) -> SourceRecord:
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     version, updated = meta.get("versionId"), _instant(meta.get("lastUpdated"))
@@ -88,7 +90,7 @@ def _record(entry: Entry, resource: dict[str, Any], kind: str, record_id: str) -
     if "id" not in resource:
         resource = {**resource, "id": record_id}
     version = version if isinstance(version, str) else None
-    return SourceRecord(kind, record_id, entry.raw, resource, version, updated, raw_hash=entry.raw_hash)
+    return SourceRecord(kind, record_id, entry.raw, resource, version, updated, raw_hash=entry.raw_hash, place=place)
 
 
 def _instant(value: Any) -> Any:
