@@ -71,6 +71,8 @@ def save_source(
             " CASE WHEN :enabled THEN 'unknown' ELSE 'disabled' END)"
             " ON CONFLICT (workspace_id, data_source_id) DO UPDATE SET source_type = excluded.source_type,"
             " settings = excluded.settings, enabled = excluded.enabled, sink_enabled = excluded.sink_enabled,"
+            # What was waited for may have been mended, but a pause without an end stays.
+            " sink_next_wake_at = CASE WHEN d.sink_next_wake_at IS NOT NULL THEN clock_timestamp() END,"
             " health_status = CASE WHEN NOT excluded.enabled THEN 'disabled'"
             " WHEN d.health_status = 'disabled' THEN 'unknown' ELSE d.health_status END"
         ).bindparams(bindparam("settings", type_=JSONB)),
