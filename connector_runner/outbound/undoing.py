@@ -9,10 +9,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors.sinks import Json, Outcome, Sink
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Row, Tx
-from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound import intents, sink_store, store, undo, undo_store
@@ -23,11 +22,10 @@ from connector_runner.outbound.looking import Looker
 from connector_runner.outbound.undo import CREATED, NOTHING_TO_UNDO, Logged
 from connector_runner.outbound.undo_store import Selection
 
-log = get_logger(__name__)
-
 MOST_WRITES: Final = 10_000
 _LANES_A_TX: Final = 50
 
+Sinks = dict[str, tuple[SinkTerms, Sink]]
 Progress = Callable[[int, int], None]
 """Told how many lanes of how many are done."""
 
@@ -72,7 +70,7 @@ def survey(
     """
     with outbound.database.begin(workspace_id) as tx:
         groups = _by_lane(tx, workspace_id, chosen)
-    sinks: dict[str, tuple[SinkTerms, Sink]] = {}
+    sinks: Sinks = {}
     found = []
     for number, group in enumerate(groups):
         found.append(_look(outbound, workspace_id, group, sinks))
@@ -113,48 +111,45 @@ def _by_lane(tx: Tx, workspace_id: str, chosen: Selection) -> list[list[Row]]:
 def _ask(
     outbound: Outbound, workspace_id: str, asked: Asked, groups: Sequence[Sequence[Row]], actor: str, tx: Tx
 ) -> Asked:
-    lanes = writes = already = 0
-    created: list[dict[str, str]] = []
-    entities: list[str] = []
+    put: list[str] = []
     for group in groups:
         lane = store.lane_by_id(tx, group[0]["lane_id"])
         if lane is None:
             continue
         found = undo.logged(tx, outbound.sealer, workspace_id, lane, [row["intent_id"] for row in group])
         if undo.makes_it(found) or lane.sink_ref is None:
-            created.append({"lane_id": lane.lane_id, "sink": group[0]["sink"], "sink_ref": lane.sink_ref or ""})
-            continue
-        ids = [each.intent.intent_id for each in found]
-        if not undo_store.request(tx, workspace_id, undo_id=asked.undo_id, lane=group[0], intent_ids=ids, actor=actor):
-            already += 1
-            continue
-        undo_store.hold_back(tx, workspace_id, lane.lane_id, asked.undo_id, undo.values_to_hold(tx, found))
-        entities.append(lane.entity_id)
-        lanes, writes = lanes + 1, writes + len(ids)
-    if lanes:
+            made = {"lane_id": lane.lane_id, "sink": str(group[0]["sink"]), "sink_ref": lane.sink_ref or ""}
+            asked = replace(asked, created=(*asked.created, made))
+        elif _put_to(tx, workspace_id, asked.undo_id, group[0], found, actor):
+            put.append(lane.lane_id)
+            asked = replace(asked, lanes=asked.lanes + 1, writes=asked.writes + len(found))
+        else:
+            asked = replace(asked, already=asked.already + 1)
+    if put:
         # A release that is deciding about such a lane now may put it to rest: another look follows that one.
-        sink_store.request_release(tx, workspace_id, entities)
+        sink_store.request_release(tx, workspace_id, [group[0]["entity_id"] for group in groups])
         audit.append(
             tx,
             workspace_id,
             actor=actor,
             action="outbound.undo",
             object=asked.undo_id,
-            detail={"lanes": [group[0]["lane_id"] for group in groups], "asked": lanes, "writes": writes},
+            detail={"lanes": put, "asked": len(put)},
             now=outbound.clock(),
         )
-    return replace(
-        asked,
-        lanes=asked.lanes + lanes,
-        writes=asked.writes + writes,
-        created=(*asked.created, *created),
-        already=asked.already + already,
-    )
+    return asked
 
 
-def _look(
-    outbound: Outbound, workspace_id: str, group: Sequence[Row], sinks: dict[str, tuple[SinkTerms, Sink]]
-) -> Undoable:
+def _put_to(tx: Tx, workspace_id: str, undo_id: str, lane: Row, found: Sequence[Logged], actor: str) -> bool:
+    """Ask one lane; False when it has something to undo already."""
+    ids = [each.intent.intent_id for each in found]
+    if not undo_store.request(tx, workspace_id, undo_id=undo_id, lane=lane, intent_ids=ids, actor=actor):
+        return False
+    undo_store.hold_back(tx, workspace_id, lane["lane_id"], undo_id, undo.values_to_hold(tx, found))
+    return True
+
+
+def _look(outbound: Outbound, workspace_id: str, group: Sequence[Row], sinks: Sinks) -> Undoable:
     first = group[0]
     with outbound.database.begin(workspace_id) as tx:
         lane = store.lane_by_id(tx, first["lane_id"])
@@ -162,48 +157,39 @@ def _look(
             raise LookupError("a write has no lane")
         writes = undo.logged(tx, outbound.sealer, workspace_id, lane, [row["intent_id"] for row in group])
         confirmed = intents.open_confirmed(tx, outbound.sealer, lane)
-        if first["sink_id"] not in sinks:
-            sinks[first["sink_id"]] = outbound.sinks.open(tx, workspace_id, first["sink_id"])
     shown = Undoable(lane.lane_id, first["sink"], lane.entity_id, lane.sink_ref, _shown(group), "nothing")
-    if undo.makes_it(writes) or lane.sink_ref is None:
-        untouched = confirmed is not None and _as_we_left_it(outbound, workspace_id, lane, confirmed.body, sinks)
+    made = undo.makes_it(writes) or lane.sink_ref is None
+    try:
+        reply = _read(outbound, workspace_id, lane, sinks)
+    except RunnerError as error:
+        return replace(shown, action=CREATED if made else "not_read", reason=error.code)
+    if made:
+        untouched = (
+            confirmed is not None and reply.body is not None and _content(reply.body) == _content(confirmed.body)
+        )
         reason = "the record was made by this write" + ("" if untouched else ", and has changed since")
         return replace(shown, action=CREATED, reason=reason)
-    return _compared(outbound, workspace_id, shown, lane, writes, sinks)
+    if reply.outcome is not Outcome.LANDED or reply.body is None:
+        return replace(shown, action="not_read", reason=reply.code or str(reply.outcome))
+    return _compared(shown, writes, reply.body, reply.etag)
 
 
-def _as_we_left_it(
-    outbound: Outbound, workspace_id: str, lane: Lane, body: Json, sinks: dict[str, tuple[SinkTerms, Sink]]
-) -> bool:
+def _read(outbound: Outbound, workspace_id: str, lane: Lane, sinks: Sinks) -> Reply:
+    """The record as its sink holds it now; an open sink is kept for the next one."""
     if lane.sink_ref is None:
-        return False
-    try:
-        reply = Looker(outbound, workspace_id, *sinks[lane.sink_id]).read(lane.sink_ref)
-    except RunnerError as error:
-        log.info("created_record_not_read", lane_id=lane.lane_id, code=error.code)
-        return False
-    return reply.outcome is Outcome.LANDED and reply.body is not None and _content(reply.body) == _content(body)
+        return Reply(Outcome.ABSENT, "no_record")
+    if lane.sink_id not in sinks:
+        with outbound.database.begin(workspace_id) as tx:
+            sinks[lane.sink_id] = outbound.sinks.open(tx, workspace_id, lane.sink_id)
+    return Looker(outbound, workspace_id, *sinks[lane.sink_id]).read(lane.sink_ref)
 
 
 def _content(resource: Json) -> Json:
     return {key: value for key, value in resource.items() if key not in ("meta", "text")}
 
 
-def _compared(
-    outbound: Outbound,
-    workspace_id: str,
-    shown: Undoable,
-    lane: Lane,
-    writes: Sequence[Logged],
-    sinks: dict[str, tuple[SinkTerms, Sink]],
-) -> Undoable:
-    try:
-        reply = Looker(outbound, workspace_id, *sinks[lane.sink_id]).read(lane.sink_ref or "")
-    except RunnerError as error:
-        return replace(shown, action="not_read", reason=error.code)
-    if reply.outcome is not Outcome.LANDED or reply.body is None:
-        return replace(shown, action="not_read", reason=reply.code or str(reply.outcome))
-    plan = inverse([each.write for each in writes], reply.body)
+def _compared(shown: Undoable, writes: Sequence[Logged], current: Json, etag: str | None) -> Undoable:
+    plan = inverse([each.write for each in writes], current)
     skipped = tuple({"field": name, "code": code} for name, code in sorted(plan.skipped.items()))
     if not plan.restored:
         return replace(shown, reason=NOTHING_TO_UNDO, skipped=skipped)
@@ -212,7 +198,7 @@ def _compared(
         action="restore",
         restored=tuple({"field": piece.name, "to": piece.value} for piece in plan.restored),
         skipped=skipped,
-        request={"method": "PUT", "target": lane.sink_ref, "if_match": reply.etag, "body": plan.body},
+        request={"method": "PUT", "target": shown.sink_ref, "if_match": etag, "body": plan.body},
     )
 
 
