@@ -11,7 +11,6 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured, NotYet, RunnerError
 from connector_runner.outbound import sink_store, store, undo_store
 from connector_runner.outbound.choosing import public_name
-from connector_runner.outbound.dependencies import DEPENDENCY
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gates import GateFacts, verdicts
 from connector_runner.outbound.intents import Intent
@@ -59,7 +58,7 @@ def preview(outbound: Outbound, workspace_id: str, name: str, sink_name: str) ->
         view, terms = _named(tx, outbound, workspace_id, name, sink_name)
         lane = store.lane_of(tx, terms.sink_id, view.entity_id)
         sources = sink_store.source_ids(tx, workspace_id)
-        plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
+        plan = replace(outbound.planner, asks=False).plan(tx, workspace_id, terms, view, lane, sources)
         gates = gates_of(tx, outbound, workspace_id, terms, view)
         asked = undo_store.open_request(tx, lane.lane_id) if lane is not None and lane.undo_asked else None
         _, sink = outbound.sinks.open(tx, workspace_id, terms.sink_id)
@@ -70,7 +69,7 @@ def preview(outbound: Outbound, workspace_id: str, name: str, sink_name: str) ->
     if isinstance(plan, Nothing):
         return replace(shown, reason=plan.reason, detail=plan.detail)
     if isinstance(plan, Wait):
-        return replace(shown, action="wait", reason=DEPENDENCY, detail=plan.detail)
+        return replace(shown, action="wait", reason=plan.reason, detail=plan.detail)
     shown = replace(shown, mapping_version=plan.mapping.version)
     return _rehearsed(outbound, workspace_id, terms, sink, lane or _lane_to_be(workspace_id, terms, view), plan, shown)
 
