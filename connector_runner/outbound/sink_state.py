@@ -65,8 +65,9 @@ def state(tx: Tx, workspace_id: str, sink_id: str, terms: SinkTerms | None = Non
         breaker.phase(now.timestamp()) == "half_open",
         breaker.clean and row["paused"] is None,
     )
-    if row["paused"] and (row["wake_s"] is None or row["wake_s"] > 0):
-        return replace(found, closed=QUOTA if row["paused"] == QUOTA else "paused", wait_s=row["wake_s"] or 0.0)
+    if row["paused"] and (row["wake_at"] is None or row["wake_at"] > now):
+        wait_s = 0.0 if row["wake_at"] is None else (row["wake_at"] - now).total_seconds()
+        return replace(found, closed=QUOTA if row["paused"] == QUOTA else "paused", wait_s=wait_s)
     if breaker.phase(now.timestamp()) == "open":
         return replace(found, closed="breaker", wait_s=breaker.wait_s(now.timestamp()))
     calendar = _calendar_of(row, terms)

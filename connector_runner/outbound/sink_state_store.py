@@ -16,7 +16,6 @@ def pace_row(tx: Tx, workspace_id: str, sink_id: str, *, lock: bool = False) -> 
         "SELECT sink_enabled AND enabled AS open, sink_paused_reason AS paused, sink_breaker_failures AS failures,"
         " sink_breaker_recent AS recent, sink_breaker_seen AS seen, sink_breaker_opens AS opens,"
         " sink_breaker_until AS until, sink_next_wake_at AS wake_at,"
-        " greatest(extract(epoch FROM sink_next_wake_at - clock_timestamp()), 0)::float8 AS wake_s,"
         " settings->'sink'->'windows' AS windows, settings->'sink'->'breaker' AS breaker, clock_timestamp() AS now"
         f" FROM data_source WHERE {_SINK}{' FOR NO KEY UPDATE' if lock else ''}",
         ws=workspace_id,

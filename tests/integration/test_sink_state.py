@@ -232,6 +232,18 @@ def test_a_pause_for_a_quota_has_its_own_name(clinic: Clinic, ehr: System, store
     assert (state_of(clinic).closed, round(state_of(clinic).wait_s, -1)) == ("quota", 60)
 
 
+def test_a_pause_without_an_end_needs_an_operator(clinic: Clinic, ehr: System, store: System) -> None:
+    an_open_clinic(clinic, ehr, store)
+    with clinic.database.begin(clinic.workspace) as tx:
+        sink_state.pause(tx, clinic.workspace, clinic.ids["store"], "by_hand", None)
+    assert clinic.drain("store").closed == "paused"
+    assert not hinted(clinic)
+    with clinic.database.begin(clinic.workspace) as tx:
+        sink_state.resume(tx, clinic.workspace, clinic.ids["store"])
+    assert hinted(clinic)
+    assert clinic.flow("store").outcomes["landed"] == 1
+
+
 def pacer_of(clinic: Clinic, holder: str = "h") -> Pacer:
     with clinic.database.begin(clinic.workspace) as tx:
         terms, _ = clinic.outbound.sinks.open(tx, clinic.workspace, clinic.ids["store"])
