@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
@@ -33,6 +36,12 @@ _UUIDS_AS_TEXT = psycopg2.extensions.new_array_type((2951,), "UUIDS_AS_TEXT", _U
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
+# What SQLAlchemy's ``text`` takes for a parameter, and how a colon that is none is written.
+_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
+_ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
+
+_TRUSTED_S: Final = 1.0
+"""A connection that was used so lately is not asked first whether it still works."""
 _COPY_BYTES = 1 << 17
 """How much a COPY is handed at a time; psycopg2's 8 KiB would cost a call for every seven rows."""
 
@@ -58,7 +67,6 @@ class Database:
                 pool_size=self._pool_size,
                 max_overflow=20,
                 pool_timeout=15,
-                pool_pre_ping=True,
                 json_deserializer=exact_json.loads,
                 json_serializer=exact_json.dumps,
                 connect_args={
@@ -69,6 +77,8 @@ class Database:
                 },
             )
             event.listen(self._engine, "connect", _ids_as_text)
+            event.listen(self._engine, "checkin", _rested)
+            event.listen(self._engine, "checkout", _works)
             self._pid = os.getpid()
         return self._engine
 
@@ -104,8 +114,7 @@ class Database:
     @contextmanager
     def _transaction(self, setting: str, value: str) -> Iterator[Tx]:
         try:
-            with self.engine.begin() as tx:
-                tx.execute(text("SELECT set_config(:name, :value, true)"), {"name": setting, "value": value})
+            with self._begun(setting, value) as tx:
                 yield tx
         except OperationalError as exc:
             if getattr(exc.orig, "pgcode", None) == "40P01":
@@ -121,6 +130,19 @@ class Database:
                 raise Unavailable("the connection to Postgres broke", code="database_unavailable") from None
             _without_parameters(exc)
             raise
+
+    @contextmanager
+    def _begun(self, setting: str, value: str) -> Iterator[Tx]:
+        """The driver begins no transaction of its own, so that BEGIN and the setting are one message."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx, tx.begin():
+            execute(tx, "BEGIN; SELECT set_config(:name, :value, true)", name=setting, value=value)
+            try:
+                yield tx
+            except BaseException:
+                if not tx.invalidated:
+                    execute(tx, "ROLLBACK")
+                raise
+            execute(tx, "COMMIT")
 
     def check_role(self) -> None:
         """Raise Misconfigured when the role could read past row-level security."""
@@ -146,6 +168,25 @@ def _ids_as_text(connection: Any, _: object) -> None:
     psycopg2.extensions.register_type(_UUIDS_AS_TEXT, connection)
 
 
+def _rested(_: object, record: Any) -> None:
+    record.info["rested"] = time.monotonic()
+
+
+def _works(connection: Any, record: Any, _: object) -> None:
+    """Ask a connection that lay idle whether it still works; one that does not is replaced."""
+    if time.monotonic() - record.info.get("rested", float("inf")) < _TRUSTED_S:
+        return
+    try:
+        cursor = connection.cursor()
+        try:
+            cursor.execute("")
+        finally:
+            cursor.close()
+        connection.rollback()
+    except psycopg2.Error as exc:
+        raise DisconnectionError("the connection does not work any more") from exc
+
+
 def _without_parameters(exc: DBAPIError) -> DBAPIError:
     """Bound values and the server's DETAIL line can be PHI; neither may reach a log."""
     exc.params = None
@@ -157,28 +198,67 @@ def _without_parameters(exc: DBAPIError) -> DBAPIError:
     return exc
 
 
+@lru_cache(maxsize=2000)
+def _for_driver(sql: str) -> str:
+    """``:name`` as the driver wants it. Statements are few and run often."""
+    return _ESCAPED.sub(r"\1", _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")))
+
+
+@contextmanager
+def _ran(tx: Tx, sql: str, params: Mapping[str, Any]) -> Iterator[Any]:
+    """A cursor that ran a statement. What SQLAlchemy puts around it costs more than most statements do.
+
+    Raises DBAPIError as SQLAlchemy would, without values.
+    """
+    cursor = tx.connection.cursor()
+    try:
+        cursor.execute(_for_driver(sql), params)
+        yield cursor
+    except psycopg2.Error as exc:
+        raise _as_sqlalchemy(tx, exc) from None
+    finally:
+        cursor.close()
+
+
+def _as_sqlalchemy(tx: Tx, exc: psycopg2.Error) -> DBAPIError:
+    broken = bool(getattr(tx.connection.dbapi_connection, "closed", 0))
+    if broken:
+        tx.invalidate()
+        # Its neighbours broke with it, as a rule: none of them is used again.
+        tx.engine.dispose()
+    made = DBAPIError.instance(
+        None, None, exc, psycopg2.Error, hide_parameters=True, connection_invalidated=broken, dialect=tx.dialect
+    )
+    return cast(DBAPIError, made)
+
+
 def rows(tx: Tx, sql: str, /, **params: Any) -> list[Row]:
     """All rows of a query, each a dictionary."""
-    result = tx.execute(text(sql), params)
-    names = tuple(result.keys())
-    return [dict(zip(names, row, strict=True)) for row in result]
+    with _ran(tx, sql, params) as cursor:
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def one(tx: Tx, sql: str, /, **params: Any) -> Row | None:
     """The first row of a query, or None."""
-    result = tx.execute(text(sql), params)
-    row = result.first()
-    return None if row is None else dict(zip(result.keys(), row, strict=True))
+    with _ran(tx, sql, params) as cursor:
+        row = cursor.fetchone()
+        return (
+            None if row is None else {column.name: value for column, value in zip(cursor.description, row, strict=True)}
+        )
 
 
 def tuples(tx: Tx, sql: str, /, **params: Any) -> Iterator[tuple[Any, ...]]:
     """The rows of a query as tuples, for the paths where a dictionary a row would cost too much."""
-    yield from map(tuple, tx.execute(text(sql), params))
+    with _ran(tx, sql, params) as cursor:
+        found = cursor.fetchall()
+    yield from found
 
 
 def execute(tx: Tx, sql: str, /, **params: Any) -> int:
     """Run a statement; the number of rows that it touched."""
-    return tx.execute(text(sql), params).rowcount
+    with _ran(tx, sql, params) as cursor:
+        return int(cursor.rowcount)
 
 
 def id_array(ids: Iterable[str]) -> str:
