@@ -1,4 +1,4 @@
-"""The simulated clinic of ``up``: an EHR that changes by itself, and a store that is written to."""
+"""The simulated clinic of ``up``: an EHR that changes by itself, and a FHIR store and a CRM that are written to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 WORKSPACE = "demo"
 PATIENTS = 60
 CHANGE_EVERY_S = 2.0
-SYSTEMS = ("ehr", "store")
+SYSTEMS = ("ehr", "store", "crm")
 
 _READ_TYPES = (
     "Patient", "Practitioner", "Organization", "Location", "Appointment", "Encounter", "Condition", "Observation",
@@ -23,6 +23,7 @@ _WRITTEN = (
 def documents(base_urls: dict[str, str]) -> list[dict[str, Any]]:
     """The data sources of the simulated clinic, for the addresses that its systems got."""
     return [
+        _crm(base_urls["crm"]),
         {
             "name": "ehr",
             "source_type": "fhir_store",
@@ -55,6 +56,36 @@ def documents(base_urls: dict[str, str]) -> list[dict[str, Any]]:
             },
         },
     ]
+
+
+def _crm(base_url: str) -> dict[str, Any]:
+    """A CRM that is told of patients and their appointments."""
+    record: dict[str, Any] = {"external_id_field": "externalId", "search_param": "externalId", "list_field": "results"}
+    record |= {"version": "etag", "updated_field": "updatedAt", "read_only": ["createdAt", "version"]}
+    return {
+        "name": "crm",
+        "source_type": "rest_api",
+        "settings": {
+            "base_url": base_url,
+            "mapping": "crm",
+            "records": {
+                "Contact": {
+                    **record,
+                    "path": "contacts",
+                    "upsert_path": "contacts/by-external-id/{external_id}",
+                    "known_by": {"lastName": "lastName", "birthDate": "birthDate", "email": "email"},
+                },
+                "Activity": {**record, "path": "activities", "create": "idempotent_post"},
+            },
+            "errors": {"code": "error.code", "field": "error.field", "outcomes": {"EXISTS": "poison"}},
+            "sink": {
+                "entity_types": ["patient", "appointment"],
+                "accept_from": ["ehr"],
+                "rate": {"per_second": 20, "burst": 5, "concurrency": 2},
+                "quiet_period_s": 5,
+            },
+        },
+    }
 
 
 def command_options(system: str, home: Path) -> list[str]:

@@ -29,6 +29,7 @@ from connector_runner.infra.embedded.home import choose_port, port_is_free
 from connector_runner.infra.logging import configure
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError, Unavailable
+from connector_runner.sandbox.launch import base_path
 from connector_runner.settings import PROJECT_ROOT, Settings
 
 READY_WAIT_S = 240.0
@@ -87,7 +88,7 @@ def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: boo
     if not no_sandbox:
         typer.echo("starting the simulated clinic ...")
         origins = _sandbox(stack, settings.home, logs, environment)
-        base_urls = {name: f"{origin}/fhir" for name, origin in origins.items()}
+        base_urls = {name: origin + base_path(name) for name, origin in origins.items()}
         environment |= {"CONNECTOR_RUNNER_HTTP_ALLOW": _allowed(settings, base_urls.values())}
         workspace_id, _ = workspaces.create(
             runner.database, runner.sealer, demo.WORKSPACE, name="Simulated clinic", actor=ACTOR, now=utc_now()

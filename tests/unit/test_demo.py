@@ -1,0 +1,26 @@
+"""The simulated clinic's documents are settings that can work."""
+
+from __future__ import annotations
+
+from connector_runner.cli import demo
+from connector_runner.connectors import registry
+from connector_runner.connectors.settings import parse
+from connector_runner.settings import PROJECT_ROOT
+from connector_runner.unification.loader import load_mappings
+
+
+def test_every_system_has_a_document_that_can_be_applied_and_written() -> None:
+    documents = demo.documents({name: f"http://127.0.0.1:1/{name}" for name in demo.SYSTEMS})
+    assert sorted(document["name"] for document in documents) == sorted(demo.SYSTEMS)
+    mappings = load_mappings(PROJECT_ROOT / "mappings")
+    for document in documents:
+        kind = registry.source_type(document["source_type"])
+        settings = parse(kind.settings, document["settings"], file=document["name"])
+        assert kind.sink is not None
+        assert settings.sink is not None
+        assert not settings.sink_capabilities.at_least_once
+        for entity_type in settings.sink.entity_types:
+            mapping = mappings.outbound(settings.mapping, entity_type)
+            assert mapping is not None, f"{document['name']}: {entity_type}"
+            records = getattr(settings, "records", None)
+            assert records is None or mapping.resource_type in records
