@@ -14,6 +14,8 @@ from connector_runner.resilience.limiter import Grant, InFlight, Limit, Limiter
 LONGEST_WAIT_S: Final = 2.0
 """A longer wait for a grant is not sat out: the worker goes and comes back."""
 _MARGIN_S: Final = 0.001
+_LATE_GRANTS: Final = 5
+"""So many grants in a row that came too late to be used mean that the limiter is too far away just now."""
 _SLOT_MARGIN_S: Final = 2.0
 
 
@@ -63,12 +65,21 @@ class Pacer:
         if self.fresh():
             return True
         self.put_back()
+        late = 0
         while True:
             grant = self._limiter.acquire(self._sink_id, self._limit, self._holder, in_flight=self._in_flight)
             LIMITER.labels(sink=self._name, reason=grant.reason).inc()
             if grant.granted:
                 self._grant = grant
-                return True
+                if self.fresh():
+                    return True
+                # Too long on its way: to send on it now would be to send beside the next one.
+                self.put_back()
+                late += 1
+                if late < _LATE_GRANTS and self._clock() < self._until:
+                    continue
+                self.wait_s, self.stopped = _MARGIN_S, "late"
+                return False
             too_long = grant.wait_s > LONGEST_WAIT_S or self._clock() + grant.wait_s > self._until
             if too_long or grant.reason in ("slots", "closed"):
                 self.wait_s, self.stopped = grant.wait_s, grant.reason
