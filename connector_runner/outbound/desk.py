@@ -13,7 +13,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
-from connector_runner.outbound import duplicate_search, sink_store, store, undo, undo_store
+from connector_runner.outbound import duplicate_search, ordered_store, sink_store, store, undo, undo_store
 from connector_runner.outbound.checking import problems_of
 from connector_runner.outbound.choosing import same_value
 from connector_runner.outbound.dependency_store import wake_dependents
@@ -21,7 +21,8 @@ from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lane_store import SqlLaneTx
 from connector_runner.outbound.lanes import Lane, Withheld
-from connector_runner.outbound.planning import Nothing, Planner, Wait, Wanted, with_ref
+from connector_runner.outbound.planning import Planner
+from connector_runner.outbound.plans import Nothing, Wait, Wanted, with_ref
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
 from connector_runner.outbound.undo import Inverse
 from connector_runner.world import reading
@@ -97,7 +98,11 @@ class SqlDesk:
             return Nothing(NO_ENTITY)
         sources = sink_store.source_ids(own, self.workspace_id)
         plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources)
-        return Planned(plan, self.outbound.planner, self.terms) if isinstance(plan, Wanted) else plan
+        if not isinstance(plan, Wanted):
+            return plan
+        if plan.upto is not None:
+            ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
+        return Planned(plan, self.outbound.planner, self.terms)
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether the entity was not folded anew since and consent still allows it, or the undo is asked still."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from connector_runner.connectors.sinks import Json
 from connector_runner.connectors.terms import SinkTerms
@@ -15,7 +14,15 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST, Clock, parse_instant, utc_now
 from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import consent_store, creating, dependencies, intents, quarrel_store, undo_store
+from connector_runner.outbound import (
+    consent_store,
+    creating,
+    dependencies,
+    intents,
+    ordered_store,
+    quarrel_store,
+    undo_store,
+)
 from connector_runner.outbound.choosing import (
     Choice,
     choose,
@@ -30,79 +37,32 @@ from connector_runner.outbound.gates import CONFLICT, GateFacts
 from connector_runner.outbound.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes import Lane, Withheld, client_ref
 from connector_runner.outbound.patching import patch
+from connector_runner.outbound.plans import (
+    IN_STEP,
+    MISSING_FIELD,
+    NO_MAPPING,
+    NOT_ACTIVE,
+    NOTHING_ELIGIBLE,
+    ORDERED,
+    SINK_NEWER,
+    TYPE_NOT_COVERED,
+    Nothing,
+    Plan,
+    Wait,
+    Wanted,
+    next_step,
+)
 from connector_runner.outbound.quarrels import PING_PONG, quarrels
-from connector_runner.outbound.translating import TRANSLATION_PENDING, UNTRANSLATED, Translations, look_up
+from connector_runner.outbound.translating import TRANSLATION_PENDING, UNTRANSLATED, look_up
 from connector_runner.outbound.undo_store import UNDONE
 from connector_runner.policy import consent
 from connector_runner.unification.loader import MappingSet
-from connector_runner.unification.model import MappingContext, OutboundContext
+from connector_runner.unification.model import MappingContext
 from connector_runner.unification.outbound import OutboundMapping
+from connector_runner.world import reading
 from connector_runner.world.atoms import field_of, join, split
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
-
-IN_STEP: Final = "in_step"
-NOTHING_ELIGIBLE: Final = "nothing_eligible"
-NOT_ACTIVE: Final = "entity_not_active"
-NO_MAPPING: Final = "no_mapping"
-TYPE_NOT_COVERED: Final = "type_not_covered"
-SINK_NEWER: Final = "sink_newer"
-MISSING_FIELD: Final = "missing_field"
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """No write is wanted, and why. ``fields`` are those that are missing, where that is the reason."""
-
-    reason: str
-    detail: str | None = None
-    withheld: tuple[Withheld, ...] = ()
-    fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Something must be there first, by ``reason`` in the sink or a code; ``detail`` names the fields it is for."""
-
-    detail: str
-    withheld: tuple[Withheld, ...] = ()
-    reason: str = DEPENDENCY
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any.
-
-    ``recodes``: something goes out as another code than it was said.
-    """
-
-    entity_type: str
-    revision: int
-    ref: str | None
-    choice: Choice
-    removed: tuple[str, ...]
-    mapping: OutboundMapping
-    references: References
-    desired_hash: bytes
-    withheld: tuple[Withheld, ...]
-    confirmed: Confirmed | None = field(default=None)
-    translations: Translations = field(default_factory=Translations)
-    recodes: bool = False
-
-    @property
-    def known(self) -> Json | None:
-        """The resource as it was last confirmed; None when it was seen to be another by now."""
-        return self.confirmed.body if self.confirmed is not None and not self.choice.contradicted() else None
-
-    def render(self, state: Json, recoded: frozenset[str] | None = None) -> Json:
-        """``state`` as the sink's resource, the values of ``recoded`` fields (None: of all) in the sink's codes.
-
-        Raises BadRecord or NotYet where a required element is missing.
-        """
-        return self.mapping.render(state, OutboundContext(self.references.resolve, self.translations.decided, recoded))
-
-
-Plan = Nothing | Wait | Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +100,24 @@ class Planner:
         sources: Mapping[str, str],
     ) -> Plan:
         """What ``view`` wants of the sink. ``sources``: name -> id of the workspace's data sources."""
+        now = self._plan(tx, workspace_id, terms, view, lane, sources)
+        if not isinstance(now, Wanted) or terms.policies.get(view.entity_type) != ORDERED:
+            return now
+        upto = ordered_store.sent_upto(tx, lane.lane_id) if lane is not None else None
+        as_of = reading.past(tx, view)
+        return next_step(
+            view, now, upto, lambda count: self._plan(tx, workspace_id, terms, as_of(count), lane, sources)
+        )
+
+    def _plan(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        terms: SinkTerms,
+        view: EntityView,
+        lane: Lane | None,
+        sources: Mapping[str, str],
+    ) -> Plan:
         mapping = self.mappings.outbound(terms.system, view.entity_type)
         if view.entity_type not in terms.entity_types:
             return Nothing(TYPE_NOT_COVERED)
@@ -386,11 +364,6 @@ class Planner:
         if mapping is None:
             raise BadRecord("the sink's resource has no inbound mapping", code="no_mapping", where=kind)
         return mapping.map(resource, MappingContext(terms.name, base_url=terms.base_url)).facts
-
-
-def with_ref(wanted: Wanted, ref: str) -> Wanted:
-    """The same for a resource that turned out to exist."""
-    return replace(wanted, ref=ref)
 
 
 def _edited(atom: str, held: Json, confirmed: Json, seen: Mapping[str, object]) -> bool:

@@ -18,7 +18,7 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
-from connector_runner.outbound.planning import Nothing, Wait
+from connector_runner.outbound.plans import Nothing, Wait
 from connector_runner.outbound.sink_state import SinkState
 
 T = TypeVar("T")

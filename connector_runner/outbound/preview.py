@@ -16,7 +16,7 @@ from connector_runner.outbound.gates import GateFacts, verdicts
 from connector_runner.outbound.intents import Intent
 from connector_runner.outbound.lanes import Lane, State, client_ref, lane_id
 from connector_runner.outbound.looking import Looker
-from connector_runner.outbound.planning import Nothing, Wait, Wanted
+from connector_runner.outbound.plans import Nothing, Wait, Wanted
 from connector_runner.outbound.rehearsal import rehearsed
 from connector_runner.world import reading
 from connector_runner.world.fold import Settled

@@ -26,7 +26,7 @@ from connector_runner.outbound.dependency_store import recheck_dependents
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gates import UNVERIFIED, external_system
 from connector_runner.outbound.lanes import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
-from connector_runner.outbound.planning import IN_STEP, Nothing, Plan, Wait, Wanted
+from connector_runner.outbound.plans import IN_STEP, Nothing, Plan, Wait, Wanted
 from connector_runner.outbound.quarrels import PING_PONG
 from connector_runner.outbound.translating import UNTRANSLATED
 from connector_runner.outbound.undo_store import UNDONE

@@ -39,32 +39,31 @@ def _lane(row: Row) -> Lane:
     )
 
 
+_DUE = (
+    "SELECT * FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND {}"
+    " LIMIT 1 FOR UPDATE SKIP LOCKED)"
+)
+_CLAIM = (
+    # Materialized: inlined, the planner may run the locking query more than once and lease several. The second part
+    # is not begun, and locks nothing, where the first has a lane.
+    "WITH due AS MATERIALIZED ("
+    + _DUE.format(f"state = 'unknown' AND due_at <= {NOW_ONCE} ORDER BY due_at")
+    + " u UNION ALL "
+    + _DUE.format(f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at")
+    + " r LIMIT 1) UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
+    " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
+    " updated_at = clock_timestamp() FROM due"
+    f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {_LANE}"
+)
+
+
 def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
     """Lease the lane that is due first: an unknown one whose quiet period is over, else by priority.
 
     None when nothing is due that nobody else holds.
     """
-    for due in (
-        f"state = 'unknown' AND due_at <= {NOW_ONCE} ORDER BY due_at",
-        f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at",
-    ):
-        row = one(
-            tx,
-            # Materialized: inlined, the planner may run the locking query more than once and lease several.
-            "WITH due AS MATERIALIZED (SELECT workspace_id, lane_id FROM sync_lane"
-            f" WHERE workspace_id = :ws AND sink_id = :sink AND {due} LIMIT 1 FOR UPDATE SKIP LOCKED)"
-            " UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
-            " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
-            " updated_at = clock_timestamp() FROM due"
-            f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {_LANE}",
-            ws=workspace_id,
-            sink=sink_id,
-            owner=owner,
-            lease=lease_s,
-        )
-        if row is not None:
-            return _lane(row)
-    return None
+    row = one(tx, _CLAIM, ws=workspace_id, sink=sink_id, owner=owner, lease=lease_s)
+    return None if row is None else _lane(row)
 
 
 def lane_by_id(tx: Tx, lane_id: str) -> Lane | None:
@@ -161,7 +160,9 @@ def confirm(
     """
     found = execute(
         tx,
-        "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision THEN 'ready' ELSE 'idle' END,"
+        "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
+        "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
+        " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
         " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
         " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
         " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"

@@ -24,7 +24,7 @@ from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.intents import CREATE, UPDATE, Confirmed, Intent, SentClaim
 from connector_runner.outbound.inverse import InversePlan, Write, inverse
 from connector_runner.outbound.lanes import Lane, Withheld
-from connector_runner.outbound.planning import Nothing
+from connector_runner.outbound.plans import Nothing
 from connector_runner.outbound.undo_store import MARK
 from connector_runner.world import reading
 from connector_runner.world import store as world_store

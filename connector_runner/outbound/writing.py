@@ -16,7 +16,7 @@ from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
 from connector_runner.outbound.outcomes import Settled, Settler, heed
 from connector_runner.outbound.pacing import Pacer, limit_of
-from connector_runner.outbound.planning import IN_STEP, SINK_NEWER, Nothing, Wait
+from connector_runner.outbound.plans import IN_STEP, SINK_NEWER, Nothing, Wait
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Runtime, Writable
 from connector_runner.outbound.readback import ReadBack
 from connector_runner.outbound.searching import Unhurried

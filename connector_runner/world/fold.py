@@ -141,11 +141,14 @@ def _record_claims(
 
     claims = []
     for atom, value in atoms_of(latest).items():
+        echo = sent.get((record_id, atom))
+        if echo is not None and latest.seen_at < echo.sent_at and exact_json.digest(value) != echo.value_digest:
+            # Seen before we wrote there, so it is no word of the record any more: it holds what it confirmed to us.
+            continue
         start = len(history) - 1
         while start > 0 and atoms_of(history[start - 1]).get(atom) == value:
             start -= 1
         claim = _claim(atom, value, by_id[history[start].event_id or ""], _asserted(history[start], by_id))
-        echo = sent.get((record_id, atom))
         if echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]):
             claim = replace(
                 claim,

@@ -53,12 +53,21 @@ CREATE TABLE duplicate_decision (
 ALTER TABLE sync_lane ADD COLUMN settled_at timestamptz;    -- an operator let a quarrel between systems begin anew
 """
 
+# Of lanes that send every state in order: the events are the queue.
+ORDERED = """
+ALTER TABLE sync_lane ADD COLUMN sent_upto uuid,            -- the last event whose state the sink has
+                      ADD COLUMN next_upto uuid,            -- the event whose state is being sent
+                      ADD COLUMN next_hash bytea,           -- what that state wants to say; as synced_hash
+                      ADD COLUMN next_more boolean NOT NULL DEFAULT false;  -- whether there are later events
+"""
+
 
 def upgrade() -> None:
     """Create them."""
     op.execute(CONSENT)
     op.execute(KNOWN)
     op.execute(GAPS)
+    op.execute(ORDERED)
     protect("patient_consent")
     protect("gap")
     protect("duplicate_decision")

@@ -361,3 +361,25 @@ def test_what_a_sink_wrote_over_is_written_again_when_its_source_insists(
     ehr.put(a_patient())
     settle(clinic)
     assert only_patient(store)["gender"] == "female"
+
+
+def test_what_was_seen_before_we_wrote_is_no_word_of_the_system_after_it(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    a_pair(clinic, ehr, store)
+    ehr.put(a_patient())
+    clinic.land("ehr", a_patient(meta={"lastUpdated": "2026-11-20T10:00:00Z", "versionId": "1"}))
+    clinic.flow("store")
+    clinic.poll("store", "Patient")
+    # The copy in the store is younger, by its clock, than the second change of the source that it came from.
+    clinic.land("ehr", a_patient("p1", "617-555-0777", meta={"lastUpdated": "2026-11-20T11:00:00Z", "versionId": "2"}))
+    clinic.flow("store")
+    clinic.project()
+    assert atom(clinic, "telecom[phone|home]").winner.value["value"] == "+16175550777"
+    before = landed(ehr)
+    clinic.flow("ehr")
+    assert landed(ehr) == before
+    clinic.poll("store", "Patient")
+    clinic.flow("store")
+    assert phones(only_patient(store)) == ["617-555-0777"]
+    assert atom(clinic, "telecom[phone|home]").winner.value["value"] == "+16175550777"

@@ -21,7 +21,7 @@ from connector_runner.outbound.desk import SqlDesk
 from connector_runner.outbound.lane_store import SqlLaneStore
 from connector_runner.outbound.lanes import State
 from connector_runner.outbound.outcomes import Settler
-from connector_runner.outbound.planning import Wanted
+from connector_runner.outbound.plans import Wanted
 from connector_runner.outbound.sweeping import sweep
 from connector_runner.outbound.undo_store import Selection
 from connector_runner.world import reading
