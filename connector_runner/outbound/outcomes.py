@@ -101,7 +101,7 @@ class Settler:
             synced_hash=None if again else intent.desired_hash,
             revision=intent.revision,
             # What is there is another's word, or an older one of ours: only what was sent is known to be ours.
-            confirmed=Confirmed(intent.body if again else body, () if again else intent.atoms, intent.created_by_us),
+            confirmed=_confirmed(intent, body, ours=not again),
             sink_ref=ref,
             # Without the sink's own words for what it made of ours, the next change reads first.
             sink_etag=reply.etag if whole is not None and not again else None,
@@ -129,8 +129,11 @@ class Settler:
             return self._conflict(tx, lane, intent, reply, code)
         tx.close_intent(lane, intent.intent_id)
         if outcome is Outcome.CONFLICT:
+            if lane.attempts >= _AT_ONCE and self._desk.refused(tx, lane, intent, code):
+                return self.quarantine(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
             return self.retry(tx, lane, "conflict", code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
+            self._desk.refused(tx, lane, intent, code)
             return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
         return self.held_up(tx, lane, reply, State.WAITING)
 
@@ -215,6 +218,13 @@ class Settler:
         FENCE_LOST.labels(sink=self._terms.name).inc()
         log.warning("fence_lost", lane_id=lane.lane_id, sink=self._terms.name)
         return False
+
+
+def _confirmed(intent: Intent, body: Json, *, ours: bool) -> Confirmed:
+    if ours:
+        return Confirmed(body, intent.atoms, intent.created_by_us)
+    named = {"id": body["id"]} if "id" in body else {}
+    return Confirmed({**intent.body, **named}, (), intent.created_by_us)
 
 
 def _renewed_in_s(reply: Reply) -> float:
