@@ -120,9 +120,17 @@ class Clinic:
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
         """The lane's row knows."""
 
+    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
+        """Nobody was promised anything."""
+        return False
+
     def carries(self, found: Json, intent: Intent) -> bool:
         """Our part says so."""
         return bool(found.get(OWNED) == intent.body.get(OWNED))
+
+    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
+        """Nobody was promised anything."""
+        return False
 
     def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
         """Every patient is new."""
