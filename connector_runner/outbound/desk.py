@@ -13,7 +13,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
-from connector_runner.outbound import duplicate_search, ordered_store, sink_store, store, undo, undo_store
+from connector_runner.outbound import duplicate_search, ordered_store, refusals, sink_store, store, undo, undo_store
 from connector_runner.outbound.checking import problems_of
 from connector_runner.outbound.choosing import same_value
 from connector_runner.outbound.dependency_store import wake_dependents
@@ -135,10 +135,16 @@ class SqlDesk:
             self.outbound.world.remember_sent(own, self.workspace_id, record_key, sent, now=now)
         if undo.is_inverse(intent):
             undo.landed(own, self.outbound, self.workspace_id, lane, intent)
+        refusals.lift(own, self.outbound.world, self.workspace_id, lane, intent, now)
         if lane.sink_ref is None:
             wake_dependents(own, self.workspace_id, self.terms.sink_id, lane.entity_id)
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))
+
+    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
+        """Where a patient was told otherwise, put it on the record and ask for the patient to be told."""
+        own, now = _own(tx), self.outbound.clock()
+        return refusals.refuse(own, self.outbound.world, self.workspace_id, self.terms.name, lane, intent, code, now)
 
     def carries(self, found: Json, intent: Intent) -> bool:
         """Read through the sink's inbound mapping; an inverse, piece by piece."""

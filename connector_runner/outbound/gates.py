@@ -74,11 +74,14 @@ def external_system(claim: Claim) -> str | None:
 
     A claim that came back from a sink has the origin of its cause, so it counts as what it was.
     """
-    if claim.source in _OURS:
+    if is_ours(claim.source, claim.source_system):
         return None
-    if claim.source in _INTEGRATIONS:
-        return claim.source_system or ""
-    return claim.source_system
+    return claim.source_system or ""
+
+
+def is_ours(source: str, source_system: str | None) -> bool:
+    """Whether who says something is an agent or a person of ours, and no external system."""
+    return source in _OURS or (source not in _INTEGRATIONS and source_system is None)
 
 
 def source_eligibility(claim: Claim, facts: GateFacts) -> str | None:

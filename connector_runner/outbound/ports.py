@@ -199,6 +199,9 @@ class Desk(Protocol):
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
         """``ref`` is the entity's record there. ``body``: as it stands there, our words in it; None: without them."""
 
+    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
+        """The sink will not take what was sent; whether somebody was promised it, so that trying again is no use."""
+
     def carries(self, found: Json, intent: Intent) -> bool:
         """Whether a resource of the sink says what an intent meant to make it say."""
 

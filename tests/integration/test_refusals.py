@@ -1,0 +1,78 @@
+"""What a patient was told yes to, and a sink would not take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector_runner.infra.database import Row, rows
+from connector_runner.outbound import status
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.test_drain import BOTH
+
+BOOKED = {"status": "booked", "start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
+
+
+def told_yes(clinic: Clinic, ehr: System) -> str:
+    """An appointment that an agent promised; its entity."""
+    clinic.source("ehr", ehr, **BOTH)
+    ehr.put(a_patient())
+    clinic.poll("ehr", "Patient")
+    said = clinic.say(entity_type="appointment", confidence=0.5, facts={**BOOKED, "patient": {"ref": "ehr:Patient:p1"}})
+    clinic.judge(said.events[0]["id"])
+    return str(said.events[0]["entity_id"])
+
+
+def state(clinic: Clinic, entity: str) -> dict[str, Any]:
+    with clinic.database.begin(clinic.workspace) as tx:
+        return dict(rows(tx, "SELECT state FROM entity WHERE entity_id = :id", id=entity)[0]["state"])
+
+
+def tasks(clinic: Clinic) -> list[Row]:
+    with clinic.database.begin(clinic.workspace) as tx:
+        return rows(tx, "SELECT * FROM entity WHERE entity_type = 'outbound_task' ORDER BY entity_id")
+
+
+def insist(clinic: Clinic) -> None:
+    """Let every attempt come at once."""
+    for _ in range(4):
+        clinic.flow("ehr")
+        clinic.execute("UPDATE sync_lane SET due_at = now() WHERE state = 'ready'")
+
+
+@pytest.mark.parametrize("answer", [409, 422])
+def test_a_slot_that_was_taken_meanwhile_is_told_of(clinic: Clinic, ehr: System, answer: int) -> None:
+    entity = told_yes(clinic, ehr)
+    ehr.faults({"on": "PUT Appointment", "kind": "status", "status": answer})
+    insist(clinic)
+    assert clinic.lane("ehr", "appointment")["state"] == "quarantined"
+    held = state(clinic, entity)
+    assert (held["sync_status"], held["sync_refused_by"], held["status"]) == ("refused", "ehr", "booked")
+    [task] = tasks(clinic)
+    assert (task["state"]["status"], task["state"]["kind"]) == ("pending", "appointment_refused")
+    assert task["state"]["patient"]["ref"] == "ehr:Patient:p1"
+    assert task["state"]["appointment"]["ref"].startswith("voice_agent:Appointment:")
+
+    status.retry(clinic.outbound, clinic.workspace, lane_ids=None, sink="ehr", actor="op")
+    insist(clinic)
+    assert len(tasks(clinic)) == 1, "the same again is no other task"
+
+    ehr.faults()
+    status.retry(clinic.outbound, clinic.workspace, lane_ids=None, sink="ehr", actor="op")
+    clinic.flow("ehr")
+    assert len(ehr.all("Appointment")) == 1
+    assert state(clinic, entity)["sync_status"] == "synced"
+    writes = len(ehr.writes())
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == writes, "what is noted for ourselves is not sent"
+
+
+def test_nobody_was_promised_what_another_system_says(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **BOTH)
+    store.faults({"on": "PUT Appointment", "kind": "status", "status": 422})
+    clinic.land("ehr", a_patient(), an_appointment("a1"))
+    clinic.flow("store")
+    assert clinic.lane("store", "appointment")["state"] == "quarantined"
+    assert tasks(clinic) == []
