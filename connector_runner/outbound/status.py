@@ -27,11 +27,12 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
     answer = []
     for sink in sinks:
         states = {str(state): 0 for state in State}
-        synced = 0
+        synced = failed = 0
         for row in counts:
             if row["sink_id"] == sink["data_source_id"]:
                 states[row["state"]] += row["lanes"]
                 synced += row["synced"]
+                failed += row["failed"]
         answer.append(
             {
                 "name": sink["name"],
@@ -43,7 +44,8 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
                 "lanes": states,
                 "synced": synced,
                 "pending": sum(states[s] for s in ("ready", "leased", "waiting", "unknown")),
-                "failed": states["quarantined"],
+                # What hangs on an unverified record has failed too, until somebody verifies that one.
+                "failed": states["quarantined"] + failed,
                 **_reconciled(reconciled.get(sink["data_source_id"])),
             }
         )

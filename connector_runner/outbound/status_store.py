@@ -27,10 +27,11 @@ def sinks(tx: Tx, workspace_id: str) -> list[Row]:
 
 
 def lane_counts(tx: Tx, workspace_id: str) -> list[Row]:
-    """Lanes by sink and state, and how many of them a sink has confirmed."""
+    """Lanes by sink and state; how many of them a sink has confirmed, and how many fail for what they refer to."""
     return rows(
         tx,
-        "SELECT sink_id, state, count(*) AS lanes, count(synced_at) AS synced FROM sync_lane"
+        "SELECT sink_id, state, count(*) AS lanes, count(synced_at) AS synced,"
+        " count(*) FILTER (WHERE state = 'idle' AND reason = 'dependency_below_threshold') AS failed FROM sync_lane"
         " WHERE workspace_id = :ws GROUP BY sink_id, state",
         ws=workspace_id,
     )

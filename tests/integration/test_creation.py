@@ -9,7 +9,7 @@ import pytest
 
 from connector_runner.infra.database import rows
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.outbound import gap_store
+from connector_runner.outbound import gap_store, status
 from connector_runner.outbound.duplicate_search import decide
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 from tests.integration.test_drain import BOTH, PATIENTS
@@ -137,6 +137,11 @@ def test_what_is_missing_is_named_listed_and_filled(clinic: Clinic, ehr: System)
     assert (gaps(clinic), len(ehr.all("Patient"))) == ([], 1)
 
 
+def failed(clinic: Clinic) -> int:
+    with clinic.database.begin(clinic.workspace) as tx:
+        return int(status.lanes_by_state(tx, clinic.workspace)[0]["failed"])
+
+
 def gaps(clinic: Clinic) -> list[Any]:
     with clinic.database.begin(clinic.workspace) as tx:
         return sorted(gap_store.gaps(tx, clinic.workspace), key=lambda gap: gap["field"])
@@ -182,9 +187,11 @@ def test_what_hangs_on_an_unverified_record_fails_until_it_is_verified(
     clinic.flow("ehr")
     lane = clinic.lane("ehr", "appointment")
     assert (lane["reason"], lane["reason_detail"], lane["attempts"]) == ("dependency_below_threshold", "patient", 0)
+    assert failed(clinic) == 1
     assert ehr.all("Appointment") == []
     clinic.judge(said.events[0]["id"])
     clinic.flow("ehr")
+    assert failed(clinic) == 0
     [made] = ehr.all("Appointment")
     assert made["participant"][0]["actor"]["reference"] == f"Patient/{ehr.all('Patient')[0]['id']}"
 
