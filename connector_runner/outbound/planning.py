@@ -309,8 +309,9 @@ class Planner:
         Raises BadRecord when the sink's resource cannot be read by its inbound mapping.
         """
         held = split(self.facts(terms, current))
-        known = split(self.facts(terms, wanted.confirmed.body)) if wanted.confirmed else {}
+        known = _ours(split(self.facts(terms, wanted.confirmed.body)), wanted.confirmed) if wanted.confirmed else {}
         target = dict(held)
+        theirs: set[str] = set()
         changed: list[Claim] = []
         same: list[Claim] = []
         withheld = list(wanted.withheld)
@@ -321,6 +322,7 @@ class Planner:
                 continue
             if _edited(atom, held, known, wanted.choice.own) and updated > claim.since:
                 withheld.append(Withheld(public_name(atom), SINK_NEWER))
+                theirs.add(atom)
                 continue
             target[atom] = claim.value
             changed.append(claim)
@@ -339,7 +341,7 @@ class Planner:
             ]
         body = patch(current, before, after)
         confirmed = wanted.confirmed
-        owned = set(confirmed.atoms if confirmed else ()).difference(wanted.removed) | {c.atom for c in changed}
+        owned = set(confirmed.atoms if confirmed else ()).difference(wanted.removed, theirs) | {c.atom for c in changed}
         return Intent(
             intent_id=new_id(),
             operation=intents.UPDATE,
@@ -366,8 +368,13 @@ class Planner:
         return mapping.map(resource, MappingContext(terms.name, base_url=terms.base_url)).facts
 
 
+def _ours(held: Json, confirmed: Confirmed) -> Json:
+    """Of what the sink confirmed, what was ours: an edit of another's that came along with it is theirs still."""
+    return {atom: value for atom, value in held.items() if atom in confirmed.atoms}
+
+
 def _edited(atom: str, held: Json, confirmed: Json, seen: Mapping[str, object]) -> bool:
-    """Whether the sink's value is neither what it confirmed to us nor what a poll last saw there."""
+    """Whether the sink's value is neither what it confirmed of ours nor what a poll last saw there."""
     if atom not in held:
         return False
     return not any(atom in known and same_value(held[atom], known[atom]) for known in (confirmed, seen))

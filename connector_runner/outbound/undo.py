@@ -96,7 +96,6 @@ class Inverse:
         if not plan.restored:
             self.nothing(plan.skipped)
             return Nothing(NOTHING_TO_UNDO)
-        owned = self.confirmed.atoms if self.confirmed is not None else ()
         return Intent(
             intent_id=new_id(),
             operation=UPDATE,
@@ -111,8 +110,20 @@ class Inverse:
             revision=lane.desired_revision - 1,
             mapping_version=f"{MARK}{self.undo_id}",
             changed=self._restored(current, plan),
-            atoms=tuple(atom for atom in owned if atom not in self.undone_atoms or atom in self.ours_before),
+            atoms=self._still_ours(current),
             created_by_us=self.confirmed.created_by_us if self.confirmed is not None else False,
+        )
+
+    def _still_ours(self, current: Json) -> tuple[str, ...]:
+        """What the sink holds of ours afterwards: less what is taken back, and less what others edited since."""
+        if self.confirmed is None:
+            return ()
+        known, now = split(self.facts(self.confirmed.body)), split(self.facts(current))
+        return tuple(
+            atom
+            for atom in self.confirmed.atoms
+            if (atom not in self.undone_atoms or atom in self.ours_before)
+            and (atom not in now or atom not in known or same_value(now[atom], known[atom]))
         )
 
     def _restored(self, current: Json, plan: InversePlan) -> tuple[SentClaim, ...]:

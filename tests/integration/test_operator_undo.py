@@ -286,3 +286,24 @@ def test_everything_is_not_a_choice(clinic: Clinic) -> None:
     with pytest.raises(Misconfigured) as refused:
         ask(clinic)
     assert refused.value.code == "undo_what"
+
+
+def test_an_edit_that_an_undo_left_alone_is_not_overwritten_by_the_next_write(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    clinic.source("ehr", ehr, **PATIENTS)
+    clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
+    ehr.put(a_patient(maritalStatus={"text": "Married"}))
+    clinic.poll("ehr", "Patient")
+    clinic.flow("store")
+    start = utc_now()
+    heard(clinic)
+    clinic.flow("store")
+    ref = clinic.lane("store")["sink_ref"]
+    store.put(store.get(ref) | {"maritalStatus": {"text": "Widowed"}})
+    ask(clinic, sink="store", since=start)
+    clinic.flow("store")
+    heard(clinic, "617-555-0177")
+    clinic.flow("store")
+    assert store.get(ref)["maritalStatus"] == {"text": "Widowed"}
+    assert telecom(store, ref) == {"phone": "617-555-0177"}
