@@ -102,23 +102,32 @@ def _at(key: str | None, index: int) -> Getter:
 
 
 def _matching(key: str | None, fields: tuple[str, ...], wanted: str) -> Getter:
+    matches = _matcher(fields, wanted)
+
     def walk(value: Any) -> Any:
         for item in _list_at(value, key) or ():
-            if _matches(item, fields, wanted):
+            if matches(item):
                 return item
         return None
 
     return walk
 
 
-def _matches(value: Any, fields: tuple[str, ...], wanted: str) -> bool:
-    if type(value) is list:
-        return any(_matches(item, fields, wanted) for item in value)
+def _matcher(fields: tuple[str, ...], wanted: str) -> Callable[[Any], bool]:
+    """Whether ``wanted`` stands anywhere behind ``fields``: a list on the way stands for each of its items."""
     if not fields:
-        return (value if type(value) is str else _scalar_text(value)) == wanted
-    if type(value) is not dict:
-        return False
-    return _matches(value.get(fields[0]), fields[1:], wanted)
+        inner, key = None, ""
+    else:
+        inner, key = _matcher(fields[1:], wanted), fields[0]
+
+    def matches(value: Any) -> bool:
+        if type(value) is list:
+            return any(map(matches, value))
+        if inner is None:
+            return (value if type(value) is str else _scalar_text(value)) == wanted
+        return type(value) is dict and inner(value.get(key))
+
+    return matches
 
 
 def _scalar_text(value: Any) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
+
 from connector_runner.unification.code_systems import ALIASES
 from connector_runner.unification.dates import is_date_time
 from connector_runner.unification.primitives import date_time, is_number, text
@@ -68,7 +70,36 @@ def coding(value: Any, path: str, run: Run) -> Fact | None:
     return found or None
 
 
-def concept(value: Any, path: str, run: Run) -> Fact | None:
+_REMEMBERED = 4096
+
+
+def _remembered(one: Transform) -> Transform:
+    """``one``, its answers kept by what it was asked: the same few codes stand in record after record.
+
+    Only for what depends on the value alone. The facts are shared, which the rule allows that nobody changes any.
+    """
+    known: dict[bytes, Any] = {}
+
+    def transform(value: Any, path: str, run: Run) -> Any:
+        try:
+            key = orjson.dumps(value)
+        except TypeError:  # a fraction, or an integer of more than 64 bits
+            return one(value, path, run)
+        fact = known.get(key)
+        if fact is None:
+            quiet = len(run.problems)
+            fact = one(value, path, run)
+            if fact is not None and len(run.problems) == quiet:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                known[key] = fact
+        return fact
+
+    transform.__doc__ = one.__doc__
+    return transform
+
+
+def _concept(value: Any, path: str, run: Run) -> Fact | None:
     """A CodeableConcept: its first coding and text, and all codings where there are several."""
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
@@ -85,8 +116,9 @@ def concept(value: Any, path: str, run: Run) -> Fact | None:
     return found or None
 
 
+concept: Callable[[Any, str, Run], Fact | None] = _remembered(_concept)
 codings = _listed(coding, "A list of codings.")
-concepts = _listed(concept, "A list of CodeableConcepts.")
+concepts = _remembered(_listed(_concept, "A list of CodeableConcepts."))
 
 
 def reference(value: Any, path: str, run: Run) -> Fact | None:
