@@ -22,6 +22,7 @@ from connector_runner.outbound.sink_state import sink_fault
 
 PAUSE_S: Final = 60.0
 QUOTA: Final = "quota"
+CONFLICT: Final = "conflict"
 QUOTA_S: Final = 3600.0
 """When to look again where a sink says that its allowance is used up, and not until when."""
 _OTHERS_FIRST_S: Final = 5.0
@@ -131,7 +132,7 @@ class Settler:
         if outcome is Outcome.CONFLICT:
             if lane.attempts >= _AT_ONCE and self._desk.refused(tx, lane, intent, code):
                 return self.quarantine(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
-            return self.retry(tx, lane, "conflict", code, status=reply.status)
+            return self.retry(tx, lane, CONFLICT, code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
             self._desk.refused(tx, lane, intent, code)
             return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
@@ -146,10 +147,15 @@ class Settler:
         delay_s = 0.0 if at_once else backoff_s(lane.attempts, self._chance)
         tx.resolve_later(lane, intent.intent_id, delay_s)
         tx.give_back(
-            lane, State.UNKNOWN, reason="conflict", detail=code, delay_s=delay_s, status=reply.status,
+            lane,
+            State.UNKNOWN,
+            reason=CONFLICT,
+            detail=code,
+            delay_s=delay_s,
+            status=reply.status,
             forget_version=True,
-        )  # fmt: skip
-        return Settled("conflict")
+        )
+        return Settled(CONFLICT)
 
     def faulted(self, tx: LaneTx, reply: Reply) -> None:
         """Tell the sink's breaker where a reply speaks against the sink."""

@@ -9,7 +9,7 @@ from connector_runner.connectors.sinks import Outcome, Reply, Sink
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.intents import CREATE, Intent
 from connector_runner.outbound.lanes import Lane, State, backoff_s
-from connector_runner.outbound.outcomes import Settled, Settler, heed
+from connector_runner.outbound.outcomes import CONFLICT, Settled, Settler, heed
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 
@@ -19,8 +19,11 @@ _UNTELLABLE: Final = frozenset({Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT
 class ReadBack:
     """Resolves the unknown lanes of one sink."""
 
-    def __init__(self, store: LaneStore, desk: Desk, sink: Sink, settler: Settler, chance: random.Random) -> None:
+    def __init__(
+        self, store: LaneStore, desk: Desk, sink: Sink, settler: Settler, chance: random.Random, quiet_s: float
+    ) -> None:
         self._store, self._desk, self._sink, self._settler, self._chance = store, desk, sink, settler, chance
+        self._quiet_s = quiet_s
 
     def resolve(self, lane: Lane, pacer: Pacer) -> Settled:
         """Settle the intent that is open on a claimed lane."""
@@ -53,12 +56,21 @@ class ReadBack:
         if reply.outcome is Outcome.LANDED and reply.body is not None:
             # Still the version that was to be replaced: nothing landed, whatever the resource says.
             untouched = intent.operation != CREATE and intent.precondition and reply.etag == intent.precondition
+            if untouched and lane.reason == CONFLICT:
+                return self._behind(lane, intent)
             if not untouched and (intent.operation == CREATE or self._desk.carries(reply.body, intent)):
                 return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
             self._again(lane, backoff_s(lane.attempts, self._chance), counts=True, reply=reply)
             return Settled("unknown")
         return self._store.retrying(lambda tx: self._not_there(tx, lane, intent, reply))
+
+    def _behind(self, lane: Lane, intent: Intent) -> Settled:
+        """The sink has said that this version is no longer the last, so this read came from a copy that lags."""
+        with self._store.begin() as tx:
+            tx.resolve_later(lane, intent.intent_id, self._quiet_s)
+            tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=CONFLICT, delay_s=self._quiet_s, counts=False)
+        return Settled("unknown")
 
     def _not_there(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply) -> Settled:
         if reply.outcome in _UNTELLABLE:

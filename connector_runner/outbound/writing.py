@@ -80,7 +80,9 @@ class Hands:
             clock=bench.runtime.clock,
         )
         self._settler = Settler(bench.store, bench.desk, terms, bench.runtime.chance)
-        self._readback = ReadBack(bench.store, bench.desk, bench.sink, self._settler, bench.runtime.chance)
+        self._readback = ReadBack(
+            bench.store, bench.desk, bench.sink, self._settler, bench.runtime.chance, terms.quiet_period_s
+        )
         self._sending_lease_s = terms.request_timeout_s + _LEASE_MARGIN_S
 
     def run(self) -> Drained:
@@ -135,10 +137,11 @@ class Hands:
             return self._readback.resolve(lane, self._pacer)
         return self._carry_out(lane, plan, claimed)
 
-    @staticmethod
-    def _knows(lane: Lane, planned: Writable) -> bool:
-        """Whether no read is needed before the write."""
-        return planned.ref is None or (planned.known is not None and lane.sink_etag is not None)
+    def _knows(self, lane: Lane, planned: Writable) -> bool:
+        """Whether no read is needed before the write: what is there is known, or the sink would say if it is not so."""
+        if planned.ref is None:
+            return True
+        return planned.known is not None and lane.sink_etag is not None and self._sink.capabilities.if_match is not None
 
     def _plan_or_set_aside(self, tx: LaneTx, lane: Lane) -> Writable | Settled:
         """A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on."""
@@ -244,7 +247,7 @@ class Hands:
             return tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
 
     def _change(self, lane: Lane, planned: Writable) -> Intent | Nothing | Settled:
-        if planned.known is not None and lane.sink_etag is not None:
+        if planned.known is not None and self._knows(lane, planned):
             return planned.change(lane, planned.known, lane.sink_etag)
         read = self._read(lane, planned.ref or "")
         return read if isinstance(read, Settled) else self._compared(lane, planned, *read)

@@ -128,10 +128,6 @@ class Clinic:
         """Our part says so."""
         return bool(found.get(OWNED) == intent.body.get(OWNED))
 
-    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
-        """Nobody was promised anything."""
-        return False
-
     def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
         """Every patient is new."""
         return None

@@ -384,6 +384,10 @@ class MemoryLaneTx:
         """Of every lane."""
         return [row.lane.state for row in self.lanes.values()]
 
+    def state_of(self, sink_id: str, entity_id: str) -> State:
+        """Of one lane."""
+        return self.lanes[lane_id(sink_id, entity_id)].lane.state
+
     def open_intents(self) -> int:
         """How many."""
         return len(self.intents)

@@ -78,6 +78,8 @@ class Server:
     scheduler: Scheduler
     late_s: float
     lag_s: float
+    versioned: bool = True
+    stale: int = 412
     resources: dict[str, Resource] = field(default_factory=dict)
     journal: list[tuple[float, str, str, Version | None]] = field(default_factory=list)
 
@@ -91,7 +93,8 @@ class Server:
         held = self.resources.get(request.path)
         wanted = request.headers.get("If-Match")
         if wanted is not None and (held is None or wanted != _etag(held.last)):
-            return 412, {}, {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "conflict"}]}
+            issue = {"severity": "error", "code": "conflict"}
+            return self.stale, {}, {"resourceType": "OperationOutcome", "issue": [issue]}
         return self.store(request.path, request.body)
 
     def store(self, ref: str, body: Json, *, foreign: bool = False) -> tuple[int, dict[str, str], Json]:
@@ -118,7 +121,8 @@ class Server:
 
     def _read(self, request: Request) -> tuple[int, dict[str, str], Json | None]:
         held = self.resources.get(request.path)
-        behind = self.scheduler.chance.uniform(0, self.lag_s) if self.scheduler.chance.random() < 0.3 else 0.0
+        lagging = self.versioned and self.scheduler.chance.random() < 0.3
+        behind = self.scheduler.chance.uniform(0, self.lag_s) if lagging else 0.0
         version = held.as_of(self.scheduler.now - behind) if held else None
         if version is None:
             return 404, {}, None
@@ -164,7 +168,7 @@ class Network:
     rates: Mapping[str, float]
     own: Process = field(default_factory=lambda: Process("network", faulty=False))
     arrivals: list[float] = field(default_factory=list)
-    client_id: bool = True
+    under_way: int = 0
 
     def request(
         self,
@@ -187,7 +191,11 @@ class Network:
             self._pass(0.0, 0.2)
             raise Unavailable("no connection", code="not_sent")
         self.arrivals.append(self.scheduler.now)
-        return getattr(self, f"_{fault}", self._well)(request) if fault else self._well(request)
+        self.under_way += request.writes
+        try:
+            return getattr(self, f"_{fault}", self._well)(request) if fault else self._well(request)
+        finally:
+            self.under_way -= request.writes
 
     def _fault(self, request: Request) -> str | None:
         dice = self.scheduler.chance.random()
@@ -226,12 +234,7 @@ class Network:
 
     def _late(self, request: Request) -> Answer:
         self._pass(0.01, self.timeout_s)
-        self.scheduler.start(
-            "late",
-            self.own,
-            lambda: self._carried_out(request),
-            after=self.scheduler.chance.uniform(0, self.server.late_s),
-        )
+        self._later("late", request, self.scheduler.chance.uniform(0, self.server.late_s))
         raise AnswerLost("no answer")
 
     def _hang(self, request: Request) -> Answer:
@@ -253,8 +256,17 @@ class Network:
         answer = self._well(request)
         if "If-Match" in request.headers or "If-None-Exist" in request.headers:
             after = self.server.lag_s + self.scheduler.chance.uniform(0, 10)
-            self.scheduler.start("again", self.own, lambda: self._carried_out(request), after=after)
+            self._later("again", request, after)
         return answer
+
+    def _later(self, name: str, request: Request, after: float) -> None:
+        self.under_way += request.writes
+
+        def arrive() -> None:
+            self.under_way -= request.writes
+            self._carried_out(request)
+
+        self.scheduler.start(name, self.own, arrive, after=after)
 
     def _stale_etag(self, request: Request) -> Answer:
         answer = self._well(request)

@@ -93,6 +93,11 @@ class VirtualLaneTx(SqlLaneTx):
         """Of every lane."""
         return [State(row["state"]) for row in rows(self.tx, "SELECT state FROM sync_lane ORDER BY lane_id")]
 
+    def state_of(self, sink_id: str, entity_id: str) -> State:
+        """Of one lane."""
+        [row] = rows(self.tx, "SELECT state FROM sync_lane WHERE lane_id = :id", id=lane_id(sink_id, entity_id))
+        return State(row["state"])
+
     def open_intents(self) -> int:
         """How many."""
         return len(rows(self.tx, "SELECT 1 FROM open_intent"))

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from connector_runner.connectors.fhir_store.sink import FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Sink
@@ -37,6 +37,7 @@ class Shape:
     """What a seed makes of a run."""
 
     client_id: bool
+    if_match: Literal[412, 409] | None
     workers: int
     entities: int
     changes: int
@@ -63,6 +64,7 @@ class Shape:
         weight = dice.uniform(0.05, 0.45) / len(chosen)
         return cls(
             client_id=client_id,
+            if_match=dice.choice([412, 412, 409, None]),
             workers=dice.randint(2, 4),
             entities=dice.randint(1, 2 if small else 4),
             changes=dice.randint(1, 3 if small else 6),
@@ -170,7 +172,10 @@ class Run:
         self.scheduler = Scheduler(self.seed)
         self.effects = Effects(self.scheduler, self.shape)
         shape = self.shape
-        self.server = Server(self.scheduler, shape.late_s, shape.lag_s)
+        # Where no version is checked, a copy that lags would be believed: nothing could help.
+        self.server = Server(
+            self.scheduler, shape.late_s, shape.lag_s, shape.if_match is not None, shape.if_match or 412
+        )
         self.network = Network(self.scheduler, self.server, shape.timeout_s, dict(shape.faults))
         self.limiter = VirtualLimiter(lambda: self.scheduler.now, self.effects.point)
         self.entities: dict[str, Entity] = {}
@@ -190,7 +195,7 @@ class Run:
                 client_id=shape.client_id,
             )
         )
-        capabilities = Capabilities(client_id=shape.client_id)
+        capabilities = Capabilities(client_id=shape.client_id, if_match=shape.if_match)
         sink = FHIRSink(self.network, capabilities, clock=lambda: moment(self.scheduler.now))
         self.sink = self.sabotage.sink(cast(Sink, sink))
         self.lanes: Any = self.make_store(self) if self.make_store else MemoryLaneStore(WORKSPACE, self._clock)
@@ -319,11 +324,16 @@ class Run:
     def _edit(self, entity_id: str, what: str, number: int) -> None:
         """Another user of the sink, who sees only what is there."""
         resource = next(iter(self.of(entity_id)), None)
-        if resource is None:
+        if resource is None or (self.shape.if_match is None and not self._at_rest(entity_id)):
             return
         held = resource.last.body
         after = {FOREIGN: f"f{number}"} | ({OWNED: f"x{number}"} if what == "both" else {})
         self.server.edit(resource.ref, {key: held.get(key) for key in after if key in held}, after)
+
+    def _at_rest(self, entity_id: str) -> bool:
+        """Where the sink checks no version, who writes at the same moment as others may undo their word."""
+        with self.lanes.begin() as tx:
+            return bool(tx.state_of(SINK, entity_id) is State.IDLE) and not self.network.under_way
 
     def of(self, entity_id: str) -> list[Any]:
         """Resources in the sink that are this entity's."""
