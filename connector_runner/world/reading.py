@@ -53,9 +53,13 @@ def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
     return one(tx, "SELECT * FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name))
 
 
+# Without the stored projection, which is large, and which a view folds anew.
+_VIEWED = "entity_id, entity_type, canonical_id, revision"
+
+
 def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:
     """Fold an entity and show how it came out; None when there is no such entity."""
-    stored = row(tx, workspace_id, name)
+    stored = one(tx, f"SELECT {_VIEWED} FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name))
     return None if stored is None else _views(tx, [stored])[0]
 
 
@@ -63,7 +67,7 @@ def views(tx: Tx, entity_ids: Sequence[str]) -> list[EntityView]:
     """The views of several entities, those that exist, in id order."""
     stored = rows(
         tx,
-        "SELECT * FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id",
+        f"SELECT {_VIEWED} FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id",
         ids=list(entity_ids),
     )
     return _views(tx, stored)
@@ -76,6 +80,7 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
     record_ids = sorted({e.record_id for found in events.values() for e in found if e.record_id})
     versions = store.versions_of(tx, record_ids)
     sent = store.sent_values_of(tx, record_ids)
+    adopted = store.adopted_by(tx, list(events))
     answer = []
     for entity in stored:
         found = events[entity["entity_id"]]
@@ -92,7 +97,7 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
                     [value for value in sent if value.record_id in mine],
                 ),
                 events=tuple(found),
-                records=_records(tx, entity["entity_id"], found),
+                records=_records(found) | adopted.get(entity["entity_id"], {}),
             )
         )
     return answer
@@ -116,11 +121,8 @@ def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
     return after
 
 
-def _records(tx: Tx, of: str, events: Sequence[StoredEvent]) -> dict[str, str]:
-    records = {e.record_key: e.data_source_id for e in events if e.record_key and e.data_source_id}
-    for adopted in rows(tx, "SELECT record_key, data_source_id FROM adopted_record WHERE entity_id = :id", id=of):
-        records[adopted["record_key"]] = adopted["data_source_id"]
-    return records
+def _records(events: Sequence[StoredEvent]) -> dict[str, str]:
+    return {e.record_key: e.data_source_id for e in events if e.record_key and e.data_source_id}
 
 
 def event(tx: Tx, event_id: str) -> Row | None:

@@ -116,12 +116,13 @@ class World:
         if not store.adopt(tx, workspace_id, record_id, record_key, entity_id, data_source_id):
             return
         # Waits for a page that is landing this record now; one that begins later finds the record adopted.
-        met_before = not store.hold_place(tx, workspace_id, record_id, now)
+        if store.hold_place(tx, workspace_id, record_id, now):
+            store.remove_projection(tx, record_id)
+            return
         store.lock_entities(tx, [record_id])
         relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
         store.remove_projection(tx, record_id)
-        if met_before:
-            self.refold(tx, workspace_id, [entity_id], now=now)
+        self.refold(tx, workspace_id, [entity_id], now=now)
 
     def remember_sent(
         self, tx: Tx, workspace_id: str, record_key: str, atoms: Sequence[SentAtom], *, now: datetime
@@ -135,7 +136,7 @@ class World:
         # A page that is landing the record now is waited for, and one that comes later folds with what is kept here.
         store.lock_entities(tx, [entity])
         store.save_sent(tx, workspace_id, record_id, atoms, now)
-        if atoms and store.versions_of(tx, [record_id]):
+        if atoms and store.was_seen(tx, record_id):
             store.mark_dirty(tx, workspace_id, [entity], "sent")
 
     @staticmethod

@@ -127,12 +127,16 @@ _VERSION_SELECT = (
 
 def versions_of(tx: Tx, record_ids: Sequence[str]) -> list[RecordVersion]:
     """Every known version of the records."""
+    if not record_ids:
+        return []
     found = rows(tx, _VERSION_SELECT + " WHERE record_id = ANY(CAST(:ids AS uuid[]))", ids=id_array(record_ids))
     return [RecordVersion(**{**row, "content_hash": bytes(row["content_hash"])}) for row in found]
 
 
 def sent_values_of(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
     """What the records were last sent."""
+    if not record_ids:
+        return []
     found = rows(
         tx,
         "SELECT record_id, atom, value_digest, origin, sent_at FROM sent_value"
@@ -157,28 +161,55 @@ def sent_values_of(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
 
 def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAtom], now: datetime) -> None:
     """Keep what a record was sent, as digests; the latest per atom counts."""
-    for atom in atoms:
-        execute(
-            tx,
-            "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
-            " VALUES (:ws, :record, :atom, :digest, CAST(:origin AS jsonb), :now)"
-            " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
-            " origin = excluded.origin, sent_at = excluded.sent_at",
-            ws=workspace_id,
-            record=record_id,
-            atom=atom.atom,
-            digest=exact_json.digest(atom.value),
-            origin=exact_json.dumps(
-                {
-                    "event_id": atom.event_id,
-                    "source": atom.source,
-                    "source_system": atom.source_system,
-                    "confidence": atom.confidence,
-                    "since": atom.since.isoformat(),
-                }
-            ),
-            now=now,
-        )
+    by_name = {atom.atom: atom for atom in atoms}
+    if not by_name:
+        return
+    sent = [by_name[name] for name in sorted(by_name)]
+    execute(
+        tx,
+        "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
+        " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM"
+        " unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]), CAST(:origins AS text[])) a(atom, digest, origin)"
+        " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
+        " origin = excluded.origin, sent_at = excluded.sent_at",
+        ws=workspace_id,
+        record=record_id,
+        atoms=[atom.atom for atom in sent],
+        digests=[exact_json.digest(atom.value) for atom in sent],
+        origins=[_origin(atom) for atom in sent],
+        now=now,
+    )
+
+
+def _origin(atom: SentAtom) -> str:
+    return exact_json.dumps(
+        {
+            "event_id": atom.event_id,
+            "source": atom.source,
+            "source_system": atom.source_system,
+            "confidence": atom.confidence,
+            "since": atom.since.isoformat(),
+        }
+    )
+
+
+def was_seen(tx: Tx, record_id: str) -> bool:
+    """Whether any version of a record is known."""
+    return one(tx, "SELECT 1 AS one FROM record_version WHERE record_id = :id LIMIT 1", id=record_id) is not None
+
+
+def adopted_by(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Entity -> the records that it adopted: key -> data source id."""
+    found = rows(
+        tx,
+        "SELECT entity_id, record_key, data_source_id FROM adopted_record"
+        " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY record_id",
+        ids=id_array(entity_ids),
+    )
+    answer: dict[str, dict[str, str]] = {}
+    for row in found:
+        answer.setdefault(row["entity_id"], {})[row["record_key"]] = row["data_source_id"]
+    return answer
 
 
 def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
