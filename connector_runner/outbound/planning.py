@@ -318,7 +318,8 @@ class Planner:
         updated = _last_updated(current)
         for atom, claim in wanted.choice.chosen.items():
             if atom in held and same_value(held[atom], claim.value):
-                same.append(claim)
+                if atom in known:
+                    same.append(claim)
                 continue
             if _edited(atom, held, known, wanted.choice.own) and updated > claim.since:
                 withheld.append(Withheld(public_name(atom), SINK_NEWER))
@@ -328,7 +329,7 @@ class Planner:
             changed.append(claim)
         for atom in wanted.removed:
             target.pop(atom, None)
-        # What the sink holds is in its own words already; only what is ours is put into its codes.
+        # What the sink holds is in its own words already; only what we wrote or write is put into its codes.
         recoded = frozenset(field_of(claim.atom) for claim in (*changed, *same)) if wanted.recodes else None
         before, after = wanted.render(join(held), frozenset()), wanted.render(join(target), recoded or frozenset())
         if before == after:

@@ -223,7 +223,6 @@ def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, st
         synced_hash is None
         and plan.ref is not None
         and not plan.removed
-        and not plan.recodes
         and not plan.choice.differing()
     )
     if in_step:

@@ -22,7 +22,7 @@ from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.unification.translation_prompt import PROMPT_VERSION
 from tests.integration.llm_server import Model, serving
-from tests.integration.outbound_stack import Clinic, System
+from tests.integration.outbound_stack import Clinic, System, a_patient
 
 SAID = "Tied the Knot Quatermass"
 MARITAL = "http://terminology.hl7.org/CodeSystem/v3-MaritalStatus"
@@ -226,6 +226,19 @@ def test_words_that_are_kept_are_put_into_a_code_later(
     clinic.poll("ehr", "Patient")
     clinic.flow("ehr")
     assert len(ehr.writes()) == 2
+
+
+def test_the_sinks_own_words_stay_though_somebody_repeats_them(clinic: Clinic, ehr: System, tmp_path: Path) -> None:
+    set_up(clinic, ehr, tmp_path, "wait")
+    ehr.put(a_patient(maritalStatus={"text": "is married"}))
+    clinic.poll("ehr", "Patient")
+    again = {"canonical_id": "ehr:Patient:p1", "entity_type": "patient", "confidence": 0.5}
+    for facts in ({"marital_status": {"text": "is married"}}, {"gender": "male"}):
+        said = clinic.say(**again, facts=facts)
+        clinic.judge(said.events[0]["id"])
+        clinic.flow("ehr")
+    assert ehr.get("Patient/p1")["gender"] == "male"
+    assert held(ehr) == {"text": "is married"}
 
 
 def test_words_that_may_be_kept_bother_nobody(clinic: Clinic, ehr: System, tmp_path: Path) -> None:
