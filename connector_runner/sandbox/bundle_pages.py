@@ -23,6 +23,8 @@ class Behaviour:
 
     ``paging`` is ``snapshot``, or ``offset`` into the rows as they are now; ``client_ids`` is whether a PUT
     may create; ``strict`` is whether content is checked before it is written; ``etags`` whether a CRM has any.
+    ``conflict_status`` answers a stale If-Match; ``conditional_create`` false passes over If-None-Exist;
+    ``transactions`` false refuses them.
     """
 
     paging: str = "snapshot"
@@ -30,6 +32,9 @@ class Behaviour:
     client_ids: bool = True
     strict: bool = True
     etags: bool = True
+    conflict_status: int = 412
+    conditional_create: bool = True
+    transactions: bool = True
 
 
 class Readings:

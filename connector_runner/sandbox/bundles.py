@@ -36,6 +36,8 @@ class Bundles:
         entries = bundle.get("entry", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise FhirError(400, "Bundle.entry is a list of objects", code="structure")
+        if bundle.get("type") == "transaction" and not self._interactions.behaviour.transactions:
+            raise FhirError(400, "only batch bundles are taken", code="not-supported")
         if bundle.get("type") == "transaction":
             results = self._transaction(request, entries)
         elif bundle.get("type") == "batch":

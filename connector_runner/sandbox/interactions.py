@@ -121,7 +121,7 @@ class Interactions:
     def _create(self, request: Request, resource_type: str) -> Answer:
         content = self._content(request, resource_type)
         condition = request.headers.get("if-none-exist")
-        if condition:
+        if condition and self.behaviour.conditional_create:
             found = self._only(resource_type, parse_qsl(condition.lstrip("?"), keep_blank_values=True))
             if found:
                 return self._written(request, found, 200, committed=False)
@@ -140,7 +140,7 @@ class Interactions:
             raise FhirError(400, "the id of the resource is not that of the URL", code="value")
         current = self.store.current(resource_type, resource_id)
         alive = current is not None and current.raw is not None
-        _check_match(request, current)
+        self._check_match(request, current)
         if alive and request.headers.get("if-none-match") == "*":
             raise FhirError(412, f"{resource_type}/{resource_id} exists")
         if not alive and not self.behaviour.client_ids:
@@ -166,7 +166,7 @@ class Interactions:
         current = self.store.current(resource_type, resource_id)
         if current is None or current.raw is None:
             raise FhirError(404, f"{resource_type}/{resource_id} is not known")
-        _check_match(request, current)
+        self._check_match(request, current)
         content = patched(current.resource(), _parsed(request.body))
         if not isinstance(content, dict) or content.get("id") != resource_id:
             raise FhirError(422, "a patch does not change the id")
@@ -175,7 +175,7 @@ class Interactions:
 
     def _delete(self, request: Request, resource_type: str, resource_id: str) -> Answer:
         current = self.store.current(resource_type, resource_id)
-        _check_match(request, current)
+        self._check_match(request, current)
         if current is None or current.raw is None:
             return Answer(204, resource=f"{resource_type}/{resource_id}")
         gone = self.store.delete(resource_type, resource_id)
@@ -210,6 +210,15 @@ class Interactions:
         if self.behaviour.strict:
             validate(content)
 
+    def _check_match(self, request: Request, current: Version | None) -> None:
+        wanted = request.headers.get("if-match")
+        if wanted is None:
+            return
+        if current is None or current.raw is None:
+            raise FhirError(412, "If-Match, but there is no such resource")
+        if wanted.removeprefix("W/").strip('"') not in (str(current.number), "*"):
+            raise FhirError(self.behaviour.conflict_status, f"the current version is {current.number}")
+
     def _only(self, resource_type: str, pairs: Pairs) -> Version | None:
         found = self.readings.find(resource_type, pairs)
         if len(found) > 1:
@@ -241,16 +250,6 @@ def _parsed(body: bytes) -> Any:
         return loads(_text(body))
     except ValueError:
         raise FhirError(400, "the body is not JSON", code="structure") from None
-
-
-def _check_match(request: Request, current: Version | None) -> None:
-    wanted = request.headers.get("if-match")
-    if wanted is None:
-        return
-    if current is None or current.raw is None:
-        raise FhirError(412, "If-Match, but there is no such resource")
-    if wanted.removeprefix("W/").strip('"') not in (str(current.number), "*"):
-        raise FhirError(412, f"the current version is {current.number}")
 
 
 def _version_headers(version: Version) -> dict[str, str]:

@@ -133,7 +133,7 @@ def test_a_success_that_shows_another_record_is_unknown(clean: launch.Running) -
     sink = sink_of(clean, client_id=False)
     faults(clean, on="POST Patient", kind="no_id")
     lost = sink.create(ADA, "ours")
-    assert (lost.outcome, lost.code) == (Outcome.UNKNOWN, "unconfirmed" if lost.body is None else "no_id")
+    assert (lost.outcome, lost.code) == (Outcome.UNKNOWN, "no_id")
     assert sink.find("Patient", "ours").outcome is Outcome.LANDED
     ref = sink.find("Patient", "ours").ref or ""
     faults(clean, on="GET Patient", kind="no_id")
@@ -212,6 +212,37 @@ def test_a_server_that_passes_over_the_question_finds_nothing_for_us(clean: laun
         FHIRSink(client, Capabilities()).candidates({**ADA, "identifier": [{"system": "a", "value": "b"}]}).resources
         == ()
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ({"message": "ok"}, "not_a_bundle"),
+        ({"resourceType": "Patient", "id": "1"}, "not_a_bundle"),
+        ({"resourceType": "Bundle", "entry": {}}, "not_a_bundle"),
+        ({"resourceType": "Bundle", "link": [{"relation": "next", "url": "http://x/?p=2"}]}, "more_pages"),
+        ({"resourceType": "Bundle", "entry": [{"resource": ADA}], "link": [{"relation": "next"}]}, "more_pages"),
+    ],
+)
+def test_what_proves_no_absence(body: dict[str, Any], cause: str) -> None:
+    sink = FHIRSink(_Answering(body), Capabilities(client_id=False))
+    replies = [
+        sink.find("Patient", "ours"),
+        sink.candidates({**ADA, "identifier": [{"system": "a", "value": "b"}]}).reply,
+    ]
+    assert {(reply.outcome, reply.cause) for reply in replies} == {(Outcome.UNKNOWN, cause)}
+
+
+@pytest.mark.parametrize("status", [412, 409])
+def test_a_stale_version_is_a_conflict_by_either_status(clean: launch.Running, status: int) -> None:
+    behaviour = {"conflict_status": status}
+    requests.put(f"{clean.switchboard}/behaviour", json=behaviour, timeout=10).raise_for_status()
+    sink = sink_of(clean, if_match=status, patch=True)
+    ref, etag, before = made(sink, ADA)
+    after = {**before, "gender": "female"}
+    assert sink.update(ref, after, etag).outcome is Outcome.LANDED
+    for stale in (sink.update(ref, before, etag), sink.update(ref, after, etag, before=before)):
+        assert (stale.outcome, stale.status) == (Outcome.CONFLICT, status)
 
 
 def test_a_search_that_fails_is_not_an_absence(clean: launch.Running) -> None:

@@ -15,12 +15,16 @@ import pytest
 from connector_runner.connectors.fhir_store.client import FHIRClient
 from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
 from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.rest.settings import RestSettings
+from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.sinks import Capabilities, Outcome, Reply
 from connector_runner.infra.http import HTTP
 from connector_runner.settings import Settings
 
 PATIENT = {"resourceType": "Patient", "gender": "female"}
 TIMEOUT_S = 1.0
+PATIENT_S = 20.0
+"""For answers that come at once, however busy the machine is."""
 Answering = Callable[[socket.socket], None]
 
 
@@ -77,15 +81,32 @@ def hostile(answer: Answering) -> Iterator[Hostile]:
         server.close()
 
 
-def sink_of(server: Hostile, *, client_id: bool = True) -> FHIRSink:
-    settings = FhirStoreSettings(base_url=server.base_url, request_timeout_s=TIMEOUT_S)
+def sink_of(server: Hostile, *, client_id: bool = True, timeout_s: float = PATIENT_S) -> FHIRSink:
+    settings = FhirStoreSettings(base_url=server.base_url, request_timeout_s=timeout_s)
     client = FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
     return FHIRSink(client, Capabilities(client_id=client_id))
 
 
+def rest_sink_of(server: Hostile, timeout_s: float) -> RestSink:
+    record = {"path": "contacts", "create": "idempotent_post", "external_id_field": "externalId"}
+    record |= {"search_param": "externalId", "known_by": {"lastName": "lastName"}}
+    settings = RestSettings.model_validate(
+        {
+            "base_url": server.base_url,
+            "mapping": "crm",
+            "request_timeout_s": timeout_s,
+            "records": {"Contact": record},
+            "sink": {"entity_types": ["patient"]},
+        }
+    )
+    return RestSink(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
+
+
 def saying(head: str, body: bytes = b"") -> Answering:
     def answer(connection: socket.socket) -> None:
-        connection.sendall(f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(
+            f"HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
 
     return answer
 
@@ -127,6 +148,8 @@ BAD_ANSWERS = {
     "a_number": (saying("200 OK", b"7"), "no_json"),
     "deep": (saying("200 OK", DEEP), "no_json"),
     "not_utf8": (saying("200 OK", b'{"resourceType":"\xff"}'), "no_json"),
+    "not_fhir": (saying("200 OK", b'{"message":"ok"}'), "unconfirmed"),
+    "no_id": (saying("200 OK", b'{"resourceType":"Patient"}'), "no_id"),
     "another_record": (saying("200 OK", b'{"resourceType":"Patient","id":"other"}'), "other_record"),
     "another_place": (saying("201 Created\r\nLocation: /fhir/Patient/other/_history/1"), "other_record"),
     "two_places": (
@@ -148,18 +171,25 @@ BAD_ANSWERS = {
 }  # fmt: skip
 
 
+def timeout_for(name: str) -> float:
+    return TIMEOUT_S if name in ("never", "trickling") else PATIENT_S
+
+
+NAMING_ANOTHER = ("another_record", "two_places")
+
+
 @pytest.mark.parametrize("name", BAD_ANSWERS)
 def test_a_write_with_a_bad_answer_is_unknown_and_asked_once(name: str) -> None:
     answer, cause = BAD_ANSWERS[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with hostile(answer) as server:
         started = time.monotonic()
-        reply = sink_of(server).create(PATIENT, "ours")
+        reply = sink_of(server, timeout_s=timeout_for(name)).create(PATIENT, "ours")
         took_s = time.monotonic() - started
         assert server.asked == 1
     assert (reply.outcome, reply.cause) == (Outcome.UNKNOWN, cause)
     assert (reply.body, reply.ref, reply.etag) == (None, None, None)
-    assert took_s < TIMEOUT_S + 1.5
+    assert took_s < timeout_for(name) + 1.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024
     assert "Ada" not in reply.code + reply.where
 
@@ -168,9 +198,26 @@ def test_a_write_with_a_bad_answer_is_unknown_and_asked_once(name: str) -> None:
 def test_a_read_with_a_bad_answer_tells_nothing(name: str) -> None:
     answer, _ = BAD_ANSWERS[name]
     with hostile(answer) as server:
-        reply = sink_of(server).read("Patient/ours")
+        reply = sink_of(server, timeout_s=timeout_for(name)).read("Patient/ours")
     assert reply.outcome in (Outcome.UNKNOWN, Outcome.NOT_SENT)
     assert reply.body is None
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_a_rest_api_with_a_bad_answer_is_unknown_and_asked_once(name: str) -> None:
+    answer, _ = BAD_ANSWERS[name]
+    with hostile(answer) as server:
+        sink = rest_sink_of(server, timeout_for(name))
+        started = time.monotonic()
+        replies = [sink.create({"resourceType": "Contact", "lastName": "A"}, "ours")]
+        if name != "never" and name not in NAMING_ANOTHER:
+            replies += [sink.update("Contact/7", {"resourceType": "Contact"}, None), sink.find("Contact", "ours")]
+            replies += [sink.read("Contact/7"), sink.candidates({"resourceType": "Contact", "lastName": "A"}).reply]
+        assert time.monotonic() - started < (timeout_for(name) + 1) * len(replies)
+        assert server.asked == len(replies)
+    told = {reply.outcome for reply in replies}
+    # To a create, whose id the API chooses, "other" is an id like any.
+    assert told == ({Outcome.LANDED} if name in NAMING_ANOTHER else {Outcome.UNKNOWN})
 
 
 REDIRECTS = ["http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "file:///etc/passwd", "//localhost/", ""]

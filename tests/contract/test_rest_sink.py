@@ -144,10 +144,12 @@ def test_duplicates_are_searched_by_what_is_known(crm: launch.Running) -> None:
     assert sink.candidates(ADA).reply.outcome is Outcome.UNKNOWN
 
 
-def test_a_search_by_an_ignored_parameter_finds_nothing(crm: launch.Running) -> None:
+def test_a_search_by_an_ignored_parameter_proves_nothing(crm: launch.Running) -> None:
     sink = sink_of(crm, {**POST_ONCE, "search_param": "unheard_of"})
-    sink_of(crm).create(ADA, "theirs")
     assert sink.find("Contact", "ours").outcome is Outcome.ABSENT
+    sink_of(crm).create(ADA, "theirs")
+    found = sink.find("Contact", "ours")
+    assert (found.outcome, found.cause) == (Outcome.UNKNOWN, "search_parameter_ignored")
 
 
 @pytest.mark.parametrize(

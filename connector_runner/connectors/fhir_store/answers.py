@@ -18,6 +18,7 @@ _ENTITY_TAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 _TOKEN: Final = re.compile(r"[\x21\x23-\x7e]{1,200}")
 
 NO_JSON: Final = "no_json"
+NO_BUNDLE: Final = "not_a_bundle"
 UNCONFIRMED: Final = "unconfirmed"
 OTHER_RECORD: Final = "other_record"
 NO_ID: Final = "no_id"
@@ -36,13 +37,15 @@ def reply_to(answer: Answer, ref: str | None, *, now: datetime, purpose: Purpose
     if document is not None and not isinstance(document, dict):
         return _unknown(reply, NO_JSON)
     if purpose in ("read", "search", "transaction"):
-        return _shown(reply, answer, ref, document or {})
+        return _shown(reply, answer, ref, document or {}, purpose)
     return _written(reply, answer, ref, document)
 
 
-def _shown(reply: Reply, answer: Answer, ref: str | None, body: Json) -> Reply:
+def _shown(reply: Reply, answer: Answer, ref: str | None, body: Json, purpose: Purpose) -> Reply:
     if ref is not None and "/" in ref and _about(body) != ref:
         return _unknown(reply, NO_ID if _about(body) is None else OTHER_RECORD)
+    if purpose == "search" and (body.get("resourceType") != "Bundle" or not isinstance(body.get("entry", []), list)):
+        return _unknown(reply, NO_BUNDLE)
     return replace(reply, ref=ref, etag=version_of(answer.headers, body), body=body)
 
 
@@ -52,6 +55,9 @@ def _written(reply: Reply, answer: Answer, ref: str | None, document: Json | Non
     if body is None and located is None and not answer.headers.get("ETag"):
         return _unknown(reply, UNCONFIRMED)
     shown = _about(body) if body is not None else None
+    if body is not None and shown is None:
+        # Not the record, whatever it says: an error of another form, or a record that nobody could name.
+        return _unknown(reply, NO_ID if "resourceType" in body else UNCONFIRMED)
     told = {about for about in (located[1] if located else None, shown) if about is not None}
     if len(told | ({ref} if ref else set())) > 1:
         return _unknown(reply, OTHER_RECORD)

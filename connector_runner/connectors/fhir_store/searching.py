@@ -59,6 +59,14 @@ def resources_of(bundle: Json | None) -> list[Any]:
     ]
 
 
+def has_more(bundle: Json | None) -> bool:
+    """Whether a searchset goes on: what is not on this page may be on the next."""
+    links = (bundle or {}).get("link")
+    return any(
+        isinstance(link, dict) and link.get("relation") == "next" for link in (links if isinstance(links, list) else ())
+    )
+
+
 def _mode(entry: Json) -> str:
     search = entry.get("search")
     return str(search.get("mode", "match")) if isinstance(search, dict) else "match"

@@ -83,7 +83,7 @@ class FHIRSink:
         ours = {"resourceType": resource_type, "identifier": [{"system": IDENTIFIER_SYSTEM, "value": client_ref}]}
         found = searching.bearing(ours, searching.resources_of(answer.body))
         if not found:
-            return Reply(Outcome.ABSENT, "no_match", answer.status, pace=answer.pace)
+            return _absent(answer)
         if len(found) > 1:
             return Reply(Outcome.DUPLICATES, "multiple_matches", answer.status, pace=answer.pace)
         return _shown(answer, found[0])
@@ -102,7 +102,7 @@ class FHIRSink:
             return Found(answer)
         found = searching.bearing(body, searching.resources_of(answer.body))
         if not found:
-            return Found(Reply(Outcome.ABSENT, "no_match", answer.status, pace=answer.pace))
+            return Found(_absent(answer))
         return Found(_shown(answer, found[0]), found)
 
     def check(self, body: Json, ref: str | None) -> Reply:
@@ -227,6 +227,13 @@ def _created(answer: Reply, purpose: Purpose) -> Reply:
     if purpose == "conditional_create" and answer.status == 200:
         return replace(answer, outcome=Outcome.EXISTED, code="existed", cause="existed")
     return answer
+
+
+def _absent(answer: Reply) -> Reply:
+    """The reply to a search that found nothing of what was asked for: proved only where it was the last page."""
+    if searching.has_more(answer.body):
+        return replace(answer, outcome=Outcome.UNKNOWN, code="more_pages", cause="more_pages", ref=None, body=None)
+    return Reply(Outcome.ABSENT, "no_match", answer.status, pace=answer.pace, cause="no_match")
 
 
 def _shown(answer: Reply, resource: Json) -> Reply:

@@ -141,6 +141,9 @@ class RestSink:
         resources = [resource_of(kind, record, item) for item in bearing]
         if None in resources:
             return Found(_unknown(reply, "no_id"))
+        if not bearing and listed:
+            # Others were listed in their place: the parameter was passed over, and ours may be on another page.
+            return Found(_unknown(reply, "search_parameter_ignored"))
         if not bearing:
             return Found(replace(reply, outcome=Outcome.ABSENT, code="no_match", cause="no_match"))
         version = None if record.version == "etag" else version_of(record, bearing[0], {})
