@@ -1,4 +1,4 @@
-"""From the append of a verified event to its arrival at the sink, at a steady pace.
+"""From the append of a verified event to a lane that is ready, and to its arrival at the sink, at a steady pace.
 
 python -m benchmarks.write_latency [--per-second 20 --seconds 30]
 """
@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import report
-from connector_runner.bootstrap import build
+from connector_runner.bootstrap import Runner, build
+from connector_runner.infra.database import rows
 from connector_runner.infra.queue import RELEASE
 from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
@@ -58,13 +59,28 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
     for resource in sandbox.every("Patient"):
         lag.append(arrived[f"Patient/{resource['id']}"] - appended[resource["name"][0]["family"]])
     lag.sort()
+    ready = lanes_ready(runner, workspace_id, appended)
     return {
+        "ready_p50_s": round(ready[len(ready) // 2], 3),
+        "ready_p95_s": round(ready[int(len(ready) * 0.95)], 3),
         "events": len(appended),
         "written": len(lag),
         "p50_s": round(lag[len(lag) // 2], 3),
         "p95_s": round(lag[int(len(lag) * 0.95)], 3),
         "max_s": round(lag[-1], 3),
     }
+
+
+def lanes_ready(runner: Runner, workspace_id: str, appended: dict[str, float]) -> list[float]:
+    """Seconds from each event's commit until its lane was ready; sorted. The clocks are one machine's."""
+    with runner.database.begin(workspace_id) as tx:
+        found = rows(
+            tx,
+            "SELECT e.state->'name'->>'family' AS family, extract(epoch FROM l.wanted_at)::float8 AS ready"
+            " FROM sync_lane l JOIN entity e USING (workspace_id, entity_id) WHERE l.workspace_id = :ws",
+            ws=workspace_id,
+        )
+    return sorted(row["ready"] - appended[row["family"]] for row in found)
 
 
 def main() -> None:

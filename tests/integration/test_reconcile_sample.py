@@ -13,6 +13,7 @@ import requests
 from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx, rows
+from connector_runner.outbound import status
 from connector_runner.outbound.reconcile import find
 from connector_runner.outbound.reconcile_sample import Sampled, sample
 from tests.integration.outbound_stack import Clinic, System, a_patient
@@ -138,6 +139,9 @@ def test_a_sink_that_says_yes_and_does_nothing_is_found_out(settled: Clinic, sto
     assert store.all("Patient")[0]["telecom"][0]["value"] != "617-555-0444"
     assert dict(look(settled).outcomes) == {"silent_reject": 1}
     assert settled.lane("store")["drift"] == "silent_reject"
+    with settled.database.begin(settled.workspace) as tx:
+        [shown] = [sink for sink in status.lanes_by_state(tx, settled.workspace) if sink["name"] == "store"]
+    assert shown["drift"] == {"silent_reject": 1}
 
 
 def test_what_is_missing_is_put_aside_and_never_made_again(settled: Clinic, store: System) -> None:
