@@ -30,7 +30,7 @@ _FIELDS: Final[dict[str, dict[str, type]]] = {
     },
     "Activity": {
         "externalId": str, "contactId": str, "kind": str, "status": str, "subject": str, "startsAt": str,
-        "endsAt": str, "minutes": int,
+        "endsAt": str, "minutes": int, "type": str,
     },
 }  # fmt: skip
 _REQUIRED: Final = {"Contact": ("lastName",), "Activity": ("contactId", "kind")}

@@ -137,6 +137,12 @@ def concept(value: Any, path: str, run: Run) -> Json | None:
     return rendered or None
 
 
+def code(value: Any, path: str, run: Run) -> str | None:
+    """The bare code of a code fact, for a field that holds no more."""
+    found = value.get("code") if type(value) is dict else value
+    return found if type(found) is str and found else None
+
+
 def reference(value: Any, path: str, run: Run) -> Json | None:
     """A reference fact as a Reference into the sink; by identifier or display where the sink lacks it."""
     if type(value) is not dict:
@@ -270,6 +276,7 @@ RENDERERS: dict[str, Transform] = {
     "date_time": _of(str),
     "coding": coding,
     "codings": listed(coding),
+    "code": code,
     "concept": concept,
     "concepts": listed(concept),
     "reference": reference,

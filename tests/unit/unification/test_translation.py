@@ -201,6 +201,24 @@ def test_only_the_fields_that_are_named_are_put_into_codes(folder: Path) -> None
     assert not mapping.recodes({"word": "q6", "other": 1})
 
 
+def test_the_crm_takes_its_own_words_for_the_kinds_of_appointments() -> None:
+    mapping = MAPPINGS.outbound("crm", "appointment")
+    assert mapping is not None
+    said = {
+        "follow_up": [{"text": "Follow up vist"}, {"code": "FOLLOWUP", "system": VISIT.system}],
+        "walk_in": [{"code": "9", "system": "urn:local", "display": "Walk-In"}],
+        "check_up": [{"code": "CHECKUP", "system": VISIT.system, "display": VISIT.displays["CHECKUP"]}],
+        None: [{"text": "new patient"}, {"text": ""}],
+    }
+    for code, facts in said.items():
+        for fact in facts:
+            found = mapping.render(
+                {"appointment_type": fact, "patient": {"ref": "crm:Contact:1"}},
+                OutboundContext(lambda ref: "Contact/1"),
+            )
+            assert found.get("type") == code
+
+
 def test_inbound_a_value_without_a_code_gets_one(folder: Path) -> None:
     write(
         folder,
