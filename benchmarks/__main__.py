@@ -12,6 +12,7 @@ ALL = {
     "import_speed": ["--resources", "100000"],
     "import_scale": ["--total", "300000", "--step", "50000", "--large", "150000"],
     "write_rate": [],
+    "isolation": [],
     "write_latency": [],
 }
 

@@ -1,16 +1,24 @@
 """How close to its limit a sink is driven, and whether it is ever driven over it, by its own journal.
 
-python -m benchmarks.write_rate [--per-second 10 --burst 5 --writes 150]
+python -m benchmarks.write_rate [--per-second 1 10 100 --seconds 15 --burst 5 --processes 1 4]
+
+All that is to be written is ready before the sink is opened, so what is measured is the drain.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.machine import report
-from tests.acceptance.stack import Stack, a_stack, store_settings
+from connector_runner.infra.database import Database, execute, one
+from tests.acceptance.stack import Stack, a_stack, store_settings, wait_for
+
+STARTING_S = 10.0
+REQUESTS_A_CREATE = 2
+"""A search for duplicates, and the create."""
 
 
 def overshoot(times: list[float], per_second: float, burst: int) -> float:
@@ -24,12 +32,15 @@ def overshoot(times: list[float], per_second: float, burst: int) -> float:
     return worst
 
 
-def drive(stack: Stack, processes: int, writes: int, per_second: float, burst: int) -> dict[str, object]:
-    """Make new patients known, and read the sink's journal once all are there."""
-    sandbox = stack.sandbox("store")
-    document = store_settings(sandbox.fhir)
-    document["settings"]["sink"]["rate"] = {"per_second": per_second, "burst": burst, "concurrency": 4}
+def prepare(stack: Stack, fhir: str, writes: int, rate: dict[str, object]) -> Database:
+    """A sink that is paused, and new patients that are ready to go there."""
+    document = store_settings(fhir)
+    document["settings"]["sink"]["rate"] = rate
     stack.cli("source", "apply", stack.write("store.json", document))
+    database = Database(stack.services.services.database_url)
+    workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]
+    with database.begin(workspace_id) as tx:
+        execute(tx, "UPDATE data_source SET sink_paused_reason = 'benchmark', sink_next_wake_at = NULL")
     patients = [
         {
             "canonical_id": f"manual:Patient:{n}",
@@ -42,33 +53,59 @@ def drive(stack: Stack, processes: int, writes: int, per_second: float, burst: i
         for n in range(writes)
     ]
     stack.cli("event", "append", stack.write("patients.json", patients))
+    return database
+
+
+def ready(database: Database) -> int:
+    """How many lanes wait to be drained."""
+    with database.sweep() as tx:
+        found = one(tx, "SELECT count(*) AS n FROM sync_lane WHERE state = 'ready'")
+    return 0 if found is None else int(found["n"])
+
+
+def drive(stack: Stack, processes: int, per_second: float, burst: int, seconds: float) -> dict[str, object]:
+    """Open the sink to workers that are up, and read its journal once all is written."""
+    sandbox = stack.sandbox("store")
+    writes = round(per_second * seconds / REQUESTS_A_CREATE) + burst
+    rate: dict[str, object] = {"per_second": per_second, "burst": burst, "concurrency": 4}
+    database = prepare(stack, sandbox.fhir, writes, rate)
     for _ in range(processes):
         stack.start("worker", "--pool", "io")
-    stack.settled(timeout_s=writes / per_second * 3 + 60)
+    wait_for("every lane to be ready", lambda: ready(database) == writes, timeout_s=120)
+    time.sleep(STARTING_S)
+    workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]
+    with database.begin(workspace_id) as tx:
+        execute(tx, "UPDATE data_source SET sink_paused_reason = NULL")
+    stack.settled(timeout_s=seconds * 3 + 60)
+    database.dispose()
     entries = [entry for entry in sandbox.journal() if entry["path"].startswith("/fhir")]
     times = sorted(entry["time"] for entry in entries)
     committed = [entry["resource"] for entry in entries if entry["committed"]]
+    driven = (len(times) - 1) / (times[-1] - times[0])
     return {
         "processes": processes,
         "requests": len(times),
         "resources": len(set(committed)),
         "duplicates": len(committed) - len(set(committed)),
-        "per_second": round((len(times) - 1) / (times[-1] - times[0]), 2),
+        "per_second": round(driven, 2),
+        "utilisation": round(driven / per_second, 3),
         "overshoot": round(overshoot(times, per_second, burst), 3),
     }
 
 
 def main() -> None:
-    """One worker process, then four."""
+    """Each limit with each number of worker processes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--per-second", type=float, default=10)
+    parser.add_argument("--per-second", type=float, nargs="+", default=[1, 10, 100])
+    parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--burst", type=int, default=5)
-    parser.add_argument("--writes", type=int, default=150)
-    arguments = parser.parse_args()
-    for processes in (1, 4):
-        with tempfile.TemporaryDirectory() as folder, a_stack(Path(folder)) as stack:
-            figures = drive(stack, processes, arguments.writes, arguments.per_second, arguments.burst)
-            report("write_rate", {"limit": arguments.per_second, "burst": arguments.burst} | figures)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 4])
+    chosen = parser.parse_args()
+    for per_second in chosen.per_second:
+        for processes in chosen.processes:
+            with tempfile.TemporaryDirectory() as folder, a_stack(Path(folder)) as stack:
+                figures = drive(stack, processes, per_second, chosen.burst, chosen.seconds)
+                report("write_rate", {"limit": per_second, "burst": chosen.burst} | figures)
 
 
 if __name__ == "__main__":
