@@ -39,7 +39,12 @@ def _open_fhir_store(http: HTTP, settings: SourceSettings, reveal: Reveal) -> So
 def _open_fhir_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sink:
     if not isinstance(settings, FhirStoreSettings) or settings.sink is None:
         raise Misconfigured("these are not the settings of a FHIR store that is written to", code="settings")
-    return FHIRSink(FHIRClient(http, settings, reveal), settings.sink_capabilities, vendor=settings.vendor or "")
+    return FHIRSink(
+        FHIRClient(http, settings, reveal),
+        settings.sink_capabilities,
+        vendor=settings.vendor or "",
+        search_by=settings.search_by,
+    )
 
 
 def _open_rest_sink(http: HTTP, settings: SourceSettings, reveal: Reveal) -> Sink:

@@ -251,10 +251,21 @@ def test_a_search_that_fails_is_not_an_absence(clean: launch.Running) -> None:
         assert sink_of(clean).candidates(ADA).reply.outcome is Outcome.UNKNOWN
 
 
-def test_a_server_without_search_by_post_is_asked_by_get(clean: launch.Running) -> None:
-    ref, _, _ = made(sink_of(clean), ADA)
-    faults(clean, on="POST Patient/_search", kind="status", status=405)
-    assert sink_of(clean).candidates(ADA).reply.ref == ref
+@pytest.mark.parametrize("status", [404, 405, 415, 501, 403, 401])
+def test_a_search_that_is_not_offered_is_no_absence(clean: launch.Running, status: int) -> None:
+    made(sink_of(clean), ADA)
+    faults(clean, on="POST Patient/_search", kind="status", status=status)
+    asked = len(journal(clean))
+    assert sink_of(clean).candidates(ADA).reply.outcome in (Outcome.AUTH, Outcome.UNKNOWN)
+    assert len(journal(clean)) == asked + 1
+
+
+def test_where_the_settings_say_so_the_search_is_a_get(clean: launch.Running) -> None:
+    sink = sink_of(clean)
+    ref, _, _ = made(sink, ADA)
+    client = sink._client
+    found = FHIRSink(client, Capabilities(), search_by="GET").candidates(ADA)
+    assert (found.reply.ref, journal(clean)[-1]["method"]) == (ref, "GET")
 
 
 class _Answering:

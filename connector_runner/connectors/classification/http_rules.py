@@ -21,6 +21,9 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
     rule(Outcome.REFUSED, "unavailable", f"{_9110}, section 15.6.4", 503, retry_after=True),
     rule(Outcome.REFUSED, "unavailable", f"{_9110}, section 15.6.4", 503, to=READING),
     rule(Outcome.NOT_SENT, "captive_portal", "RFC 6585, section 6", 511),
+    rule(
+        Outcome.AUTH, "search_not_offered", f"{_9110}, section 15.5.5: the list itself is not there", 404, to="search"
+    ),
     rule(Outcome.ABSENT, "not_found", f"{_9110}, section 15.5.5", 404, to=(*READING, "update", "transaction")),
     rule(Outcome.POISON, "not_found", f"{_9110}, section 15.5.5", 404, to=CREATING),
     rule(Outcome.GONE, "gone", f"{_9110}, section 15.5.11", 410),

@@ -19,6 +19,7 @@ class FhirStoreSettings(SourceSettings):
 
     ``overlap_s`` is read again before the cursor on every poll: it must exceed the time between a change and
     its being found by a search. ``history`` false never asks ``_history`` for deletes, though it be offered.
+    ``search_by`` is how duplicates are searched for: GET puts names into URLs, for servers that have no other way.
     ``vendor`` is whose server it is: some errors mean another thing there (see connectors/classification).
     """
 
@@ -30,6 +31,7 @@ class FhirStoreSettings(SourceSettings):
     max_page_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     history: bool = True
     vendor: Vendor | None = None
+    search_by: Literal["POST", "GET"] = "POST"
 
     @field_validator("base_url")
     @classmethod

@@ -33,7 +33,6 @@ _JSON_PATCH: Final = "application/json-patch+json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_BYTES: Final = 8 * 1024 * 1024
 """Of an answer: a resource, or the few that a search asks for."""
-_NO_POST_SEARCH: Final = frozenset({404, 405, 415, 501})
 
 
 class Client(Protocol):
@@ -56,8 +55,20 @@ class Client(Protocol):
 class FHIRSink:
     """The outbound side of a FHIR store."""
 
-    def __init__(self, client: Client, capabilities: Capabilities, *, vendor: str = "", clock: Clock = utc_now) -> None:
-        """``vendor``: whose server it is, for errors that only that vendor means so."""
+    def __init__(
+        self,
+        client: Client,
+        capabilities: Capabilities,
+        *,
+        vendor: str = "",
+        search_by: Literal["POST", "GET"] = "POST",
+        clock: Clock = utc_now,
+    ) -> None:
+        """``vendor``: whose server it is, for errors that only that vendor means so.
+
+        Each method sends one request at most, so that a limit on requests is one on calls.
+        """
+        self._search_by = search_by
         self._client = client
         self._vendor = vendor
         self._capabilities = capabilities
@@ -89,15 +100,16 @@ class FHIRSink:
         return _shown(answer, found[0])
 
     def candidates(self, body: Json) -> Found:
-        """``POST Type/_search``, so that no name stands in a URL; ``GET`` where the server has only that."""
+        """``POST Type/_search``, so that no name stands in a URL; ``GET`` where the settings say so."""
         asked = searching.question(body)
         if asked is None:
             return Found(Reply(Outcome.ABSENT, "nothing_to_search_by", cause="nothing_to_search_by"))
         kind = str(body["resourceType"])
-        form = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in asked).encode()
-        answer = self._call("POST", f"{kind}/_search", data=form, headers={"Content-Type": _FORM}, purpose="search")
-        if answer.status in _NO_POST_SEARCH:
+        if self._search_by == "GET":
             answer = self._call("GET", kind, params=asked, purpose="search")
+        else:
+            form = "&".join(f"{quote(name)}={quote(value, safe='')}" for name, value in asked).encode()
+            answer = self._call("POST", f"{kind}/_search", data=form, headers={"Content-Type": _FORM}, purpose="search")
         if answer.outcome is not Outcome.LANDED:
             return Found(answer)
         found = searching.bearing(body, searching.resources_of(answer.body))

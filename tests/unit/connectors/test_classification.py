@@ -196,6 +196,7 @@ CASES: list[tuple[str, str, Purpose, int, Any, dict[str, str], str, str]] = [
     ("section 15.6.4", "", "read", 503, HTML, {}, "refused", "unavailable"),
     ("section 15.6.4", "", "create", 503, HTML, {}, "unknown", "unavailable_after_write"),
     ("RFC 6585, section 6", "", "create", 511, HTML, {}, "not_sent", "captive_portal"),
+    ("the list itself", "", "search", 404, b"", {}, "auth", "search_not_offered"),
     ("section 15.5.5", "", "update", 404, b"", {}, "absent", "not_found"),
     ("section 15.5.5", "", "create", 404, b"", {}, "poison", "not_found"),
     ("section 15.5.11", "", "update", 410, b"", {}, "gone", "gone"),
