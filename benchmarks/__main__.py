@@ -14,6 +14,7 @@ ALL = {
     "write_rate": [],
     "isolation": [],
     "write_latency": [],
+    "explain": [],
 }
 
 
