@@ -227,10 +227,8 @@ class Settler:
 
 
 def _confirmed(intent: Intent, body: Json, *, ours: bool) -> Confirmed:
-    if ours:
-        return Confirmed(body, intent.atoms, intent.created_by_us)
     named = {"id": body["id"]} if "id" in body else {}
-    return Confirmed({**intent.body, **named}, (), intent.created_by_us)
+    return Confirmed(body if ours else {**intent.body, **named}, intent.atoms, intent.created_by_us)
 
 
 def _renewed_in_s(reply: Reply) -> float:
