@@ -10,6 +10,7 @@ import typer
 
 from connector_runner.cli import (
     audit,
+    creation,
     entities,
     events,
     imports,
@@ -46,6 +47,8 @@ app.command("beat")(processes.beat)
 app.command("web")(processes.web)
 app.command("flower")(processes.flower)
 outbound.app.command("translate")(translations.translate)
+outbound.app.command("same")(creation.same)
+outbound.app.command("gaps")(creation.gaps)
 app.add_typer(services.app, name="services")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(workspaces.keys, name="api-key")

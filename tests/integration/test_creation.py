@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from connector_runner.cli.main import app
 from connector_runner.infra.database import rows
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound import gap_store, status
 from connector_runner.outbound.duplicate_search import decide
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.outbound_stack import KEY, Clinic, System, a_patient, an_appointment
 from tests.integration.test_drain import BOTH, PATIENTS
 
 PHONE = {"system": "phone", "use": "home", "value": "+16175550101"}
@@ -135,6 +139,38 @@ def test_what_is_missing_is_named_listed_and_filled(clinic: Clinic, ehr: System)
     clinic.judge(last.events[0]["id"])
     clinic.flow("ehr")
     assert (gaps(clinic), len(ehr.all("Patient"))) == ([], 1)
+
+
+def typed(clinic: Clinic, *arguments: str, code: int = 0) -> Any:
+    """The JSON of a command."""
+    done = CliRunner().invoke(app, ["outbound", *arguments, "--workspace", clinic.workspace, "--json"])
+    assert done.exit_code == code, f"{done.output} {done.exception!r}"
+    return None if code else json.loads(done.stdout)
+
+
+def test_a_person_sees_and_decides_from_the_command_line(
+    clinic: Clinic, ehr: System, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("CONNECTOR_RUNNER_ENCRYPTION_KEY", base64.b64encode(KEY).decode())
+    monkeypatch.setenv("CONNECTOR_RUNNER_HTTP_ALLOW", "127.0.0.1")
+    clinic.source("ehr", ehr, entity_types={"patient": {"required": ["gender"]}})
+    entity = heard(clinic)
+    clinic.flow("ehr")
+    [gap] = typed(clinic, "gaps", "--entity", entity)["gaps"]
+    assert (gap["field"], gap["sink"], gap["entity_type"]) == ("gender", "ehr", "patient")
+    ehr.put(a_patient("p1", phone="617-555-0999"))
+    clinic.judge(clinic.say(entity_id=entity, confidence=0.5, facts={"gender": "female"}).events[0]["id"])
+    clinic.flow("ehr")
+    assert typed(clinic, "gaps") == {"gaps": []}
+    lane = clinic.lane("ehr")["lane_id"]
+    typed(clinic, "same", lane, code=2)
+    typed(clinic, "same", "Patient/p1", "--none", code=2)
+    assert typed(clinic, "same", lane, "Patient/p1") == {"lane": lane, "record": "Patient/p1"}
+    clinic.flow("ehr")
+    assert clinic.lane("ehr")["sink_ref"] == "Patient/p1"
+    typed(clinic, "same", lane, "--none", code=1)
 
 
 def failed(clinic: Clinic) -> int:

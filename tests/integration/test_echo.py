@@ -15,10 +15,12 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel import exact_json
 from connector_runner.outbound import quarrels, status
 from connector_runner.outbound.sinks import Sinks
+from connector_runner.sandbox import launch
 from connector_runner.world import reading
 from connector_runner.world.fold import Claim, Settled
 from tests.integration.outbound_stack import Clinic, System, a_patient
 from tests.integration.test_drain import PATIENTS, phones, spoken
+from tests.integration.test_rest_drain import apply_crm, contacts
 
 Change = Callable[[Json], Json]
 
@@ -383,3 +385,22 @@ def test_what_was_seen_before_we_wrote_is_no_word_of_the_system_after_it(
     clinic.flow("store")
     assert phones(only_patient(store)) == ["617-555-0777"]
     assert atom(clinic, "telecom[phone|home]").winner.value["value"] == "+16175550777"
+
+
+def test_a_change_reaches_a_system_that_is_not_fhir_and_opted_in(clinic: Clinic, ehr: System) -> None:
+    clinic.source("ehr", ehr, accept_from=["crm"], **PATIENTS)
+    with launch.start("crm") as running:
+        crm = System(running)
+        apply_crm(clinic, crm)
+        ehr.put(a_patient())
+        clinic.poll("ehr", "Patient")
+        clinic.flow("crm")
+        ehr.put(a_patient(phone="617-555-0777"))
+        for _ in range(2):
+            clinic.poll("ehr", "Patient")
+            for name in ("crm", "ehr"):
+                clinic.flow(name)
+        [contact] = contacts(crm)
+        assert contact["phone"] == "617-555-0777"
+        assert landed(crm) == 2
+    assert landed(ehr) == 2, "theirs, and none of ours"
