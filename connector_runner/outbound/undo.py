@@ -197,13 +197,8 @@ def planned(tx: Tx, outbound: Outbound, workspace_id: str, terms: SinkTerms, lan
             skipped={"": CREATED if makes_it(writes) else NOTHING_TO_UNDO},
         )  # fmt: skip
         return None
-    earlier = logged(
-        tx,
-        outbound.sealer,
-        workspace_id,
-        lane,
-        undo_store.landed_before(tx, lane.lane_id, writes[0].written_at, asked["intents"]),
-    )
+    before = undo_store.landed_before(tx, lane.lane_id, writes[0].written_at, asked["intents"])
+    earlier = logged(tx, outbound.sealer, workspace_id, lane, before)
 
     def facts(resource: Json) -> Json:
         return outbound.planner.facts(terms, resource)

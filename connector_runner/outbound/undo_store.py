@@ -9,6 +9,7 @@ from typing import Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
 from connector_runner.kernel import exact_json
+from connector_runner.outbound.inverse import public_piece
 
 UNDONE: Final = "undone"
 """A person took this value back: it goes again when it is another, the mapping is, or a person lets it."""
@@ -196,7 +197,9 @@ def settle(
             undo=undo_id,
             status=status,
             pieces=pieces,
-            skipped=exact_json.dumps([{"piece": name, "code": code} for name, code in sorted(skipped.items())]),
+            skipped=exact_json.dumps(
+                [{"piece": public_piece(name), "code": code} for name, code in sorted(skipped.items())]
+            ),
         )
         == 1
     )
