@@ -215,6 +215,8 @@ def test_a_rest_api_with_a_bad_answer_is_unknown_and_asked_once(name: str) -> No
             replies += [sink.read("Contact/7"), sink.candidates({"resourceType": "Contact", "lastName": "A"}).reply]
         assert time.monotonic() - started < (timeout_for(name) + 1) * len(replies)
         assert server.asked == len(replies)
+    if name == "endless":
+        assert {reply.cause for reply in replies} == {"answer_too_long"}
     told = {reply.outcome for reply in replies}
     # To a create, whose id the API chooses, "other" is an id like any.
     assert told == ({Outcome.LANDED} if name in NAMING_ANOTHER else {Outcome.UNKNOWN})
