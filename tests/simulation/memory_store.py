@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 from connector_runner.connectors.sinks import Json, Reply
@@ -15,62 +15,12 @@ from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld, client_ref, lane_id, legal
 from connector_runner.outbound.sink_state import QUOTA, SinkState
-from connector_runner.resilience.breaker import Breaker, BreakerLimits
+from connector_runner.resilience.breaker import BreakerLimits
+from tests.simulation.tables import LaneRow, Logged, OpenIntent, SinkRow, Tables
 
 BREAKER = BreakerLimits()
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class LaneRow:
-    """A lane as it is stored."""
-
-    lane: Lane
-    prio: int = 20
-    due_at: float = 0.0
-    lease_until: float | None = None
-    detail: str | None = None
-    confirmed: Confirmed | None = None
-    last_status: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OpenIntent:
-    """An intent that is open."""
-
-    intent: Intent
-    resolve_after: float
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry of the write log."""
-
-    lane_id: str
-    intent_id: str
-    phase: str
-    outcome: str | None
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class SinkRow:
-    """A sink's own state."""
-
-    paused: str | None = None
-    wake_at: float | None = None
-    breaker: Breaker = field(default_factory=Breaker)
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Everything, as of one commit."""
-
-    lanes: dict[str, LaneRow] = field(default_factory=dict)
-    intents: dict[str, OpenIntent] = field(default_factory=dict)
-    log: tuple[Logged, ...] = ()
-    sinks: dict[str, SinkRow] = field(default_factory=dict)
 
 
 class MemoryLaneStore:

@@ -2,85 +2,31 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, cast
 
 from connector_runner.connectors.fhir_store.sink import FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Sink
 from connector_runner.connectors.terms import SinkTerms
-from connector_runner.kernel.errors import RunnerError, Unavailable
+from connector_runner.kernel.errors import RunnerError
 from connector_runner.kernel.ids import derived_id, new_id
 from connector_runner.outbound.drain import work_off
 from connector_runner.outbound.lanes import State, client_ref
 from connector_runner.outbound.ports import Runtime
 from connector_runner.resilience.limiter import Limiter
 from tests.simulation.clinic import FOREIGN, OWNED, Clinic, Entity, moment
+from tests.simulation.effects import LONGEST_FREEZE_S, Effects, InterruptedStore
 from tests.simulation.memory_store import MemoryLaneStore
 from tests.simulation.pace import VirtualLimiter
 from tests.simulation.scheduling import Crashed, Process, Scheduler
-from tests.simulation.server import FAULTS, Network, Server
+from tests.simulation.server import Network, Server
+from tests.simulation.shape import Shape
 from tests.simulation.sql_store import VirtualDatabase, lane_store
-
-T = TypeVar("T")
 
 WORKSPACE = "00000000-0000-7000-8000-000000000001"
 SINK = "00000000-0000-7000-8000-000000000002"
 PATIENCE_S = 4000.0
-LONGEST_FREEZE_S = 40.0
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a seed makes of a run."""
-
-    client_id: bool
-    if_match: Literal[412, 409] | None
-    workers: int
-    entities: int
-    changes: int
-    late_s: float
-    lag_s: float
-    quiet_s: float
-    timeout_s: float
-    per_second: float
-    burst: int
-    concurrency: int
-    disturbed_s: float
-    crash: float
-    freeze: float
-    commit_lost: float
-    faults: dict[str, float]
-
-    @classmethod
-    def of(cls, seed: int, *, small: bool = False) -> Shape:
-        """Half of the seeds write to ids of ours, half by conditional create."""
-        dice = random.Random(f"shape {seed}")
-        client_id = seed % 2 == 0
-        late_s, lag_s = dice.uniform(0.2, 6), dice.uniform(0.0, 4)
-        chosen = dice.sample(FAULTS, dice.randint(1, 6))
-        weight = dice.uniform(0.05, 0.45) / len(chosen)
-        return cls(
-            client_id=client_id,
-            if_match=dice.choice([412, 412, 409, None]),
-            workers=dice.randint(2, 4),
-            entities=dice.randint(1, 2 if small else 4),
-            changes=dice.randint(1, 3 if small else 6),
-            late_s=late_s,
-            lag_s=lag_s,
-            quiet_s=late_s + lag_s + 0.5,
-            timeout_s=dice.choice([1.0, 2.0, 5.0]),
-            per_second=dice.choice([2.0, 5.0, 10.0, 40.0]),
-            burst=dice.randint(1, 5),
-            concurrency=dice.randint(1, 3),
-            disturbed_s=dice.uniform(5, 15 if small else 40),
-            crash=dice.choice([0.0, 0.01, 0.04]),
-            freeze=dice.choice([0.0, 0.01, 0.03, 0.1]),
-            commit_lost=dice.choice([0.0, 0.0, 0.02]),
-            faults=dict.fromkeys(chosen, weight),
-        )
 
 
 @dataclass
@@ -95,68 +41,6 @@ class Sabotage:
 
 class Failed(AssertionError):
     """A promise was broken."""
-
-
-@dataclass
-class Effects:
-    """Where a worker may be stopped: between any two things that the outside can see."""
-
-    scheduler: Scheduler
-    shape: Shape
-    disturbed: bool = True
-
-    def point(self, what: str, *, may_crash: bool = True) -> None:
-        """Let others go first; die or freeze here if the dice say so."""
-        task, chance = self.scheduler.current, self.scheduler.chance
-        assert task is not None
-        if not task.process.alive:
-            raise Crashed
-        delay = chance.uniform(0, 0.01)
-        if self.disturbed and task.process.faulty:
-            dice = chance.random()
-            if may_crash and dice < self.shape.crash:
-                self.scheduler.note(f"killed: {what}")
-                self.scheduler.kill(task.process)
-                raise Crashed
-            if dice > 1 - self.shape.freeze:
-                delay = chance.uniform(3, LONGEST_FREEZE_S)
-                self.scheduler.note(f"frozen for {delay:.1f} s: {what}")
-        self.scheduler.sleep(delay)
-
-
-class InterruptedStore:
-    """A lane store whose transactions are effects: one may be killed, or not told, before or after it commits."""
-
-    def __init__(
-        self, inner: Any, effects: Effects, sabotage: Callable[[Any], Any], committed: Callable[[], None]
-    ) -> None:
-        self.inner, self.effects, self.sabotage, self.committed = inner, effects, sabotage, committed
-
-    @contextmanager
-    def begin(self) -> Iterator[Any]:
-        """A transaction; nobody else runs in between."""
-        effects = self.effects
-        effects.point("begin")
-        dice = effects.scheduler.chance.random() if effects.disturbed else 1.0
-        with self.inner.begin() as tx:
-            yield self.sabotage(tx)
-            if dice < effects.shape.commit_lost / 2:
-                raise Unavailable("the connection broke before the commit", code="database_unavailable")
-            if dice > 1 - effects.shape.crash / 2:
-                task = effects.scheduler.current
-                if task is not None and task.process.faulty and effects.disturbed:
-                    effects.scheduler.note("killed: before commit")
-                    effects.scheduler.kill(task.process)
-                    raise Crashed
-        self.committed()
-        effects.point("committed")
-        if effects.shape.commit_lost / 2 <= dice < effects.shape.commit_lost:
-            raise Unavailable("the connection broke at the commit", code="database_unavailable")
-
-    def retrying(self, work: Callable[[Any], T]) -> T:
-        """Nobody is ever quicker: transactions do not overlap."""
-        with self.begin() as tx:
-            return work(tx)
 
 
 @dataclass

@@ -1,0 +1,60 @@
+"""What a seed makes of a run: how many of what, how late, how often what goes wrong."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.simulation.server import FAULTS
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a seed makes of a run."""
+
+    client_id: bool
+    if_match: Literal[412, 409] | None
+    workers: int
+    entities: int
+    changes: int
+    late_s: float
+    lag_s: float
+    quiet_s: float
+    timeout_s: float
+    per_second: float
+    burst: int
+    concurrency: int
+    disturbed_s: float
+    crash: float
+    freeze: float
+    commit_lost: float
+    faults: dict[str, float]
+
+    @classmethod
+    def of(cls, seed: int, *, small: bool = False) -> Shape:
+        """Half of the seeds write to ids of ours, half by conditional create."""
+        dice = random.Random(f"shape {seed}")
+        client_id = seed % 2 == 0
+        late_s, lag_s = dice.uniform(0.2, 6), dice.uniform(0.0, 4)
+        chosen = dice.sample(FAULTS, dice.randint(1, 6))
+        weight = dice.uniform(0.05, 0.45) / len(chosen)
+        return cls(
+            client_id=client_id,
+            if_match=dice.choice([412, 412, 409, None]),
+            workers=dice.randint(2, 4),
+            entities=dice.randint(1, 2 if small else 4),
+            changes=dice.randint(1, 3 if small else 6),
+            late_s=late_s,
+            lag_s=lag_s,
+            quiet_s=late_s + lag_s + 0.5,
+            timeout_s=dice.choice([1.0, 2.0, 5.0]),
+            per_second=dice.choice([2.0, 5.0, 10.0, 40.0]),
+            burst=dice.randint(1, 5),
+            concurrency=dice.randint(1, 3),
+            disturbed_s=dice.uniform(5, 15 if small else 40),
+            crash=dice.choice([0.0, 0.01, 0.04]),
+            freeze=dice.choice([0.0, 0.01, 0.03, 0.1]),
+            commit_lost=dice.choice([0.0, 0.0, 0.02]),
+            faults=dict.fromkeys(chosen, weight),
+        )
