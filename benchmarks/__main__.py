@@ -14,6 +14,9 @@ ALL = {
     "write_rate": [],
     "isolation": [],
     "write_latency": [],
+    "write_cost": ["--writes", "1000"],
+    "claim": [],
+    "reconcile_walk": [],
     "explain": [],
 }
 
