@@ -154,7 +154,7 @@ class SinkSettings(Strict):
     breaker: BreakerSettings = BreakerSettings()
     capabilities: CapabilitySettings = CapabilitySettings()
     human_review: tuple[str, ...] = ()
-    consent: Consent = "none"
+    consent: Consent = "opt_out"
     allow_possible_duplicates: bool = False
 
     @model_validator(mode="before")

@@ -45,7 +45,7 @@ class SinkTerms:
     owns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     human_review: frozenset[str] = field(default_factory=frozenset)
-    consent: Consent = "none"
+    consent: Consent = "opt_out"
     allow_possible_duplicates: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     per_day: int | None = None
