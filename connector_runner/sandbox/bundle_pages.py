@@ -24,7 +24,7 @@ class Behaviour:
     ``paging`` is ``snapshot``, or ``offset`` into the rows as they are now; ``client_ids`` is whether a PUT
     may create; ``strict`` is whether content is checked before it is written; ``etags`` whether a CRM has any.
     ``conflict_status`` answers a stale If-Match; ``conditional_create`` false passes over If-None-Exist;
-    ``transactions`` false refuses them.
+    ``transactions`` false refuses them. ``token``: requests without it as their bearer token get 401; "" asks for none.
     """
 
     paging: str = "snapshot"
@@ -35,6 +35,7 @@ class Behaviour:
     conflict_status: int = 412
     conditional_create: bool = True
     transactions: bool = True
+    token: str = ""
 
 
 class Readings:

@@ -67,6 +67,9 @@ class Server:
             await _send(send, scope, answer, receive)
 
     async def _answer(self, request: Request, entry: Entry, client: Any, receive: Receive) -> Answer | None:
+        token = self._system.behaviour.token
+        if token and request.headers.get("authorization") != f"Bearer {token}":
+            return self._said(Fault(request.method, "expired_token"))
         wait_s = self._system.limit.take()
         if wait_s:
             entry.fault = "limit"

@@ -307,3 +307,13 @@ def test_what_was_answered_outlives_a_crash(tmp_path: Path) -> None:
 def test_a_system_that_cannot_start_says_so(running: launch.Running) -> None:
     with pytest.raises(launch.NotStarted):
         launch.start("store", running.port, timeout_s=20)
+
+
+def test_a_system_that_asks_for_a_token_takes_no_other(running: launch.Running, board: str) -> None:
+    requests.put(f"{board}/behaviour", json={"token": "second"}, timeout=10).raise_for_status()
+    for given in ({}, {"Authorization": "Bearer first"}):
+        answer = requests.post(f"{running.base_url}/Patient", json=PATIENT, headers=given, timeout=10)
+        assert (answer.status_code, answer.json()["issue"][0]["code"]) == (401, "expired")
+    named = {"Authorization": "Bearer second"}
+    assert requests.get(f"{running.base_url}/Patient?{FIND}", headers=named, timeout=10).json()["total"] == 0
+    assert requests.post(f"{running.base_url}/Patient", json=PATIENT, headers=named, timeout=10).status_code == 201
