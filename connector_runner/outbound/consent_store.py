@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from connector_runner.infra.database import Tx, execute, id_array, rows
 from connector_runner.policy.consent import Statement
+from connector_runner.world import reading
 
 PATIENT = "patient"
 CONSENT = "consent"
@@ -24,10 +25,10 @@ _NAMES = (
 
 def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> list[Statement]:
     """The Consent records of the patient whose record an entity is."""
+    told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
     found = rows(
         tx,
-        "WITH told AS (SELECT target_id FROM relationship"
-        "  WHERE workspace_id = :ws AND entity_id = :id AND name = 'patient'"
+        "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
         "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
         + _NAMES
         + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
@@ -36,6 +37,7 @@ def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> l
         " ORDER BY e.entity_id",
         ws=workspace_id,
         id=entity_id,
+        told=id_array(told),
         is_patient=entity_type == PATIENT,
     )
     return [Statement(row["state"], float(row["confidence"])) for row in found]
@@ -50,13 +52,16 @@ def follow(tx: Tx, workspace_id: str, consent_ids: Sequence[str]) -> list[str]:
         " RETURNING target_id",
         **names,
     )
+    told = reading.targets(tx, workspace_id, consent_ids, PATIENT)
+    pairs = [(target, consent) for consent, found in sorted(told.items()) for target in found]
     now = rows(
         tx,
         "INSERT INTO patient_consent (workspace_id, target_id, consent_id)"
-        " SELECT workspace_id, target_id, entity_id FROM relationship"
-        " WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[])) AND name = 'patient'"
+        " SELECT :ws, t, c FROM unnest(CAST(:targets AS uuid[]), CAST(:consents AS uuid[])) x(t, c)"
         " RETURNING target_id",
-        **names,
+        ws=workspace_id,
+        targets=id_array(target for target, _ in pairs),
+        consents=id_array(consent for _, consent in pairs),
     )
     return sorted({row["target_id"] for row in (*before, *now)})
 

@@ -135,6 +135,17 @@ def event(tx: Tx, event_id: str) -> Row | None:
     return one(tx, "SELECT * FROM event WHERE id = :id", id=event_id)
 
 
+def targets(tx: Tx, workspace_id: str, entity_ids: Sequence[str], name: str) -> dict[str, list[str]]:
+    """Entity -> the ids of what it refers to under ``name``: records, or tokens of identifiers.
+
+    From the states: the ``relationship`` view is quick from a target to who refers to it, and not the other way.
+    """
+    return {
+        entity: sorted(target for field, target, _ in relationships.targets(workspace_id, state) if field == name)
+        for entity, state in store.states_of(tx, entity_ids).items()
+    }
+
+
 def related(tx: Tx, of: str) -> list[Row]:
     """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
     stored = one(tx, "SELECT workspace_id, state FROM entity WHERE entity_id = :id", id=of)
