@@ -7,8 +7,9 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from connector_runner.connectors.terms import SinkTerms
@@ -17,10 +18,9 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, parse_canonical_id
 from connector_runner.outbound.dependency_store import Held, held
 from connector_runner.outbound.gates import UNVERIFIED
-from connector_runner.outbound.lanes import Withheld
+from connector_runner.outbound.lanes import DEPENDENCY, Withheld
 from connector_runner.unification.model import Dependency
 
-DEPENDENCY: Final = "dependency"
 DEPENDENCY_BELOW_THRESHOLD: Final = "dependency_below_threshold"
 HIERARCHY: Final = "part_of"
 
@@ -30,6 +30,7 @@ _RANKS: Final[dict[str, int]] = {
     "care_team": 5, "encounter": 6, "condition": 7,
 }  # fmt: skip
 LAST_RANK: Final = 9
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 _LATE: Final = {"diagnostic_report": 9, "claim": 9, "explanation_of_benefit": 9, "composition": 9, "provenance": 9}
 
 
@@ -39,9 +40,19 @@ def rank(entity_type: str) -> int:
 
 
 class References:
-    """Where a sink has the records that an entity refers to. Looked up in one query, asked many times."""
+    """Where a sink has the records that an entity refers to. Looked up in one query, asked many times.
 
-    def __init__(self, tx: Tx, workspace_id: str, terms: SinkTerms, canonical_ids: Iterable[str]) -> None:
+    ``along``: entity -> what refers to its record, where that is to be made in the same transaction.
+    """
+
+    def __init__(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        terms: SinkTerms,
+        canonical_ids: Iterable[str],
+        along: Mapping[str, str] = NOBODY,
+    ) -> None:
         self._terms = terms
         self._found: dict[str, Held] = {}
         foreign: dict[str, str] = {}
@@ -53,7 +64,9 @@ class References:
                 foreign[canonical] = entity_id_of(workspace_id, canonical)
         there = held(tx, terms.sink_id, terms.name, sorted(set(foreign.values()))) if foreign else {}
         for canonical, record_id in foreign.items():
-            self._found[canonical] = there[record_id]
+            found = there[record_id]
+            comes = along.get(found.entity_id or "") if found.ref is None else None
+            self._found[canonical] = found if comes is None else replace(found, ref=comes)
 
     def _own(self, canonical: str) -> str | None:
         try:
@@ -66,6 +79,11 @@ class References:
         """``Type/id`` in the sink, or None. A record of the sink itself is always there."""
         found = self._found.get(canonical)
         return found.ref if found is not None else self._own(canonical)
+
+    def entity_of(self, canonical: str) -> str | None:
+        """The entity whose record it is, if that has arrived."""
+        found = self._found.get(canonical)
+        return found.entity_id if found is not None else None
 
     def unverified(self, dependency: Dependency) -> bool:
         """Whether a record is here, and is kept from the sink until somebody verifies it."""
@@ -90,12 +108,14 @@ class References:
 class Missing:
     """``waits_for``: fields whose records must come first. ``left_out``: references that are not written yet.
 
-    ``unverified``: fields whose records must come first, and will not before somebody verifies them.
+    ``unverified``: fields whose records must come first, and will not before somebody verifies them. ``on`` are the
+    entities that are waited for, as far as they have arrived.
     """
 
     waits_for: tuple[str, ...]
     left_out: tuple[Withheld, ...]
     unverified: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
 
 
 def missing(references: References, entity_type: str, dependencies: Sequence[Dependency]) -> Missing:
@@ -103,14 +123,21 @@ def missing(references: References, entity_type: str, dependencies: Sequence[Dep
     waits: list[str] = []
     stopped: list[str] = []
     left: list[Withheld] = []
+    on: list[str] = []
     for dependency in dependencies:
         if references.resolve(dependency.canonical_id) is not None:
             continue
         if references.must_wait(entity_type, dependency):
             (stopped if references.unverified(dependency) else waits).append(dependency.field)
+            on.append(references.entity_of(dependency.canonical_id) or "")
         else:
             left.append(Withheld(dependency.field, DEPENDENCY))
-    return Missing(tuple(dict.fromkeys(waits)), tuple(dict.fromkeys(left)), tuple(dict.fromkeys(stopped)))
+    return Missing(
+        tuple(dict.fromkeys(waits)),
+        tuple(dict.fromkeys(left)),
+        tuple(dict.fromkeys(stopped)),
+        tuple(entity for entity in dict.fromkeys(on) if entity),
+    )
 
 
 def refs_in(value: Any) -> set[str]:

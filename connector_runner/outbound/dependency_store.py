@@ -12,20 +12,22 @@ from connector_runner.infra.database import Tx, execute, rows
 class Held:
     """A record that something refers to: its entity's type (None: it has not arrived), and where the sink has it.
 
-    ``waits`` is whether its own lane waits for another, ``stopped`` why its lane stands still.
+    ``waits`` is whether its own lane waits for another, ``stopped`` why its lane stands still. ``entity_id`` is that
+    of the entity, whatever record of it was asked for.
     """
 
     entity_type: str | None
     ref: str | None
     waits: bool = False
     stopped: str | None = None
+    entity_id: str | None = None
 
 
 def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dict[str, Held]:
     """For records (or entities), by their ids: what the sink has of them."""
     found = rows(
         tx,
-        "SELECT w.id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
+        "SELECT w.id, e.entity_id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
         " CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
         " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
         " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
@@ -37,7 +39,11 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
     )
     return {
         row["id"]: Held(
-            row["entity_type"], row["sink_ref"] or _reference(row["record_key"]), row["waits"], row["stopped"]
+            row["entity_type"],
+            row["sink_ref"] or _reference(row["record_key"]),
+            row["waits"],
+            row["stopped"],
+            row["entity_id"],
         )
         for row in found
     }

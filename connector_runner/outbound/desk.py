@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,11 +11,13 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import SYNC_SECONDS
+from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound import duplicate_search, ordered_store, refusals, sink_store, store, undo, undo_store
 from connector_runner.outbound.checking import problems_of
 from connector_runner.outbound.choosing import same_value
+from connector_runner.outbound.dependencies import NOBODY
 from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.intents import CREATE, Intent
@@ -32,6 +34,7 @@ from connector_runner.world.events import SentAtom
 log = get_logger(__name__)
 
 NO_ENTITY = "no_entity"
+URN = "urn:uuid:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class SqlDesk:
     workspace_id: str
     terms: SinkTerms
 
-    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Planned | Inverse:
+    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Planned | Inverse:
         """What is to be undone, else what the entity wants now; raises BadRecord where it can want nothing."""
         own = _own(tx)
         if lane.undo_asked:
@@ -97,12 +100,19 @@ class SqlDesk:
         if view is None:
             return Nothing(NO_ENTITY)
         sources = sink_store.source_ids(own, self.workspace_id)
-        plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources)
+        plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources, along)
         if not isinstance(plan, Wanted):
             return plan
         if plan.upto is not None:
             ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
         return Planned(plan, self.outbound.planner, self.terms)
+
+    def reference(self, lane: Lane, planned: Writable) -> str:
+        """Its place where we choose ids, else the name that its entry goes by (R4, bundle.html#references)."""
+        if not isinstance(planned, Planned):
+            raise TypeError("only what is planned here is referred to")
+        kind = planned.wanted.mapping.resource_type
+        return f"{kind}/{lane.client_ref}" if self.terms.client_id else f"{URN}{lane.client_ref}"
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether the entity was not folded anew since and consent still allows it, or the undo is asked still."""
@@ -157,7 +167,7 @@ class SqlDesk:
         except BadRecord:
             return False
         return all(
-            atom in held and same_value(held[atom], meant[atom])
+            atom in held and (same_value(held[atom], meant[atom]) or _comes_along(meant[atom]))
             for atom in (claim.atom for claim in intent.changed)
             if atom in meant
         ) and not any(atom in held for atom in gone)
@@ -193,6 +203,11 @@ class SqlDesk:
             for claim in intent.changed
             if claim.atom in values
         ]
+
+
+def _comes_along(value: object) -> bool:
+    """Whether a value refers to a record of the same transaction, whose name there only the sink knew."""
+    return URN in exact_json.dumps(value)
 
 
 def _own(tx: LaneTx) -> Tx:

@@ -12,7 +12,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.outbound import intents, sink_state, store, sweep_store
+from connector_runner.outbound import intents, joining_store, sink_state, store, sweep_store
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
 from connector_runner.outbound.ports import LaneTx
@@ -59,6 +59,21 @@ class SqlLaneTx:
     def claim(self, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
         """See the port."""
         return store.claim(self.tx, self.of.workspace_id, sink_id, owner=owner, lease_s=lease_s)
+
+    def join(
+        self, sink_id: str, entity_ids: Sequence[str], *, referring: bool, owner: str, lease_s: float, limit: int
+    ) -> list[Lane]:
+        """See the port."""
+        return joining_store.join(
+            self.tx,
+            self.of.workspace_id,
+            sink_id,
+            entity_ids,
+            referring=referring,
+            owner=owner,
+            lease_s=lease_s,
+            limit=limit,
+        )
 
     def lock(self, lane: Lane) -> bool:
         """See the port."""

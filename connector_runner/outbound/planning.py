@@ -32,10 +32,10 @@ from connector_runner.outbound.choosing import (
     same_value,
     still_said,
 )
-from connector_runner.outbound.dependencies import DEPENDENCY, DEPENDENCY_BELOW_THRESHOLD, References
+from connector_runner.outbound.dependencies import DEPENDENCY_BELOW_THRESHOLD, NOBODY, References
 from connector_runner.outbound.gates import CONFLICT, GateFacts
 from connector_runner.outbound.intents import Confirmed, Intent, SentClaim
-from connector_runner.outbound.lanes import Lane, Withheld, client_ref
+from connector_runner.outbound.lanes import DEPENDENCY, Lane, Withheld, client_ref
 from connector_runner.outbound.patching import patch
 from connector_runner.outbound.plans import (
     IN_STEP,
@@ -98,15 +98,19 @@ class Planner:
         view: EntityView,
         lane: Lane | None,
         sources: Mapping[str, str],
+        along: Mapping[str, str] = NOBODY,
     ) -> Plan:
-        """What ``view`` wants of the sink. ``sources``: name -> id of the workspace's data sources."""
-        now = self._plan(tx, workspace_id, terms, view, lane, sources)
+        """What ``view`` wants of the sink. ``sources``: name -> id of the workspace's data sources.
+
+        ``along``: entity -> what refers to its record, where that is made in the same transaction.
+        """
+        now = self._plan(tx, workspace_id, terms, view, lane, sources, along)
         if not isinstance(now, Wanted) or terms.policies.get(view.entity_type) != ORDERED:
             return now
         upto = ordered_store.sent_upto(tx, lane.lane_id) if lane is not None else None
         as_of = reading.past(tx, view)
         return next_step(
-            view, now, upto, lambda count: self._plan(tx, workspace_id, terms, as_of(count), lane, sources)
+            view, now, upto, lambda count: self._plan(tx, workspace_id, terms, as_of(count), lane, sources, along)
         )
 
     def _plan(
@@ -117,6 +121,7 @@ class Planner:
         view: EntityView,
         lane: Lane | None,
         sources: Mapping[str, str],
+        along: Mapping[str, str],
     ) -> Plan:
         mapping = self.mappings.outbound(terms.system, view.entity_type)
         if view.entity_type not in terms.entity_types:
@@ -146,7 +151,7 @@ class Planner:
         if not choice.chosen and not removed:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)
-        return self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping)
+        return self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping, along)
 
     def _chosen(
         self,
@@ -232,17 +237,18 @@ class Planner:
         removed: tuple[str, ...],
         confirmed: Confirmed | None,
         mapping: OutboundMapping,
+        along: Mapping[str, str],
     ) -> Plan:
         values = {atom: claim.value for atom, claim in choice.chosen.items()}
         state = join(values)
         found = dependencies.refs_in(state)
-        references = References(tx, workspace_id, terms, found)
+        references = References(tx, workspace_id, terms, found, along)
         lacking = dependencies.missing(references, view.entity_type, mapping.dependencies(state))
         withheld = (*choice.withheld, *lacking.left_out)
         if lacking.unverified:
             return Nothing(DEPENDENCY_BELOW_THRESHOLD, ", ".join(lacking.unverified), withheld)
         if lacking.waits_for:
-            return Wait(", ".join(lacking.waits_for), withheld)
+            return Wait(", ".join(lacking.waits_for), withheld, on=lacking.on)
         translations = look_up(tx, self.sealer, workspace_id, mapping, state, view.entity_id, note=self.asks)
         withheld = (*withheld, *translations.withheld)
         if translations.fails_for:

@@ -8,9 +8,9 @@ from typing import Final
 
 from connector_runner.connectors.sinks import Json
 from connector_runner.outbound.choosing import Choice
-from connector_runner.outbound.dependencies import DEPENDENCY, References
+from connector_runner.outbound.dependencies import References
 from connector_runner.outbound.intents import Confirmed
-from connector_runner.outbound.lanes import Withheld
+from connector_runner.outbound.lanes import DEPENDENCY, Withheld
 from connector_runner.outbound.translating import Translations
 from connector_runner.unification.model import OutboundContext
 from connector_runner.unification.outbound import OutboundMapping
@@ -38,11 +38,15 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Something must be there first, by ``reason`` in the sink or a code; ``detail`` names the fields it is for."""
+    """Something must be there first, by ``reason`` in the sink or a code; ``detail`` names the fields it is for.
+
+    ``on`` are the entities whose records must be there, as far as they have arrived.
+    """
 
     detail: str
     withheld: tuple[Withheld, ...] = ()
     reason: str = DEPENDENCY
+    on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

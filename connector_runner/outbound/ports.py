@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import new_id
+from connector_runner.outbound.dependencies import NOBODY
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
 from connector_runner.outbound.plans import Nothing, Wait
@@ -32,6 +33,14 @@ class LaneTx(Protocol):
 
     def claim(self, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
         """Lease the lane that is due first: unknown ones whose quiet period is over, then by priority."""
+
+    def join(
+        self, sink_id: str, entity_ids: Sequence[str], *, referring: bool, owner: str, lease_s: float, limit: int
+    ) -> list[Lane]:
+        """Lease lanes of these entities that have no record yet, or (``referring``) of those that refer to them.
+
+        Of those that are due or wait for a record to be there, none with an open intent, nor one for ``ALONE``.
+        """
 
     def lock(self, lane: Lane) -> bool:
         """Hold the claimed lane's row until the end of the transaction."""
@@ -187,8 +196,14 @@ class Problem(Protocol):
 class Desk(Protocol):
     """Knows what entities want of one sink, and is told what became of it."""
 
-    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Writable:
-        """What is to be done for a claimed lane, of what holds now. Raises BadRecord."""
+    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Writable:
+        """What is to be done for a claimed lane, of what holds now. Raises BadRecord.
+
+        ``along``: entity -> ``reference`` of its record, where that is to be made in the same transaction.
+        """
+
+    def reference(self, lane: Lane, planned: Writable) -> str:
+        """What refers to the record that a create is to make, in other steps of the same transaction."""
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether what was planned is what holds now."""

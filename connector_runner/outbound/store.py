@@ -11,7 +11,7 @@ from connector_runner.infra.database import Row, Tx, execute, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes import Lane, State, Withheld, legal
 
-_LANE = (
+LANE = (
     "l.workspace_id, l.sink_id, l.lane_id, l.entity_id, l.entity_type, l.state, l.fence, l.attempts, l.client_ref,"
     " l.desired_revision, l.synced_revision, l.synced_hash, l.last_sent, l.sink_ref, l.sink_etag, l.reason,"
     " l.wanted_at, l.lease_owner AS owner, l.withheld,"
@@ -28,7 +28,8 @@ _LANE = (
 NOW_ONCE = "(SELECT clock_timestamp())"
 
 
-def _lane(row: Row) -> Lane:
+def lane_in(row: Row) -> Lane:
+    """The lane in a row of ``LANE``."""
     return Lane(
         **{
             **row,
@@ -53,7 +54,7 @@ _CLAIM = (
     + " r LIMIT 1) UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
     " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
     " updated_at = clock_timestamp() FROM due"
-    f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {_LANE}"
+    f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {LANE}"
 )
 
 
@@ -63,24 +64,24 @@ def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float
     None when nothing is due that nobody else holds.
     """
     row = one(tx, _CLAIM, ws=workspace_id, sink=sink_id, owner=owner, lease=lease_s)
-    return None if row is None else _lane(row)
+    return None if row is None else lane_in(row)
 
 
 def lane_by_id(tx: Tx, lane_id: str) -> Lane | None:
     """One lane."""
-    row = one(tx, f"SELECT {_LANE} FROM sync_lane l WHERE l.lane_id = :id", id=lane_id)
-    return None if row is None else _lane(row)
+    row = one(tx, f"SELECT {LANE} FROM sync_lane l WHERE l.lane_id = :id", id=lane_id)
+    return None if row is None else lane_in(row)
 
 
 def lane_of(tx: Tx, sink_id: str, entity_id: str) -> Lane | None:
     """The lane of an entity in a sink."""
     row = one(
         tx,
-        f"SELECT {_LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity",
+        f"SELECT {LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity",
         sink=sink_id,
         entity=entity_id,
     )
-    return None if row is None else _lane(row)
+    return None if row is None else lane_in(row)
 
 
 def lock_lane(tx: Tx, lane: Lane) -> bool:
