@@ -115,8 +115,9 @@ def _issue_codes(issue: Json, vendor: str) -> Iterator[str]:
         epic = isinstance(system, str) and system.startswith(EPIC_SYSTEM)
         owner = "epic" if epic else vendor
         yield f"{owner}:{code}" if owner else code
-    if issue.get("code") in ISSUE_TYPES:
-        yield str(issue["code"])
+    kind = issue.get("code")
+    if isinstance(kind, str) and kind in ISSUE_TYPES:
+        yield kind
     if issue.get("severity") in ("error", "fatal"):
         yield ERROR_SEVERITY
 
