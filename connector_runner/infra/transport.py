@@ -83,6 +83,13 @@ class _BoundedResponse(http.client.HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
+        # The standard library takes an interim answer (RFC 9110, section 15.2) for the final one, and the final one,
+        # when it comes, for that to the connection's next request.
+        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise http.client.BadStatusLine("another protocol")
         # The standard library takes a head that the end of the connection cut short for a whole one.
         if self._lines.last not in (b"\r\n", b"\n"):
             raise http.client.IncompleteRead(b"")

@@ -19,10 +19,13 @@ from connector_runner.connectors.sinks import Capabilities, Reply, Step
 from connector_runner.infra.http import Answer
 
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
-WORDS = """resourceType id issue code severity details coding system expression location entry resource search mode
-response status etag outcome meta versionId link relation identifier value name family given birthDate error field
-errors category correlationId errorCode results externalId Bundle OperationOutcome Patient conflict 409 4130 next
-match fatal urn:connector-runner:entity ours updatedAt""".split()
+WORDS = [
+    "resourceType", "id", "issue", "code", "severity", "details", "coding", "system", "expression", "location",
+    "entry", "resource", "search", "mode", "response", "status", "etag", "outcome", "meta", "versionId", "link",
+    "relation", "identifier", "value", "name", "family", "given", "birthDate", "error", "field", "errors", "category",
+    "correlationId", "errorCode", "results", "externalId", "Bundle", "OperationOutcome", "Patient", "conflict", "409",
+    "4130", "next", "match", "fatal", "urn:connector-runner:entity", "ours", "updatedAt",
+]  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAVES | st.sampled_from(WORDS) | st.text(max_size=8),

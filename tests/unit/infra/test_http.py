@@ -136,6 +136,25 @@ def test_connections_are_reused_and_no_cookie_is_kept(serve: Callable[[Script], 
     assert not any(b"Cookie" in request for request in server.requests)
 
 
+@pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints", "199 What"])
+def test_an_interim_answer_is_not_the_answer(serve: Callable[[Script], Server], http: HTTP, interim: str) -> None:
+    def script(connection: socket.socket, request: bytes, number: int) -> None:
+        connection.sendall(f"HTTP/1.1 {interim}\r\nLink: </x>\r\n\r\n".encode() * 2)
+        time.sleep(0.05)
+        answer(connection, str(number).encode(), "201 Created")
+
+    server = serve(script)
+    answers = [http.request("POST", server.url) for _ in range(3)]
+    assert [(one.status, one.body) for one in answers] == [(201, b"1"), (201, b"2"), (201, b"3")]
+    assert server.connections == 1
+
+
+def test_a_switch_to_another_protocol_is_no_answer(serve: Callable[[Script], Server], http: HTTP) -> None:
+    server = serve(lambda connection, request, number: connection.sendall(b"HTTP/1.1 101 Switching\r\n\r\n"))
+    with pytest.raises(AnswerLost):
+        http.request("POST", server.url)
+
+
 def test_many_threads_share_it(serve: Callable[[Script], Server], http: HTTP) -> None:
     server = serve(lambda c, r, n: answer(c, r.split(b" ")[1]))
     with ThreadPoolExecutor(8) as pool:
