@@ -13,6 +13,7 @@ from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound import duplicate_store, sink_store, store
 from connector_runner.outbound.choosing import OUR_IDENTIFIER, home_of
+from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.intents import Intent
@@ -111,9 +112,11 @@ def _questions(body: Json) -> list[Json]:
 
 
 def _adopt(tx: Tx, outbound: Outbound, terms: SinkTerms, lane: Lane, ref: str, actor: str) -> None:
-    """Join the sink's record to the entity, so that from now on it is the one that is written."""
+    """Join the sink's record to the entity: from now on it is the one that is written, and that others refer to."""
     key = canonical_id(terms.name, *ref.split("/", 1))
     outbound.world.adopt(tx, lane.workspace_id, key, lane.entity_id, terms.sink_id, now=outbound.clock())
+    duplicate_store.go_on_with(tx, lane.lane_id, ref)
+    wake_dependents(tx, lane.workspace_id, lane.sink_id, lane.entity_id)
     detail = {"lane_id": lane.lane_id, "entity_id": lane.entity_id, "sink": terms.name, "ref": ref}
     _audit(tx, outbound, lane, "outbound.adopted", detail, actor)
 

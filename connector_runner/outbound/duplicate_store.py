@@ -35,8 +35,18 @@ def decide(tx: Tx, workspace_id: str, lane_id: str, ref: str | None, actor: str)
     execute(
         tx,
         "UPDATE sync_lane SET state = 'ready', reason = NULL, reason_detail = NULL, attempts = 0,"
-        " due_at = clock_timestamp(), updated_at = clock_timestamp(), sink_ref = coalesce(sink_ref, :ref)"
+        " due_at = clock_timestamp(), updated_at = clock_timestamp()"
         " WHERE lane_id = :lane AND state = 'quarantined'",
+        lane=lane_id,
+    )
+
+
+def go_on_with(tx: Tx, lane_id: str, ref: str) -> None:
+    """``Type/id`` is the lane's record in its sink, unless it has one."""
+    execute(
+        tx,
+        "UPDATE sync_lane SET sink_ref = coalesce(sink_ref, :ref), updated_at = clock_timestamp()"
+        " WHERE lane_id = :lane",
         lane=lane_id,
         ref=ref,
     )

@@ -91,6 +91,30 @@ def test_a_likeness_that_does_not_tell_is_for_a_person(clinic: Clinic, ehr: Syst
         decide(clinic.outbound, clinic.workspace, lane["lane_id"], None, actor="op")
 
 
+@pytest.mark.parametrize("phone", ["617-555-0101", "617-555-0999"])
+def test_what_hangs_on_one_who_is_there_goes_once_that_is_known(clinic: Clinic, ehr: System, phone: str) -> None:
+    """Found to be the same by the search, with nothing left to write; or by a person's word."""
+    clinic.source("ehr", ehr, **BOTH)
+    ehr.put(a_patient("p1", phone=phone, name=[{"family": "Okafor", "given": ["Ada"]}]))
+    said = clinic.say(entity_type="patient", confidence=0.5, facts=FACTS)
+    times = {"status": "booked", "start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
+    with clinic.database.begin(clinic.workspace) as tx:
+        name = rows(tx, "SELECT canonical_id FROM entity WHERE entity_type = 'patient'")[0]["canonical_id"]
+    visit = clinic.say(entity_type="appointment", confidence=0.5, facts={**times, "patient": {"ref": name}})
+    clinic.judge(visit.events[0]["id"])
+    clinic.flow("ehr")
+    assert clinic.lane("ehr", "appointment")["reason"] == "dependency_below_threshold"
+    clinic.judge(said.events[0]["id"])
+    clinic.flow("ehr")
+    lane = clinic.lane("ehr")
+    if lane["reason"] == "possible_duplicate":
+        decide(clinic.outbound, clinic.workspace, lane["lane_id"], "Patient/p1", actor="op")
+        clinic.flow("ehr")
+    assert clinic.lane("ehr", "appointment")["reason"] == "landed"
+    [appointment] = ehr.all("Appointment")
+    assert appointment["participant"][0]["actor"]["reference"] == "Patient/p1"
+
+
 def test_a_person_may_say_that_it_is_somebody_else(clinic: Clinic, ehr: System) -> None:
     clinic.source("ehr", ehr, **PATIENTS)
     ehr.put(a_patient("p1"))
