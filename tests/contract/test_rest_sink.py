@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.settings import parse
 from connector_runner.connectors.sinks import Outcome, Pace
-from connector_runner.infra.http import HTTP
+from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.sandbox import launch
 from connector_runner.settings import Settings
@@ -230,6 +231,51 @@ def test_a_nested_record_with_a_version_field() -> None:
     assert sent == {"properties": {"lastName": "B"}, "rev": 3}
     assert records.resource_of("Contact", record, {"properties": {}, "sys": {"id": "a/b"}}) is None
     assert records.resource_of("Contact", record, {"properties": [], "sys": {"id": 1}}) is None
+
+
+class Saying:
+    """In the place of HTTP: one answer to everything, and what was sent."""
+
+    def __init__(self, document: Any, status: int = 200) -> None:
+        self._answer = Answer(status, {}, json.dumps(document).encode(), "")
+        self.sent: list[Any] = []
+
+    def request(self, method: str, url: str, *, data: bytes | None = None, **kwargs: Any) -> Answer:
+        self.sent.append(json.loads(data or b"null"))
+        return self._answer
+
+
+def told(http: Any, contact: dict[str, Any]) -> RestSink:
+    return RestSink(http, settings_of("http://crm.example", contact), lambda reference: reference)
+
+
+@pytest.mark.parametrize("contact", [UPSERT, {**UPSERT, "create": "idempotent_post"}])
+def test_another_record_in_the_place_of_ours_is_not_taken_for_it(contact: dict[str, Any]) -> None:
+    theirs = {"id": 9, "externalId": "theirs", "lastName": "Obi"}
+    replies = [told(Saying(theirs), UPSERT).find("Contact", "ours"), told(Saying(theirs), contact).create(ADA, "ours")]
+    assert [(reply.outcome, reply.cause, reply.ref, reply.body) for reply in replies] == [
+        (Outcome.UNKNOWN, "other_record", None, None)
+    ] * 2
+    ours = told(Saying({**theirs, "externalId": "ours"}), contact).create(ADA, "ours")
+    unsaid = told(Saying({"id": 9}), contact).create(ADA, "ours")
+    assert (ours.ref, unsaid.ref) == ("Contact/9", "Contact/9")
+
+
+@pytest.mark.parametrize("dots", [".", ".."])
+def test_an_id_that_is_a_step_in_a_path_is_none(dots: str) -> None:
+    reply = told(Saying({"id": dots}, 201), UPSERT).create(ADA, "ours")
+    assert (reply.outcome, reply.cause) == (Outcome.UNKNOWN, "no_id")
+
+
+def test_what_only_the_api_writes_is_not_sent_wherever_it_is() -> None:
+    contact = {**POST_ONCE, "read_only": ["audit.createdAt", "score"], "updated_field": "properties.audit.changed"}
+    http = Saying({"id": "7", "properties": {}})
+    sink = told(http, {**contact, "body_field": "properties"})
+    held = {"createdAt": "2026-01-01", "changed": "2026-01-02"}
+    sink.update("Contact/7", {**ADA, "id": "7", "score": 3, "audit": {**held, "by": "x"}}, None)
+    sink.update("Contact/7", {**ADA, "id": "7", "score": 3, "audit": held, "none": {}}, None)
+    plain = {name: value for name, value in ADA.items() if name != "resourceType"}
+    assert http.sent == [{"properties": {**plain, "audit": {"by": "x"}}}, {"properties": {**plain, "none": {}}}]
 
 
 @pytest.mark.parametrize(

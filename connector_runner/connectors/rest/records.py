@@ -14,7 +14,8 @@ from connector_runner.connectors.rest.settings import RecordSettings
 from connector_runner.connectors.sinks import Json
 from connector_runner.kernel import exact_json
 
-_ID: Final = re.compile(r"[^\s/?#\x00-\x1f]{1,200}")
+_ID: Final = re.compile(r"(?!\.{1,2}$)[^\s/?#\x00-\x1f]{1,200}")
+"""Of such a text, and not of ``..``, a path can be made that stays where it is."""
 
 
 def at(document: Any, path: str | None) -> Any:
@@ -60,9 +61,24 @@ def version_of(record: RecordSettings, document: Json | None, headers: Mapping[s
 
 def sendable(record: RecordSettings, resource: Json) -> Json:
     """The fields that may be sent: without our marks, and without what only the API writes."""
-    own = {"resourceType", "id", *record.read_only, record.id_field, record.version_field, record.updated_field}
-    own |= {"meta"} if record.updated_field else set()
-    return {name: value for name, value in resource.items() if name not in own}
+    marks = {"resourceType", "id", *({"meta"} if record.updated_field else ())}
+    fields = {name: value for name, value in resource.items() if name not in marks}
+    within = f"{record.body_field}." if record.body_field else ""
+    shown = (record.id_field, record.version_field, record.updated_field)
+    for path in (*record.read_only, *(at.removeprefix(within) for at in shown if at and at.startswith(within))):
+        fields = _without(fields, path)
+    return fields
+
+
+def _without(document: Json, path: str) -> Json:
+    """The document less what is at a dotted path; an object that held nothing else goes with it."""
+    key, _, rest = path.partition(".")
+    inner = document.get(key)
+    if rest:
+        left = _without(inner, rest) if isinstance(inner, dict) else inner
+        if left or left == inner:
+            return {**document, key: left} if key in document else document
+    return {name: value for name, value in document.items() if name != key}
 
 
 def wrapped(record: RecordSettings, fields: Json, version: str | None = None) -> Json:

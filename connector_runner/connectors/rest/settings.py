@@ -19,7 +19,8 @@ _PATH: Final = r"^[A-Za-z0-9_.~{}/-]+$"
 
 
 class RecordSettings(Strict):
-    """One kind of record. Fields are named by dotted paths in the record as the API shows it.
+    """One kind of record. Fields are named by dotted paths in the record as the API shows it; what is below
+    ``body_field`` (``external_id_field``, ``read_only``, ``known_by``) by those from there.
 
     ``create`` is ``upsert`` (``upsert_method`` on ``upsert_path``), ``idempotent_post`` (a POST whose
     ``idempotency_header`` is the same at each repeat) or a plain ``post``. ``version`` is the ``etag`` header, stated

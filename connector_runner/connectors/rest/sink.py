@@ -61,7 +61,7 @@ class RestSink:
         record = self._record(resource_type)
         if record.create == "upsert" and record.upsert_path and record.read_by_external_id:
             path = record.upsert_path.replace("{external_id}", quote(client_ref, safe=""))
-            return self._shown(resource_type, record, *self._call("GET", path, "read"))
+            return self._shown(resource_type, record, *self._call("GET", path, "read"), bears=client_ref)
         if record.search_param is None or record.external_id_field is None:
             return Reply(Outcome.ABSENT, "not_searchable", cause="not_searchable")
         asked = {record.search_param: client_ref}
@@ -95,7 +95,7 @@ class RestSink:
         else:
             key = {record.idempotency_header: client_ref} if record.create == "idempotent_post" else {}
             answered = self._call("POST", record.path, "create", content, headers=key)
-        return self._written(kind, record, *answered)
+        return self._written(kind, record, *answered, bears=client_ref)
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         """``PUT`` of the record, or ``PATCH`` of what differs from ``before``, if it is still of that version."""
@@ -152,20 +152,39 @@ class RestSink:
         return Found(replace(reply, ref=ref, etag=version, body=body), tuple(item for item in resources if item))
 
     def _shown(
-        self, kind: str, record: RecordSettings, reply: Reply, answer: Answer | None, document: Any, *, wanted: str = ""
+        self,
+        kind: str,
+        record: RecordSettings,
+        reply: Reply,
+        answer: Answer | None,
+        document: Any,
+        *,
+        wanted: str = "",
+        bears: str = "",
     ) -> Reply:
+        """The record of the id ``wanted``, or the one that ``bears`` our external id where it shows any."""
         if answer is None or reply.outcome is not Outcome.LANDED:
             return reply
         body = resource_of(kind, record, document) if isinstance(document, dict) else None
         if body is None:
             return _unknown(reply, "no_id" if isinstance(document, dict) else "no_json")
-        if wanted and body["id"] != wanted:
+        name = record.external_id_field
+        other = bool(bears) and name is not None and at(body, name) is not None
+        if (wanted and body["id"] != wanted) or (other and not _bears(record, document, {str(name): bears})):
             return _unknown(reply, "other_record")
         etag = version_of(record, document, answer.headers)
         return replace(reply, ref=f"{kind}/{body['id']}", etag=etag, body=body)
 
     def _written(
-        self, kind: str, record: RecordSettings, reply: Reply, answer: Answer | None, document: Any, *, wanted: str = ""
+        self,
+        kind: str,
+        record: RecordSettings,
+        reply: Reply,
+        answer: Answer | None,
+        document: Any,
+        *,
+        wanted: str = "",
+        bears: str = "",
     ) -> Reply:
         """204 confirms without a word; any other success has to show what was written."""
         if answer is None or reply.outcome is not Outcome.LANDED:
@@ -175,7 +194,7 @@ class RestSink:
                 return _unknown(reply, "no_json")
             if wanted and id_of(record, document) is None and answer.status == 200:
                 return _unknown(reply, "no_id")
-            return self._shown(kind, record, reply, answer, document, wanted=wanted)
+            return self._shown(kind, record, reply, answer, document, wanted=wanted, bears=bears)
         if wanted and answer.status == 204:
             return replace(reply, ref=f"{kind}/{wanted}")
         return _unknown(reply, "unconfirmed" if wanted else "no_id")
