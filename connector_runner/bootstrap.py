@@ -33,6 +33,7 @@ from connector_runner.world.service import World
 log = get_logger(__name__)
 
 SCHEMA_WAIT_S = 120.0
+_LEAST_CONNECTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class Runner:
 
     @cached_property
     def database(self) -> Database:
-        """Postgres."""
-        return Database(self.addresses.database_url)
+        """Postgres. Each thread finds a connection kept: to open one costs more than most transactions."""
+        return Database(self.addresses.database_url, pool_size=max(self.settings.io_threads, _LEAST_CONNECTIONS))
 
     @cached_property
     def redis(self) -> redis.Redis:

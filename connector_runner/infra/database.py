@@ -40,6 +40,9 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 _ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
 
+_MOST_CONNECTIONS: Final = 25
+_SPARE_CONNECTIONS: Final = 5
+"""Connections beyond those that are kept are opened for one transaction and closed again."""
 _TRUSTED_S: Final = 1.0
 """A connection that was used so lately is not asked first whether it still works."""
 _COPY_BYTES = 1 << 17
@@ -65,7 +68,7 @@ class Database:
             self._engine = create_engine(
                 self.url,
                 pool_size=self._pool_size,
-                max_overflow=20,
+                max_overflow=max(_MOST_CONNECTIONS - self._pool_size, _SPARE_CONNECTIONS),
                 pool_timeout=15,
                 json_deserializer=exact_json.loads,
                 json_serializer=exact_json.dumps,
@@ -177,12 +180,14 @@ def _works(connection: Any, record: Any, _: object) -> None:
     if time.monotonic() - record.info.get("rested", float("inf")) < _TRUSTED_S:
         return
     try:
+        # Outside a transaction, so one message. The driver refuses to send an empty statement.
+        before, connection.autocommit = connection.autocommit, True
         cursor = connection.cursor()
         try:
-            cursor.execute("")
+            cursor.execute("SELECT 1")
         finally:
             cursor.close()
-        connection.rollback()
+        connection.autocommit = before
     except psycopg2.Error as exc:
         raise DisconnectionError("the connection does not work any more") from exc
 

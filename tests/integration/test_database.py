@@ -97,6 +97,13 @@ def test_a_connection_that_breaks_in_the_middle_commits_nothing_though_nobody_mi
     database.dispose()
 
 
+def test_a_connection_that_lay_idle_and_works_is_used_again(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TRUSTED_S", 0.0)
+    assert len({pid_of(database, workspace) for _ in range(3)}) == 1
+
+
 def test_a_connection_that_broke_while_it_lay_idle_is_replaced(
     database_url: str, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
