@@ -178,7 +178,7 @@ def consider(
         undo_store.wake(tx, workspace_id, lane.lane_id)
         return True
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
-    state, reason, detail, withheld = _where(plan, lane.synced_hash if lane else None)
+    state, reason, detail, withheld = _where(plan, lane)
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
     _note_gaps(tx, workspace_id, terms, view, lane, plan)
@@ -212,18 +212,16 @@ def _note_gaps(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, la
         gap_store.note(tx, workspace_id, terms.sink_id, view.entity_id, fields)
 
 
-def _where(plan: Plan, synced_hash: bytes | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
+def _where(plan: Plan, lane: Lane | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
     """State, reason, detail and withheld atoms of a plan."""
     if isinstance(plan, Nothing):
         return State.IDLE, plan.reason, plan.detail, plan.withheld
     if isinstance(plan, Wait):
         return State.WAITING, plan.reason, plan.detail, plan.withheld
     # What a poll last saw there may be older than what we wrote since: it tells only where we never wrote.
-    in_step = plan.desired_hash == synced_hash or (
-        synced_hash is None
-        and plan.ref is not None
-        and not plan.removed
-        and not plan.choice.differing()
+    written = lane is not None and lane.last_sent is not None
+    in_step = (lane is not None and plan.desired_hash == lane.synced_hash) or (
+        not written and plan.ref is not None and not plan.removed and not plan.choice.differing()
     )
     if in_step:
         return State.IDLE, IN_STEP, None, plan.withheld

@@ -78,6 +78,19 @@ def test_a_foreign_edit_is_found_planned_anew_and_not_undone(settled: Clinic, st
     assert store.all("Patient")[0]["telecom"] == other
 
 
+def test_whose_word_is_newer_is_decided_though_a_poll_once_saw_ours(settled: Clinic, store: System) -> None:
+    """A poll that saw what we wrote does not tell that it is there still."""
+    settled.poll("store", "Patient")
+    settled.flow("store")
+    edited(store, telecom=[{"system": "phone", "use": "home", "value": "617-555-0777"}])
+    assert dict(look(settled).outcomes) == {"foreign_edit": 1}
+    reads = len([asked for asked in store.journal() if asked["method"] == "GET"])
+    settled.flow("store")
+    lane = settled.lane("store")
+    assert len([asked for asked in store.journal() if asked["method"] == "GET"]) == reads + 1
+    assert (lane["reason"], lane["withheld"]) == ("in_step", [{"atom": "telecom[phone|home]", "code": "sink_newer"}])
+
+
 def test_what_others_say_beside_ours_is_no_drift(settled: Clinic, store: System) -> None:
     edited(store, maritalStatus={"text": "married"})
     assert dict(look(settled).outcomes) == {"verified": 1}
