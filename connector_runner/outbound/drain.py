@@ -8,11 +8,12 @@ from connector_runner.connectors.sinks import Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import Misconfigured
+from connector_runner.outbound.bench import Bench, Drained
 from connector_runner.outbound.desk import SqlDesk
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lane_store import SqlLaneStore, SqlLaneTx
 from connector_runner.outbound.ports import REAL, Desk, LaneStore, LaneTx, Opened, Runtime
-from connector_runner.outbound.writing import Bench, Drained, Hands
+from connector_runner.outbound.writing import Hands
 from connector_runner.resilience.limiter import Limiter
 
 __all__ = ["Drained", "drain", "work_off"]

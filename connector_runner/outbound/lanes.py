@@ -17,7 +17,7 @@ _MAX_BACKOFF_S: Final = 3600.0
 DEPENDENCY: Final = "dependency"
 SPLIT: Final = "split"
 """A transaction failed and the sink did not say whose fault it was: its steps go one by one."""
-ALONE: Final = (SPLIT, "auth")
+ALONE: Final = (SPLIT, "auth", "absent")
 """Reasons for which a lane goes by itself: what becomes of it then is about it."""
 
 INTERACTIVE, FRESH, RECONCILE, BACKFILL = 10, 20, 30, 40

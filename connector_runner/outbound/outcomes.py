@@ -6,7 +6,8 @@ A worker that outlived its lease has its outcome logged, and changes nothing els
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from connector_runner.connectors.sinks import Json, Outcome, Reply
@@ -29,6 +30,8 @@ _OTHERS_FIRST_S: Final = 5.0
 _REFUSED_S: Final = 1.0
 _AT_ONCE: Final = 3
 """So many conflicts in a row are met without a pause."""
+_SILENT: Final = ("idle", "waiting", "outdated", "undone")
+"""Outcomes in which the sink had no part, or that follow from another's."""
 _NOT_ACCEPTED: Final = {
     Outcome.POISON: "the sink does not accept this resource",
     Outcome.DUPLICATES: "more than one resource of the sink carries our identifier",
@@ -42,10 +45,22 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now."""
+    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now.
+
+    ``others`` are the lanes that went with it.
+    """
 
     outcome: str
     stop: bool = False
+    others: tuple[Settled, ...] = ()
+
+
+def in_one(settled: Sequence[Settled]) -> Settled:
+    """What became of all lanes of a round: that of the first which tells of the sink, and the others'."""
+    chief = next((each for each in settled if each.outcome not in _SILENT), settled[0])
+    others = list(settled)
+    others.remove(chief)
+    return replace(chief, stop=any(each.stop for each in settled), others=tuple(others))
 
 
 def heed(pacer: Pacer, reply: Reply) -> None:
@@ -88,7 +103,7 @@ class Settler:
     def _landed(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str, looked_up: bool) -> Settled:
         ref = reply.ref or intent.target or f"{intent.resource_type}/{lane.client_ref}"
         tx.log_outcome(lane, intent, "landed", reply, code)
-        if not self._ours(tx, lane):
+        if not self.ours(tx, lane):
             return Settled("fence_lost")
         whole = (
             reply.body if reply.body is not None and reply.body.get("resourceType") == intent.resource_type else None
@@ -117,7 +132,7 @@ class Settler:
     def _not_landed(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply) -> Settled:
         outcome, code = reply.outcome, reply.code or str(reply.outcome)
         tx.log_outcome(lane, intent, str(outcome), reply, code)
-        if not self._ours(tx, lane):
+        if not self.ours(tx, lane):
             return Settled("fence_lost")
         if outcome is Outcome.UNKNOWN:
             UNKNOWN_WRITES.labels(sink=self._terms.name).inc()
@@ -168,23 +183,29 @@ class Settler:
         Unless it is the lane's fault after all: refused again, when others landed since the first time.
         """
         code = reply.code or str(reply.outcome)
-        sink_id = self._terms.sink_id
         if reply.outcome is Outcome.AUTH:
             if lane.reason == str(Outcome.AUTH) and tx.others_landed(lane, PAUSE_S):
                 # The credential is good: it is this record that it does not reach.
                 return self.quarantine(tx, lane, code, "the sink refuses this record to our credential", reply=reply)
-            tx.pause(sink_id, code, PAUSE_S)
-            # Others go first when the pause is over.
-            to, wait = (State.READY if to is State.WAITING else to), PAUSE_S + _OTHERS_FIRST_S
-        elif reply.outcome is Outcome.QUOTA:
-            wait = _renewed_in_s(reply)
-            tx.pause(sink_id, QUOTA, wait)
-        elif reply.outcome is Outcome.NOT_SENT:
-            wait = tx.fail(sink_id)
-        else:
-            wait = _REFUSED_S if reply.retry_after_s is None else reply.retry_after_s
+            to = State.READY if to is State.WAITING else to
+        wait = self.closed_s(tx, reply)
         tx.give_back(lane, to, reason=str(reply.outcome), detail=code, delay_s=wait, counts=False, status=reply.status)
         return Settled(str(reply.outcome), stop=True)
+
+    def closed_s(self, tx: LaneTx, reply: Reply) -> float:
+        """Close the sink as a reply asks for that did nothing; seconds until a lane may try again."""
+        sink_id = self._terms.sink_id
+        if reply.outcome is Outcome.AUTH:
+            tx.pause(sink_id, reply.code or str(reply.outcome), PAUSE_S)
+            # Others go first when the pause is over.
+            return PAUSE_S + _OTHERS_FIRST_S
+        if reply.outcome is Outcome.QUOTA:
+            wait = _renewed_in_s(reply)
+            tx.pause(sink_id, QUOTA, wait)
+            return wait
+        if reply.outcome is Outcome.NOT_SENT:
+            return tx.fail(sink_id)
+        return _REFUSED_S if reply.retry_after_s is None else reply.retry_after_s
 
     def retry(
         self,
@@ -218,7 +239,8 @@ class Settler:
         tx.set_aside(lane, code, message, sink=self._terms.name, body=body, status=status)
         return Settled("quarantined")
 
-    def _ours(self, tx: LaneTx, lane: Lane) -> bool:
+    def ours(self, tx: LaneTx, lane: Lane) -> bool:
+        """Whether the claim is ours still, its row locked; it is told where it is not."""
         if tx.lock(lane):
             return True
         FENCE_LOST.labels(sink=self._terms.name).inc()

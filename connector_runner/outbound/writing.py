@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
-from connector_runner.connectors.terms import SinkTerms
+from connector_runner.connectors.sinks import Json, Outcome, Reply
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITE_SECONDS
 from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
+from connector_runner.outbound.bench import Bench, Drained
+from connector_runner.outbound.dependencies import NOBODY
 from connector_runner.outbound.intents import CREATE, Intent
-from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State
-from connector_runner.outbound.outcomes import Settled, Settler, heed
+from connector_runner.outbound.lanes import ALONE, MAX_ATTEMPTS, Lane, State
+from connector_runner.outbound.outcomes import Settled, Settler, heed, in_one
 from connector_runner.outbound.pacing import Pacer, limit_of
 from connector_runner.outbound.plans import IN_STEP, SINK_NEWER, Nothing, Wait
-from connector_runner.outbound.ports import Desk, LaneStore, LaneTx, Problem, Runtime, Writable
+from connector_runner.outbound.ports import LaneTx, Problem, Writable
 from connector_runner.outbound.readback import ReadBack
 from connector_runner.outbound.searching import Unhurried
 from connector_runner.outbound.sink_state import SinkState, Watch
+from connector_runner.outbound.together import Gathering, Judged, Member, Together
+from connector_runner.outbound.transacted import Transacted
 from connector_runner.outbound.validation import refused_by_sink
-from connector_runner.resilience.limiter import Limiter
 
 PLANNING_LEASE_S: Final = 10.0
 _LEASE_MARGIN_S: Final = 5.0
@@ -33,28 +33,6 @@ INTERNAL_ERROR: Final = "internal_error"
 _SHOWN: Final = 5
 
 log = get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Drained:
-    """What a drain did. ``more`` is whether lanes are due still, ``wait_s`` when to come back, ``closed`` why not."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    more: bool = False
-    wait_s: float = 0.0
-    closed: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What all hands of one drain share: the sink, and the ports."""
-
-    store: LaneStore
-    desk: Desk
-    terms: SinkTerms
-    sink: Sink
-    limiter: Limiter
-    runtime: Runtime
 
 
 class Hands:
@@ -84,6 +62,19 @@ class Hands:
             bench.store, bench.desk, bench.sink, self._settler, bench.runtime.chance, terms.quiet_period_s
         )
         self._sending_lease_s = terms.request_timeout_s + _LEASE_MARGIN_S
+        self._together = Together(
+            bench.store,
+            bench.desk,
+            bench.sink,
+            self._pacer,
+            Transacted(bench.store, self._settler, terms),
+            bench.runtime.clock,
+            self._sending_lease_s,
+            self._quiet_s,
+            SEND_WITHIN_S,
+            self._prepared,
+            lambda lane, planned, intent: self._send(lane, planned, intent, bench.runtime.clock()),
+        )
 
     def run(self) -> Drained:
         """Lane after lane until nothing is due, the slice is over or the sink is closed to us."""
@@ -94,7 +85,7 @@ class Hands:
                 settled = self._next()
                 if settled is None:
                     break
-                done.outcomes[settled.outcome] += 1
+                done.outcomes.update(each.outcome for each in (settled, *settled.others))
                 if settled.stop:
                     break
                 self._mend(settled)
@@ -124,18 +115,35 @@ class Hands:
             if lane is None:
                 return None
             claimed = self._runtime.clock()
+            found = [] if lane.open_intent else self._gathered(tx, lane)
+            members = [each for each in found if isinstance(each, Member)]
             if lane.open_intent:
                 tx.extend(lane, self._sending_lease_s)
-                plan: Writable | Settled | None = None
-            else:
-                plan = self._plan_or_set_aside(tx, lane)
-                if not isinstance(plan, Settled) and not self._knows(lane, plan):
-                    tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
-        if isinstance(plan, Settled):
-            return plan
-        if plan is None:
+            for each in members:
+                if len(members) > 1 or not self._knows(each.lane, each.planned):
+                    tx.extend(each.lane, PLANNING_LEASE_S + self._sending_lease_s)
+        if lane.open_intent:
             return self._readback.resolve(lane, self._pacer)
-        return self._carry_out(lane, plan, claimed)
+        settled = [each for each in found if isinstance(each, Settled)]
+        if len(members) > 1:
+            return in_one([*settled, *self._together.carry_out(members)])
+        return in_one([*settled, *(self._carry_out(each.lane, each.planned, claimed) for each in members)])
+
+    def _gathered(self, tx: LaneTx, lane: Lane) -> list[Member | Settled]:
+        """What is to be done for a claimed lane, and for those that go with it where the sink has transactions."""
+        if not self._sink.capabilities.transaction or lane.undo_asked or lane.reason in ALONE:
+            plan = self.concluded(tx, lane, self.judged(tx, lane, NOBODY))
+            return [plan if isinstance(plan, Settled) else Member(lane, plan)]
+        gathering = Gathering(tx, self._desk, self, self._terms.sink_id, self._owner, PLANNING_LEASE_S)
+        gathering.gather(lane)
+        members: list[Member] = []
+        for member in gathering.members:
+            if not members or self._knows(member.lane, member.planned):
+                members.append(member)
+            else:
+                # It is to be read first, so it goes by itself.
+                tx.give_back(member.lane, State.READY, reason=member.lane.reason, counts=False)
+        return [*members, *gathering.settled]
 
     def _knows(self, lane: Lane, planned: Writable) -> bool:
         """Whether no read is needed before the write: what is there is known, or the sink would say if it is not so."""
@@ -143,23 +151,31 @@ class Hands:
             return True
         return planned.known is not None and lane.sink_etag is not None and self._sink.capabilities.if_match is not None
 
-    def _plan_or_set_aside(self, tx: LaneTx, lane: Lane) -> Writable | Settled:
-        """A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on."""
+    def judged(self, tx: LaneTx, lane: Lane, along: Mapping[str, str]) -> Judged:
+        """What is to be done for a lane.
+
+        A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on.
+        """
         try:
-            return self._plan(tx, lane)
+            return self._plan(tx, lane, along)
         except RunnerError:
             raise
         except Exception as error:
             log.error("plan_failed", lane_id=lane.lane_id, sink=self._terms.name, exc_info=error)
             return self._settler.quarantine(tx, lane, INTERNAL_ERROR, "planning this write failed; the log says where")
 
-    def _plan(self, tx: LaneTx, lane: Lane) -> Writable | Settled:
+    def _plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str]) -> Judged:
         if lane.attempts > MAX_ATTEMPTS:
             return self._settler.quarantine(tx, lane, "attempts", f"gave up after {MAX_ATTEMPTS} attempts")
         try:
-            plan = self._desk.plan(tx, lane)
+            return self._desk.plan(tx, lane, along)
         except BadRecord as exc:
             return self._settler.quarantine(tx, lane, exc.code, exc.message)
+
+    def concluded(self, tx: LaneTx, lane: Lane, plan: Judged) -> Writable | Settled:
+        """Give a lane back that has nothing to say, or must wait."""
+        if isinstance(plan, Settled):
+            return plan
         if isinstance(plan, Nothing):
             return self._idle(tx, lane, plan)
         if isinstance(plan, Wait):
@@ -187,6 +203,18 @@ class Hands:
         return Settled("waiting")
 
     def _carry_out(self, lane: Lane, planned: Writable, claimed: float) -> Settled:
+        intent = self._prepared(lane, planned)
+        if isinstance(intent, Settled):
+            return intent
+        if self._sink.capabilities.validate:
+            refusal = self._asked(lane, planned, intent)
+            if refusal is not None:
+                return refusal
+            claimed = self._runtime.clock()
+        return self._send(lane, planned, intent, claimed)
+
+    def _prepared(self, lane: Lane, planned: Writable) -> Intent | Settled:
+        """The intent of a plan, if there is anything to be sent and nothing is wrong with it."""
         try:
             intent = planned.creation(lane, self._sink) if planned.ref is None else self._change(lane, planned)
             if isinstance(intent, Intent) and intent.operation == CREATE:
@@ -199,14 +227,7 @@ class Hands:
         if isinstance(intent, Nothing):
             return self._in_step(lane, planned, intent)
         problems = self._desk.check(intent)
-        if problems:
-            return self._invalid(lane, planned, intent, problems)
-        if self._sink.capabilities.validate:
-            refusal = self._asked(lane, planned, intent)
-            if refusal is not None:
-                return refusal
-            claimed = self._runtime.clock()
-        return self._send(lane, planned, intent, claimed)
+        return self._invalid(lane, planned, intent, problems) if problems else intent
 
     def _asked(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
         """What the sink's own validation has against an intent; a sink that cannot say it is no obstacle."""

@@ -5,13 +5,14 @@ Of each resource we own ``language``; other users write ``gender``, and now and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.kernel import exact_json
+from connector_runner.outbound.dependencies import NOBODY
 from connector_runner.outbound.intents import CREATE, UPDATE, Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, Withheld
 from connector_runner.outbound.patching import patch
@@ -20,17 +21,22 @@ from connector_runner.outbound.ports import LaneTx, Writable
 from tests.simulation.server import instant
 
 OWNED = "language"
+PATIENT = "subject"
 FOREIGN = "gender"
 
 
 @dataclass
 class Entity:
-    """What we want to be said of a patient, how often that changed, and since when it is so."""
+    """What we want to be said of a patient, how often that changed, and since when it is so.
+
+    With ``about`` it is an appointment, of the patient who is that entity.
+    """
 
     entity_id: str
     said: str
     revision: int
     since: float
+    about: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Said:
     ref: str | None
     confirmed: Confirmed | None
     new_id: Callable[[], str]
+    patient: str | None = None
     withheld: tuple[Withheld, ...] = ()
 
     @property
@@ -52,13 +59,19 @@ class Said:
         return exact_json.digest(self.said)
 
     @property
+    def kind(self) -> str:
+        """Of resource."""
+        return "Appointment" if self.entity.about else "Patient"
+
+    @property
     def known(self) -> Json | None:
         """As it was confirmed."""
         return self.confirmed.body if self.confirmed else None
 
     def creation(self, lane: Lane, sink: Sink) -> Intent | Nothing:
         """All that we say."""
-        body = sink.identified({"resourceType": "Patient", OWNED: self.said}, lane.client_ref)
+        about = {PATIENT: {"reference": self.patient}} if self.patient else {}
+        body = sink.identified({"resourceType": self.kind, OWNED: self.said, **about}, lane.client_ref)
         return self._intent(lane, CREATE, body, None, None)
 
     def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
@@ -80,7 +93,7 @@ class Said:
         return Intent(
             intent_id=self.new_id(),
             operation=operation,
-            resource_type="Patient",
+            resource_type=self.kind,
             target=self.ref,
             body=body,
             before=before,
@@ -97,17 +110,33 @@ class Said:
 
 @dataclass
 class Clinic:
-    """The desk. ``known``: what a lane's row says that the sink holds."""
+    """The desk. ``known``: what a lane's row says that the sink holds, ``place``: where it has an entity's record.
+
+    ``wake``: lanes that wait for an entity may go on. ``client_id``: records are made at ids of ours.
+    """
 
     new_id: Callable[[], str]
     known: Callable[[LaneTx, Lane], Confirmed | None]
     entities: dict[str, Entity]
+    place: Callable[[LaneTx, str], str | None]
+    wake: Callable[[LaneTx, str], object]
+    client_id: bool
 
-    def plan(self, tx: LaneTx, lane: Lane) -> Nothing | Wait | Said:
-        """As it is now."""
+    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Said:
+        """As it is now; an appointment once its patient is there, or comes along."""
         entity = self.entities[lane.entity_id]
         known = self.known(tx, lane)
-        return Said(entity, entity.said, entity.since, entity.revision, lane.sink_ref, known, self.new_id)
+        patient = None
+        if entity.about is not None:
+            patient = self.place(tx, entity.about) or along.get(entity.about)
+            if patient is None:
+                return Wait("patient", on=(entity.about,))
+        return Said(entity, entity.said, entity.since, entity.revision, lane.sink_ref, known, self.new_id, patient)
+
+    def reference(self, lane: Lane, planned: Writable) -> str:
+        """Our id, or the name of the entry."""
+        assert isinstance(planned, Said)
+        return f"{planned.kind}/{lane.client_ref}" if self.client_id else f"urn:uuid:{lane.client_ref}"
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether it is so still."""
@@ -118,7 +147,9 @@ class Clinic:
         """Nobody else needs to know."""
 
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
-        """The lane's row knows."""
+        """The lane's row knows; who waits for it is woken."""
+        if lane.sink_ref is None:
+            self.wake(tx, lane.entity_id)
 
     def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
         """Nobody was promised anything."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from connector_runner.connectors.sinks import Json, Reply
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.outbound.intents import Confirmed, Intent
-from connector_runner.outbound.lanes import Lane, State, Withheld, client_ref, lane_id, legal
+from connector_runner.outbound.lanes import ALONE, DEPENDENCY, Lane, State, Withheld, client_ref, lane_id, legal
 from connector_runner.outbound.sink_state import QUOTA, SinkState
 from connector_runner.resilience.breaker import BreakerLimits
 from tests.simulation.tables import LaneRow, Logged, OpenIntent, SinkRow, Tables
@@ -60,12 +60,13 @@ class MemoryLaneTx:
     def __init__(self, of: MemoryLaneStore) -> None:
         self.of, before = of, of.tables
         self.lanes, self.intents, self.sinks = dict(before.lanes), dict(before.intents), dict(before.sinks)
+        self.refers = dict(before.refers)
         self.log = before.log
         self.now = of.clock()
 
     def tables(self) -> Tables:
         """What is to be committed."""
-        return Tables(self.lanes, self.intents, self.log, self.sinks)
+        return Tables(self.lanes, self.intents, self.log, self.sinks, self.refers)
 
     def want(
         self,
@@ -76,13 +77,20 @@ class MemoryLaneTx:
         prio: int = 20,
         delay_s: float = 0.0,
         sink_ref: str | None = None,
+        about: str | None = None,
     ) -> State:
-        """As release does: bring a lane to ``state`` unless something is under way there."""
+        """As release does: bring a lane to ``state`` unless something is under way there.
+
+        ``about``: the entity that it refers to.
+        """
         key = lane_id(sink_id, entity_id)
+        if about is not None:
+            self.refers[entity_id] = about
         row = self.lanes.get(key)
         if row is None:
             lane = Lane(
-                self.of.workspace_id, sink_id, key, entity_id, "patient", state, 0, 0, client_ref(sink_id, entity_id),
+                self.of.workspace_id, sink_id, key, entity_id, "appointment" if about else "patient", state, 0, 0,
+                client_ref(sink_id, entity_id),
                 1, 0, None, None, sink_ref, None, None, None,
             )  # fmt: skip
             self.lanes[key] = LaneRow(lane, prio, self.now + delay_s)
@@ -106,15 +114,51 @@ class MemoryLaneTx:
             row = min(ready, key=lambda row: (row.prio, row.due_at))
         else:
             return None
+        return self._lease(row, owner, lease_s)
+
+    def _lease(self, row: LaneRow, owner: str, lease_s: float) -> Lane:
         lane = replace(
-            row.lane,
-            state=State.LEASED,
-            fence=row.lane.fence + 1,
-            attempts=row.lane.attempts + 1,
-            owner=owner,
+            row.lane, state=State.LEASED, fence=row.lane.fence + 1, attempts=row.lane.attempts + 1, owner=owner
         )
         self.lanes[lane.lane_id] = replace(row, lane=lane, lease_until=self.now + lease_s)
         return replace(lane, open_intent=lane.lane_id in self.intents, last_sent=cast(Any, row.confirmed))
+
+    def join(
+        self, sink_id: str, entity_ids: Sequence[str], *, referring: bool, owner: str, lease_s: float, limit: int
+    ) -> list[Lane]:
+        """Of these that have no record yet, or of those that refer to them."""
+        free = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and self._free(row)]
+        if referring:
+            found = [row for row in free if self.refers.get(row.lane.entity_id) in entity_ids]
+        else:
+            found = [row for row in free if row.lane.entity_id in entity_ids and row.lane.sink_ref is None]
+        chosen = sorted(found, key=lambda row: (row.prio, row.due_at))[:limit]
+        return sorted((self._lease(row, owner, lease_s) for row in chosen), key=lambda lane: lane.lane_id)
+
+    def _free(self, row: LaneRow) -> bool:
+        due = row.lane.state is State.READY and row.due_at <= self.now
+        waits = row.lane.state is State.WAITING and row.lane.reason == DEPENDENCY
+        return (due or waits) and row.lane.reason not in ALONE and row.lane.lane_id not in self.intents
+
+    def wake(self, sink_id: str, entity_id: str) -> int:
+        """Lanes that wait for an entity which is there now, or may have been planned without it."""
+        woken = 0
+        for key, row in self.lanes.items():
+            lane = row.lane
+            waits = lane.state is State.LEASED or (
+                lane.state in (State.WAITING, State.IDLE) and lane.reason == DEPENDENCY
+            )
+            if lane.sink_id == sink_id and self.refers.get(lane.entity_id) == entity_id and waits:
+                state = lane.state if lane.state is State.LEASED else State.READY
+                lane = replace(lane, state=state, desired_revision=lane.desired_revision + 1)
+                self.lanes[key] = replace(row, lane=lane, due_at=self.now)
+                woken += 1
+        return woken
+
+    def place(self, sink_id: str, entity_id: str) -> str | None:
+        """Where the sink has an entity's record."""
+        row = self.lanes.get(lane_id(sink_id, entity_id))
+        return row.lane.sink_ref if row is not None else None
 
     def known(self, lane: Lane) -> Confirmed | None:
         """What the sink was known to hold when the lane was claimed."""

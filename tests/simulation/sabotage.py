@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from connector_runner.connectors.sinks import Json, Reply, Sink
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, Step
 from connector_runner.outbound.intents import Intent
 from connector_runner.outbound.lanes import Lane, State
 from tests.simulation.world import Sabotage
@@ -74,6 +75,20 @@ class NoPrecondition(_Around):
         return reply
 
 
+class BlindTransactions(_Around):
+    """A transaction whose answer was lost counts as undone."""
+
+    def transact(self, steps: Sequence[Step]) -> list[Reply]:
+        """As if each had been refused."""
+        replies: list[Reply] = self.inner.transact(steps)
+        lost = all(reply.outcome is Outcome.UNKNOWN for reply in replies)
+        return [replace(reply, outcome=Outcome.REFUSED) for reply in replies] if lost else replies
+
+
+def _blind_transactions(sink: Sink) -> Any:
+    return BlindTransactions(sink)
+
+
 def _no_precondition(sink: Sink) -> Any:
     return NoPrecondition(sink)
 
@@ -85,5 +100,6 @@ MUTATIONS: dict[str, Sabotage] = {
         Sabotage("fence", store=NoFence),
         Sabotage("quiet", store=NoQuiet, terms=lambda terms: replace(terms, quiet_period_s=0.0)),
         Sabotage("precondition", sink=_no_precondition),
+        Sabotage("transaction", sink=_blind_transactions),
     )
 }

@@ -82,12 +82,16 @@ class Server:
     stale: int = 412
     resources: dict[str, Resource] = field(default_factory=dict)
     journal: list[tuple[float, str, str, Version | None]] = field(default_factory=list)
+    dangling: list[str] = field(default_factory=list)
+    transactions: int = 0
 
     def handle(self, request: Request) -> tuple[int, dict[str, str], Json | None]:
         """Carry a request out, now."""
         if request.method == "GET":
             return self._read(request) if "/" in request.path else self._search(request)
         assert request.body is not None
+        if request.method == "POST" and not request.path:
+            return self._transaction(request.body)
         if request.method == "POST":
             return self._conditional_create(request)
         held = self.resources.get(request.path)
@@ -97,12 +101,40 @@ class Server:
             return self.stale, {}, {"resourceType": "OperationOutcome", "issue": [issue]}
         return self.store(request.path, request.body)
 
+    def _transaction(self, bundle: Json) -> tuple[int, dict[str, str], Json | None]:
+        """All entries, or none and which one failed (R4, http.html#transaction)."""
+        self.transactions += 1
+        known = {entry["fullUrl"]: f"{entry['request']['url']}/new" for entry in bundle["entry"] if "fullUrl" in entry}
+        for place, entry in enumerate(bundle["entry"]):
+            line = entry["request"]
+            held = self.resources.get(line["url"])
+            if "ifMatch" in line and (held is None or line["ifMatch"] != _etag(held.last)):
+                return self.stale, {}, _refused("conflict", place)
+            if len(self._matches(unquote(line.get("ifNoneExist", "").partition("=")[2]))) > 1:
+                return 412, {}, _refused("duplicate", place)
+        answers = []
+        for entry in sorted(bundle["entry"], key=lambda entry: entry["resource"]["resourceType"], reverse=True):
+            line, headers = entry["request"], dict[str, str]()
+            for name, header in (("ifMatch", "If-Match"), ("ifNoneExist", "If-None-Exist")):
+                headers |= {header: line[name]} if name in line else {}
+            body = json.loads(_replaced(json.dumps(entry["resource"]), known))
+            status, named, shown = self.handle(Request(line["method"], line["url"], headers, (), body))
+            if "fullUrl" in entry:
+                known[entry["fullUrl"]] = named["Location"].partition("/_history")[0]
+            response = {"status": f"{status}", "etag": named["ETag"], "location": named["Location"]}
+            answers.append((entry, {"resource": shown, "response": response}))
+        listed = [answer for entry in bundle["entry"] for asked, answer in answers if asked is entry]
+        return 200, {}, {"resourceType": "Bundle", "type": "transaction-response", "entry": listed}
+
     def store(self, ref: str, body: Json, *, foreign: bool = False) -> tuple[int, dict[str, str], Json]:
         """A new version."""
         now = self.scheduler.now
         held = self.resources.get(ref)
         number = held.last.number + 1 if held else 1
         kept = {key: value for key, value in body.items() if key != "meta"}
+        about = kept.get("subject", {}).get("reference")
+        if about is not None and about not in self.resources:
+            self.dangling.append(f"{ref} refers to {about}")
         kept |= {"id": ref.split("/")[1], "meta": {"versionId": str(number), "lastUpdated": instant(now)}}
         version = Version(number, kept, now, foreign)
         if held is None:
@@ -157,6 +189,8 @@ FAULTS = (
     "status_429", "status_429_wait", "status_503", "status_503_wait", "status_500", "html", "empty", "status_401",
 )  # fmt: skip
 
+IN_TRANSACTIONS = ("entry_refused", "all_refused")
+
 
 @dataclass
 class Network:
@@ -202,6 +236,8 @@ class Network:
         for fault, rate in self.rates.items():
             dice -= rate
             if dice < 0:
+                if fault in IN_TRANSACTIONS and request.path:
+                    return None
                 return None if fault in ("again", "twice", "stale_etag", "no_body") and not request.writes else fault
         return None
 
@@ -245,7 +281,11 @@ class Network:
         """A proxy repeats it at once; the answer is either's."""
         self._pass(0.005, 0.1)
         first = self._carried_out(request)
-        if "If-Match" not in request.headers and request.method == "POST" and self.server.lag_s:
+        blind = "POST" in (
+            request.method,
+            *(entry["request"]["method"] for entry in (request.body or {}).get("entry", ())),
+        )
+        if "If-Match" not in request.headers and blind and self.server.lag_s:
             return first
         second = self._carried_out(request)
         self._pass(0.005, 0.1)
@@ -310,6 +350,18 @@ class Network:
         self._pass(0.005, 0.1)
         return Answer(429, {"Retry-After": "3"}, b"", "")
 
+    def _entry_refused(self, request: Request) -> Answer:
+        """Nothing is done, for the sake of one entry."""
+        self._pass(0.005, 0.1)
+        assert request.body is not None
+        place = self.scheduler.chance.randrange(len(request.body["entry"]))
+        return Answer(422, {}, json.dumps(_refused("business-rule", place)).encode(), "")
+
+    def _all_refused(self, request: Request) -> Answer:
+        """Nothing is done, and why is not said."""
+        self._pass(0.005, 0.1)
+        return Answer(422, {}, json.dumps(_refused("business-rule", None)).encode(), "")
+
     def _status_401(self, request: Request) -> Answer:
         self._pass(0.005, 0.1)
         return Answer(401, {}, b"", "")
@@ -317,6 +369,17 @@ class Network:
 
 def _etag(version: Version) -> str:
     return f'W/"{version.number}"'
+
+
+def _refused(code: str, place: int | None) -> Json:
+    where = {} if place is None else {"expression": [f"Bundle.entry[{place}]"]}
+    return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": code, **where}]}
+
+
+def _replaced(text: str, names: Mapping[str, str]) -> str:
+    for name, place in names.items():
+        text = text.replace(name, place)
+    return text
 
 
 def _named(version: Version, ref: str) -> dict[str, str]:

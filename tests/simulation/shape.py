@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.simulation.server import FAULTS
+from tests.simulation.server import FAULTS, IN_TRANSACTIONS
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Shape:
     freeze: float
     commit_lost: float
     faults: dict[str, float]
+    appointments: bool = False
+    transaction: bool = False
 
     @classmethod
     def of(cls, seed: int, *, small: bool = False) -> Shape:
@@ -39,6 +41,13 @@ class Shape:
         late_s, lag_s = dice.uniform(0.2, 6), dice.uniform(0.0, 4)
         chosen = dice.sample(FAULTS, dice.randint(1, 6))
         weight = dice.uniform(0.05, 0.45) / len(chosen)
+        faults = dict.fromkeys(chosen, weight)
+        # Drawn from dice of their own: what the other seeds meet stays as it was.
+        more = random.Random(f"steps {seed}")
+        appointments = more.random() < 0.5
+        transaction = appointments and more.random() < 0.7
+        if transaction:
+            faults |= {fault: more.choice([0.0, 0.1]) for fault in IN_TRANSACTIONS}
         return cls(
             client_id=client_id,
             if_match=dice.choice([412, 412, 409, None]),
@@ -56,5 +65,7 @@ class Shape:
             crash=dice.choice([0.0, 0.01, 0.04]),
             freeze=dice.choice([0.0, 0.01, 0.03, 0.1]),
             commit_lost=dice.choice([0.0, 0.0, 0.02]),
-            faults=dict.fromkeys(chosen, weight),
+            faults=faults,
+            appointments=appointments,
+            transaction=transaction,
         )

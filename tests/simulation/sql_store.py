@@ -16,6 +16,7 @@ from sqlalchemy import text
 from connector_runner.infra.database import Database, Tx, execute, rows
 from connector_runner.infra.sealing import Sealer
 from connector_runner.outbound import intents, sink_store
+from connector_runner.outbound.dependency_store import wake_dependents
 from connector_runner.outbound.intents import Confirmed
 from connector_runner.outbound.lane_store import SqlLaneStore, SqlLaneTx
 from connector_runner.outbound.lanes import Lane, State, client_ref, lane_id
@@ -80,14 +81,33 @@ class VirtualLaneTx(SqlLaneTx):
 
     def want(
         self, sink_id: str, entity_id: str, *, state: State = State.READY, prio: int = 20, delay_s: float = 0.0,
-        sink_ref: str | None = None,
+        sink_ref: str | None = None, about: str | None = None,
     ) -> State:  # fmt: skip
-        """As release does."""
+        """As release does. ``about``: the entity that it refers to."""
+        if about is not None:
+            execute(
+                self.tx,
+                "INSERT INTO relationship_page (workspace_id, target_id, name, append_id, entity_ids)"
+                " VALUES (:ws, :target, 'patient', :entity, ARRAY[CAST(:entity AS uuid)]) ON CONFLICT DO NOTHING",
+                ws=self.of.workspace_id,
+                target=about,
+                entity=entity_id,
+            )
         return sink_store.want(
             self.tx, self.of.workspace_id, sink_id=sink_id, lane_id=lane_id(sink_id, entity_id), entity_id=entity_id,
-            entity_type="patient", client_ref=client_ref(sink_id, entity_id), state=state, prio=prio, policy="latest",
+            entity_type="appointment" if about else "patient",
+            client_ref=client_ref(sink_id, entity_id), state=state, prio=prio, policy="latest",
             revision=1, delay_s=delay_s, reason=None, detail=None, withheld=(), sink_ref=sink_ref,
         )  # fmt: skip
+
+    def wake(self, sink_id: str, entity_id: str) -> int:
+        """As the product does."""
+        return wake_dependents(self.tx, self.of.workspace_id, sink_id, entity_id)
+
+    def place(self, sink_id: str, entity_id: str) -> str | None:
+        """Where the sink has an entity's record."""
+        found = rows(self.tx, "SELECT sink_ref FROM sync_lane WHERE lane_id = :id", id=lane_id(sink_id, entity_id))
+        return str(found[0]["sink_ref"]) if found and found[0]["sink_ref"] else None
 
     def states(self) -> list[State]:
         """Of every lane."""

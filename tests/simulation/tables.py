@@ -52,9 +52,10 @@ class SinkRow:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything, as of one commit."""
+    """Everything, as of one commit. ``refers``: entity -> the one that it refers to."""
 
     lanes: dict[str, LaneRow] = field(default_factory=dict)
     intents: dict[str, OpenIntent] = field(default_factory=dict)
     log: tuple[Logged, ...] = ()
     sinks: dict[str, SinkRow] = field(default_factory=dict)
+    refers: dict[str, str] = field(default_factory=dict)

@@ -63,6 +63,7 @@ class Run:
         self.network = Network(self.scheduler, self.server, shape.timeout_s, dict(shape.faults))
         self.limiter = VirtualLimiter(lambda: self.scheduler.now, self.effects.point)
         self.entities: dict[str, Entity] = {}
+        self.about: dict[str, str] = {}
         self.foreign: dict[str, list[tuple[float, str, str]]] = {}
         self._ids = 0
         self.terms = self.sabotage.terms(
@@ -70,7 +71,7 @@ class Run:
                 SINK,
                 "store",
                 "fhir_r4",
-                {"patient": 0.8},
+                {"patient": 0.8, "appointment": 0.8},
                 per_second=shape.per_second,
                 burst=shape.burst,
                 concurrency=shape.concurrency,
@@ -79,13 +80,20 @@ class Run:
                 client_id=shape.client_id,
             )
         )
-        capabilities = Capabilities(client_id=shape.client_id, if_match=shape.if_match)
+        capabilities = Capabilities(client_id=shape.client_id, if_match=shape.if_match, transaction=shape.transaction)
         sink = FHIRSink(self.network, capabilities, clock=lambda: moment(self.scheduler.now))
         self.sink = self.sabotage.sink(cast(Sink, sink))
         self.lanes: Any = self.make_store(self) if self.make_store else MemoryLaneStore(WORKSPACE, self._clock)
         self.store = InterruptedStore(self.lanes, self.effects, self.sabotage.store, self._committed)
         self._before: dict[str, int] = {}
-        self.clinic = Clinic(self.new_id, lambda tx, lane: tx.known(lane), self.entities)
+        self.clinic = Clinic(
+            self.new_id,
+            lambda tx, lane: cast(Any, tx).known(lane),
+            self.entities,
+            lambda tx, entity: cast(Any, tx).place(SINK, entity),
+            lambda tx, entity: cast(Any, tx).wake(SINK, entity),
+            shape.client_id,
+        )
         self.runtime = Runtime(
             clock=self._clock,
             sleep=self.scheduler.sleep,
@@ -179,6 +187,8 @@ class Run:
             entity_id = derived_id(SINK, f"entity {self.seed} {number}")
             count = chance.randint(1, shape.changes)
             moments += [(chance.uniform(0, shape.disturbed_s * 0.8), entity_id, "ours") for _ in range(count)]
+            if shape.appointments:
+                moments += self._appointments(entity_id, min(at for at, entity, _ in moments if entity == entity_id))
             edits = chance.choice([0, 1, 2, 3, 8])
             moments += [(chance.uniform(2, shape.disturbed_s), entity_id, chance.choice(["gender", "gender", "both"]))
                         for _ in range(edits)]  # fmt: skip
@@ -195,12 +205,26 @@ class Run:
         self._settle()
         self.over = True
 
+    def _appointments(self, patient: str, first: float) -> list[tuple[float, str, str]]:
+        """Of a patient of whom is known since ``first``, mostly made at the same moment; when each is said anew."""
+        chance = self.scheduler.chance
+        moments = []
+        for number in range(chance.randint(0, 2)):
+            entity_id = derived_id(patient, f"appointment {number}")
+            self.about[entity_id] = patient
+            if chance.random() < 0.8:
+                moments.append((first, entity_id, "ours"))
+            count = chance.randint(1, self.shape.changes)
+            moments += [(chance.uniform(0, self.shape.disturbed_s * 0.8), entity_id, "ours") for _ in range(count)]
+        return moments
+
     def change(self, entity_id: str, said: str) -> None:
         """We know better from now on."""
+        about = self.about.get(entity_id)
         with self.lanes.begin() as tx:
-            tx.want(SINK, entity_id)
+            tx.want(SINK, entity_id, about=about)
             known = self.entities.get(entity_id)
-            self.entities[entity_id] = Entity(entity_id, said, 1, self.scheduler.now) if known is None else known
+            self.entities[entity_id] = Entity(entity_id, said, 1, self.scheduler.now, about) if known is None else known
             if known is not None:
                 known.said, known.revision, known.since = said, known.revision + 1, self.scheduler.now
         self.scheduler.note(f"wanted: {client_ref(SINK, entity_id)[-6:]} {said}")
@@ -250,6 +274,8 @@ class Run:
                 raise Failed("an intent is open at the end")
             if any(state is not State.IDLE for state in tx.states()):
                 raise Failed(f"lanes are {tx.states()}")
+        if self.server.dangling:
+            raise Failed(self.server.dangling[0])
         for entity in self.entities.values():
             self._check_entity(entity)
 
