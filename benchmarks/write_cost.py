@@ -21,8 +21,8 @@ import psutil
 from benchmarks.machine import Bench, bench, report
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.connectors import directory
-from connector_runner.infra import database
 from connector_runner.infra.database import execute, one
+from connector_runner.infra.session import Session
 from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import new_id
@@ -39,13 +39,26 @@ class Statements:
 
     def listen(self) -> None:
         """From now on."""
-        translate = database._for_driver
+        run, later, finish = Session.run, Session.later, Session.finish
 
-        def counted(statement: str) -> str:
-            self.sent[re.sub(r"\s+", " ", statement)[:90]] += 1
-            return translate(statement)
+        def counted(session: Session, cursor: Any, statement: str, params: Any) -> None:
+            self.sent[_beginning(statement)] += 1
+            run(session, cursor, statement, params)
 
-        setattr(database, "_for_driver", counted)  # noqa: B010
+        def put_off(session: Session, statement: str, params: Any) -> None:
+            self.sent[f"with another: {_beginning(statement)}"] += 1
+            later(session, statement, params)
+
+        def ended(session: Session, how: str) -> None:
+            self.sent[how] += 1
+            finish(session, how)
+
+        for name, wrapped in (("run", counted), ("later", put_off), ("finish", ended)):
+            setattr(Session, name, wrapped)
+
+
+def _beginning(statement: str) -> str:
+    return re.sub(r"\s+", " ", statement)[:90]
 
 
 @dataclass

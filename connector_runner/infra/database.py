@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
+import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 
+from connector_runner.infra.session import Session, hot
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
 from connector_runner.settings import sqlalchemy_url
@@ -28,6 +28,11 @@ Row = dict[str, Any]
 
 T = TypeVar("T")
 
+__all__ = [
+    "CONCURRENT_WRITE", "Database", "Row", "Tx", "copy_json", "copy_lines", "copy_rows", "copy_text", "execute",
+    "hot", "id_array", "later", "one", "rows", "tuples",
+]  # fmt: skip
+
 CONCURRENT_WRITE = "concurrent_write"
 
 # Ids are text everywhere in this code base; building UUID objects would only cost time.
@@ -36,13 +41,11 @@ _UUIDS_AS_TEXT = psycopg2.extensions.new_array_type((2951,), "UUIDS_AS_TEXT", _U
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
-# What SQLAlchemy's ``text`` takes for a parameter, and how a colon that is none is written.
-_PARAMETER = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
-_ESCAPED = re.compile(r"\\(:\w*)(?![:\w])")
-
 _MOST_CONNECTIONS: Final = 25
 _SPARE_CONNECTIONS: Final = 5
 """Connections beyond those that are kept are opened for one transaction and closed again."""
+_BEGIN: Final = "BEGIN; SELECT set_config(%(name)s, %(value)s, true)"
+_PLAN_OUTDATED: Final = frozenset({"0A000", "26000"})
 _TRUSTED_S: Final = 1.0
 """A connection that was used so lately is not asked first whether it still works."""
 _COPY_BYTES = 1 << 17
@@ -67,19 +70,22 @@ class Database:
                 self._engine.dispose(close=False)
             self._engine = create_engine(
                 self.url,
+                isolation_level="AUTOCOMMIT",
                 pool_size=self._pool_size,
                 max_overflow=max(_MOST_CONNECTIONS - self._pool_size, _SPARE_CONNECTIONS),
                 pool_timeout=15,
                 json_deserializer=exact_json.loads,
                 json_serializer=exact_json.dumps,
                 connect_args={
+                    "connection_factory": Session,
                     "application_name": "connector_runner",
                     "connect_timeout": 5,
                     "options": f"-c statement_timeout={self._timeout_ms} -c timezone=UTC"
                     " -c idle_in_transaction_session_timeout=60000",
                 },
             )
-            event.listen(self._engine, "connect", _ids_as_text)
+            event.listen(self._engine, "connect", _introduced)
+            event.listen(self._engine, "before_cursor_execute", _flushed)
             event.listen(self._engine, "checkin", _rested)
             event.listen(self._engine, "checkout", _works)
             self._pid = os.getpid()
@@ -131,21 +137,23 @@ class Database:
         except DBAPIError as exc:
             if exc.connection_invalidated:
                 raise Unavailable("the connection to Postgres broke", code="database_unavailable") from None
+            if getattr(exc.orig, "pgcode", None) in _PLAN_OUTDATED:
+                raise Unavailable("the tables have just changed", code="database_unavailable") from None
             _without_parameters(exc)
             raise
 
     @contextmanager
     def _begun(self, setting: str, value: str) -> Iterator[Tx]:
-        """The driver begins no transaction of its own, so that BEGIN and the setting are one message."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as tx, tx.begin():
-            execute(tx, "BEGIN; SELECT set_config(:name, :value, true)", name=setting, value=value)
+        """The driver begins no transaction of its own, so that BEGIN goes out with the first statement."""
+        with self.engine.connect() as tx, tx.begin():
+            _session(tx).start(_BEGIN, {"name": setting, "value": value})
             try:
                 yield tx
+                _finish(tx, "COMMIT")
             except BaseException:
                 if not tx.invalidated:
-                    execute(tx, "ROLLBACK")
+                    _finish(tx, "ROLLBACK")
                 raise
-            execute(tx, "COMMIT")
 
     def check_role(self) -> None:
         """Raise Misconfigured when the role could read past row-level security."""
@@ -166,9 +174,20 @@ class Database:
             self._engine.dispose()
 
 
-def _ids_as_text(connection: Any, _: object) -> None:
+def _introduced(connection: Any, _: object) -> None:
+    connection.autocommit = True
+    connection.introduce()
     psycopg2.extensions.register_type(_UUID_AS_TEXT, connection)
     psycopg2.extensions.register_type(_UUIDS_AS_TEXT, connection)
+
+
+def _flushed(tx: Tx, *_: object) -> None:
+    """What SQLAlchemy runs itself comes after what waits."""
+    _session(tx).flush()
+
+
+def _session(tx: Tx) -> Session:
+    return cast(Session, tx.connection.dbapi_connection)
 
 
 def _rested(_: object, record: Any) -> None:
@@ -203,26 +222,28 @@ def _without_parameters(exc: DBAPIError) -> DBAPIError:
     return exc
 
 
-@lru_cache(maxsize=2000)
-def _for_driver(sql: str) -> str:
-    """``:name`` as the driver wants it. Statements are few and run often."""
-    return _ESCAPED.sub(r"\1", _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")))
-
-
 @contextmanager
 def _ran(tx: Tx, sql: str, params: Mapping[str, Any]) -> Iterator[Any]:
     """A cursor that ran a statement. What SQLAlchemy puts around it costs more than most statements do.
 
     Raises DBAPIError as SQLAlchemy would, without values.
     """
-    cursor = tx.connection.cursor()
+    session = _session(tx)
+    cursor = session.cursor()
     try:
-        cursor.execute(_for_driver(sql), params)
+        session.run(cursor, sql, params)
         yield cursor
     except psycopg2.Error as exc:
         raise _as_sqlalchemy(tx, exc) from None
     finally:
         cursor.close()
+
+
+def _finish(tx: Tx, how: str) -> None:
+    try:
+        _session(tx).finish(how)
+    except psycopg2.Error as exc:
+        raise _as_sqlalchemy(tx, exc) from None
 
 
 def _as_sqlalchemy(tx: Tx, exc: psycopg2.Error) -> DBAPIError:
@@ -266,6 +287,14 @@ def execute(tx: Tx, sql: str, /, **params: Any) -> int:
         return int(cursor.rowcount)
 
 
+def later(tx: Tx, sql: str, /, **params: Any) -> None:
+    """Run a statement whose answer nobody needs, in one message with the next one or the COMMIT.
+
+    What is wrong with it is raised there.
+    """
+    _session(tx).later(sql, params)
+
+
 def id_array(ids: Iterable[str]) -> str:
     """Ids of ours as one parameter for ``CAST(… AS uuid[])``.
 
@@ -303,6 +332,7 @@ def copy_rows(tx: Tx, table: str, columns: Sequence[str], records: Iterable[Sequ
 def copy_lines(tx: Tx, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
     """As ``copy_rows``, for rows that are in COPY's text format already."""
     data = "".join([f"{line}\n" for line in lines]).encode()
+    _session(tx).flush()
     cursor = tx.connection.cursor()
     try:
         cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.BytesIO(data), _COPY_BYTES)

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from connector_runner.infra import database as module
-from connector_runner.infra.database import Database, execute, one, rows
+from connector_runner.infra.database import Database, execute, hot, later, one, rows
+from connector_runner.infra.session import Session, for_driver
 from connector_runner.kernel.errors import Conflict, Unavailable
 from connector_runner.kernel.ids import new_id
 
@@ -139,10 +140,79 @@ def test_after_a_restart_one_error_is_enough_to_replace_all(database_url: str, w
     ],
 )
 def test_parameters_are_found_where_they_are(sql: str, sent: str) -> None:
-    assert module._for_driver(sql) == sent
+    assert for_driver(sql) == sent
 
 
 def test_a_percent_sign_arrives_as_one(database: Database, workspace: str) -> None:
     with database.begin(workspace) as tx:
         assert one(tx, "SELECT '5%' AS a") == {"a": "5%"}
         assert one(tx, "SELECT '5%' || :b AS a", b="%") == {"a": "5%%"}
+
+
+def test_what_was_put_off_is_committed_with_the_rest(database: Database, workspace: str) -> None:
+    with database.begin(workspace) as tx:
+        later(tx, MARK, ws=workspace, id=new_id())
+        later(tx, MARK, ws=workspace, id=new_id())
+    assert marks(database, workspace) == 2
+    with database.begin(workspace) as tx:
+        later(tx, MARK, ws=workspace, id=new_id())
+        assert one(tx, "SELECT count(*) AS n FROM pending_release") == {"n": 3}
+
+
+def test_what_was_put_off_is_undone_by_an_error(database: Database, workspace: str) -> None:
+    def fail() -> None:
+        with database.begin(workspace) as tx:
+            later(tx, MARK, ws=workspace, id=new_id())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert marks(database, workspace) == 0
+
+
+def test_an_error_of_what_was_put_off_undoes_the_transaction(database: Database, workspace: str) -> None:
+    twice = new_id()
+
+    def fail() -> None:
+        with database.begin(workspace) as tx:
+            execute(tx, MARK, ws=workspace, id=new_id())
+            later(tx, MARK, ws=workspace, id=twice)
+            later(tx, MARK, ws=workspace, id=twice)
+
+    with pytest.raises(Conflict):
+        fail()
+    assert marks(database, workspace) == 0
+
+
+COUNT = hot("SELECT count(*) AS n, CAST(:text AS text) AS text FROM pending_release WHERE entity_id <> :id")
+
+
+def plans(database: Database, workspace: str) -> int:
+    with database.begin(workspace) as tx:
+        return len(rows(tx, "SELECT 1 AS one FROM pg_prepared_statements"))
+
+
+def test_a_hot_statement_is_planned_once_a_connection(database: Database, workspace: str) -> None:
+    for n in range(3):
+        with database.begin(workspace) as tx:
+            assert one(tx, COUNT, id=new_id(), text=f"5% of {n}") == {"n": 0, "text": f"5% of {n}"}
+    assert plans(database, workspace) == 1
+
+
+def test_a_plan_is_kept_from_an_error_and_made_again_where_it_is_not_sure(database: Database, workspace: str) -> None:
+    with pytest.raises(DBAPIError), database.begin(workspace) as tx:
+        one(tx, COUNT, id="no id", text="a")
+    with database.begin(workspace) as tx:
+        assert one(tx, COUNT, id=new_id(), text="b") == {"n": 0, "text": "b"}
+    assert plans(database, workspace) == 1
+
+
+def test_behind_a_proxy_nothing_is_planned_by_name(
+    database_url: str, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(database_url)
+    monkeypatch.setattr(Session, "get_backend_pid", lambda _: 1)
+    with database.begin(workspace) as tx:
+        assert one(tx, COUNT, id=new_id(), text="a") == {"n": 0, "text": "a"}
+    assert plans(database, workspace) == 0
+    database.dispose()

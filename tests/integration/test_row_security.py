@@ -227,6 +227,7 @@ def test_nothing_of_another_workspace_can_be_changed(
 def test_without_a_workspace_nothing_is_seen_or_written(database: Database, planted: str, tables: list[str]) -> None:
     for setting in (None, ""):
         with database.engine.connect() as tx:
+            execute(tx, "BEGIN")
             if setting is not None:
                 execute(tx, "SELECT set_config('app.workspace_id', :value, true)", value=setting)
             for table in tables:
@@ -237,6 +238,7 @@ def test_without_a_workspace_nothing_is_seen_or_written(database: Database, plan
                     plant(tx, table, planted, new_id())
                 savepoint.rollback()
                 assert sqlstate(caught) == "42501", table
+            execute(tx, "ROLLBACK")
 
 
 def test_the_workspace_does_not_outlive_its_transaction(database_url: str, planted: str) -> None:

@@ -1,0 +1,138 @@
+"""One connection to Postgres: what goes out in one message, and which statements it has planned already.
+
+Every message costs both sides more than most statements do, so what needs no answer waits for the next that does.
+Planning costs more than running; a statement that is ``hot`` is planned once a connection and then carried out by
+name. Behind a proxy that gives each transaction another connection a name may be unknown, so there nothing is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import psycopg2
+import psycopg2.extensions
+
+# What stands for a parameter, and how a colon that is none is written.
+_PARAMETER: Final = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
+_ESCAPED: Final = re.compile(r"\\(:\w*)(?![:\w])")
+
+_PLANS: Final[dict[str, tuple[str, str, str]]] = {}
+"""Statement -> its name, how it is prepared, and how it is carried out."""
+
+
+def hot(sql: str) -> str:
+    """``sql``, noted as run for every write: worth a plan that is kept.
+
+    The plan must be good whatever the values, and the type of each parameter told by where it stands.
+    """
+    if sql not in _PLANS:
+        names = _PARAMETER.findall(sql)
+        name = f"hot_{len(_PLANS)}"
+        numbers = iter(range(1, len(names) + 1))
+        numbered = _ESCAPED.sub(r"\1", _PARAMETER.sub(lambda _: f"${next(numbers)}", sql))
+        given = ", ".join(f"%({parameter})s" for parameter in names)
+        _PLANS[sql] = (
+            name,
+            f"PREPARE {name} AS {numbered}; ",
+            f"EXECUTE {name}({given})" if names else f"EXECUTE {name}",
+        )
+    return sql
+
+
+@lru_cache(maxsize=2000)
+def for_driver(sql: str) -> str:
+    """``:name`` as the driver wants it. Statements are few and run often."""
+    return _ESCAPED.sub(r"\1", _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")))
+
+
+class Session(psycopg2.extensions.connection):
+    """A connection that collects statements. Its transactions are begun and ended by ``infra.database`` alone."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._opening = b""
+        self._waiting: list[bytes] = []
+        self._begun = True
+        self._keeps_plans = False
+        self._planned: set[str] = set()
+        self._doubtful = False
+
+    def introduce(self) -> None:
+        """Find out whether this is Postgres itself: a proxy gives out process numbers of its own."""
+        with self.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            found = cursor.fetchone()
+        self._keeps_plans = found is not None and found[0] == self.get_backend_pid()
+
+    def start(self, sql: str, params: Mapping[str, Any]) -> None:
+        """A transaction begins with ``sql``, which is sent with its first statement."""
+        self._waiting.clear()
+        self._begun = False
+        self._opening = self._written(sql, params)
+        if self._doubtful:
+            self._planned.clear()
+            self._doubtful = False
+            self._opening = b"DEALLOCATE ALL; " + self._opening
+
+    def later(self, sql: str, params: Mapping[str, Any]) -> None:
+        """Run a statement with the next one, or with the COMMIT. What is wrong with it shows there."""
+        statement, missing = self._planned_or_plain(sql)
+        self._waiting.append(missing + self._written(statement, params))
+
+    def run(self, cursor: Any, sql: str, params: Mapping[str, Any]) -> None:
+        """Send what waits and ``sql``, in one message; the answer is to ``sql``. Raises psycopg2.Error."""
+        statement, missing = self._planned_or_plain(sql)
+        if self._begun and not self._waiting and not missing:
+            self._carry_out(cursor, statement, params)
+        else:
+            self._waiting.append(missing + self._written(statement, params))
+            self._send(cursor)
+
+    def finish(self, how: str) -> None:
+        """COMMIT or ROLLBACK, where there is anything to it. Raises psycopg2.Error."""
+        if how == "ROLLBACK":
+            self._waiting.clear()
+        if self._begun or self._waiting:
+            with self.cursor() as cursor:
+                self._waiting.append(how.encode())
+                self._send(cursor)
+        self._begun = True
+
+    def flush(self) -> None:
+        """Send what waits. Raises psycopg2.Error."""
+        if self._waiting or not self._begun:
+            with self.cursor() as cursor:
+                self._send(cursor)
+
+    def _written(self, sql: str, params: Mapping[str, Any]) -> bytes:
+        with self.cursor() as cursor:
+            written: bytes = cursor.mogrify(sql, params)
+            return written
+
+    def _planned_or_plain(self, sql: str) -> tuple[str, bytes]:
+        """A statement for the driver, and what must go before it: its plan, if that is new."""
+        plan = _PLANS.get(sql) if self._keeps_plans else None
+        if plan is None:
+            return for_driver(sql), b""
+        name, prepare, execute = plan
+        if name in self._planned:
+            return execute, b""
+        self._planned.add(name)
+        return execute, prepare.encode()
+
+    def _send(self, cursor: Any) -> None:
+        message = b"; ".join([self._opening, *self._waiting] if not self._begun else self._waiting)
+        self._waiting.clear()
+        self._begun = True
+        self._carry_out(cursor, message, None)
+
+    def _carry_out(self, cursor: Any, statement: str | bytes, params: Mapping[str, Any] | None) -> None:
+        try:
+            cursor.execute(statement, params)
+        except psycopg2.Error:
+            # It may have got as far as a plan that was to be made, or not; or the tables changed since it was made.
+            self._doubtful = True
+            raise
