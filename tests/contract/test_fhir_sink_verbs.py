@@ -214,6 +214,9 @@ def test_a_server_that_passes_over_the_question_finds_nothing_for_us(clean: laun
     )
 
 
+TIMED_OUT = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "timeout"}]}
+
+
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
@@ -222,6 +225,9 @@ def test_a_server_that_passes_over_the_question_finds_nothing_for_us(clean: laun
         ({"resourceType": "Bundle", "entry": {}}, "not_a_bundle"),
         ({"resourceType": "Bundle", "link": [{"relation": "next", "url": "http://x/?p=2"}]}, "more_pages"),
         ({"resourceType": "Bundle", "entry": [{"resource": ADA}], "link": [{"relation": "next"}]}, "more_pages"),
+        ({"resourceType": "Bundle", "total": 400, "entry": [{"resource": ADA}]}, "more_pages"),
+        ({"resourceType": "Bundle", "total": 1}, "more_pages"),
+        ({"resourceType": "Bundle", "entry": [{"resource": TIMED_OUT}]}, "error_in_success"),
     ],
 )
 def test_what_proves_no_absence(body: dict[str, Any], cause: str) -> None:

@@ -145,5 +145,6 @@ FHIR_RULES: Final[tuple[Rule, ...]] = (
     rule(Outcome.GONE, "deleted", f"{_R4}/valueset-issue-type.html#deleted", (404, 410), "deleted"),
     rule(Outcome.POISON, "patch_failed", f"{_R4}/http.html#patch", 422, "processing", to="update"),
     rule(Outcome.POISON, "not_parsable", f"{_R4}/http.html#create", 400, "structure", to=WRITING),
+    rule(Outcome.UNKNOWN, "error_in_success", f"{_R4}/search.html#errors", 2, ERROR_SEVERITY, to="search"),
     rule(Outcome.UNKNOWN, "error_in_success", f"{_R4}/http.html#ops", 2, ERROR_SEVERITY, to=(*WRITING, "read")),
 )  # fmt: skip

@@ -13,9 +13,13 @@ from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.sinks import Json, Outcome, Reply
 from connector_runner.infra.http import Answer
 
-_LOCATION: Final = re.compile(r"(?:^|/)([A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64})(?:/_history/([^/?#]+))?$")
+_LOCATION: Final = re.compile(
+    r"(?:^|/)([A-Z][A-Za-z]+/(?!\.{1,2}(?:/|$))[A-Za-z0-9.-]{1,64})(?:/_history/([\x21\x23-\x2e\x30-\x7e]{1,200}))?$"
+)
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,200}"')
 _TOKEN: Final = re.compile(r"[\x21\x23-\x7e]{1,200}")
+_ID: Final = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f]{1,200}")
+"""Wider than R4 (datatypes.html#id), for servers that are; still no more than one step in a path."""
 
 NO_JSON: Final = "no_json"
 NO_BUNDLE: Final = "not_a_bundle"
@@ -42,8 +46,8 @@ def reply_to(answer: Answer, ref: str | None, *, now: datetime, purpose: Purpose
 
 
 def _shown(reply: Reply, answer: Answer, ref: str | None, body: Json, purpose: Purpose) -> Reply:
-    if ref is not None and "/" in ref and _about(body) != ref:
-        return _unknown(reply, NO_ID if _about(body) is None else OTHER_RECORD)
+    if ref is not None and "/" in ref and about(body) != ref:
+        return _unknown(reply, NO_ID if about(body) is None else OTHER_RECORD)
     if purpose == "search" and (body.get("resourceType") != "Bundle" or not isinstance(body.get("entry", []), list)):
         return _unknown(reply, NO_BUNDLE)
     return replace(reply, ref=ref, etag=version_of(answer.headers, body), body=body)
@@ -54,11 +58,11 @@ def _written(reply: Reply, answer: Answer, ref: str | None, document: Json | Non
     located = _LOCATION.search(answer.headers.get("Location") or "")
     if body is None and located is None and not answer.headers.get("ETag"):
         return _unknown(reply, UNCONFIRMED)
-    shown = _about(body) if body is not None else None
+    shown = about(body) if body is not None else None
     if body is not None and shown is None:
         # Not the record, whatever it says: an error of another form, or a record that nobody could name.
         return _unknown(reply, NO_ID if "resourceType" in body else UNCONFIRMED)
-    told = {about for about in (located[1] if located else None, shown) if about is not None}
+    told = {place for place in (located[1] if located else None, shown) if place is not None}
     if len(told | ({ref} if ref else set())) > 1:
         return _unknown(reply, OTHER_RECORD)
     etag = version_of(answer.headers, body)
@@ -74,9 +78,11 @@ def _disagrees(etag: str | None, body: Json | None) -> bool:
     return etag is not None and version is not None and etag.removeprefix("W/").strip('"') != version
 
 
-def _about(body: Json) -> str | None:
+def about(body: Json) -> str | None:
+    """``Type/id`` of a resource; None when it has no id that an address could be made of."""
     kind, record_id = body.get("resourceType"), body.get("id")
-    return f"{kind}/{record_id}" if isinstance(kind, str) and isinstance(record_id, str) and record_id else None
+    named = isinstance(kind, str) and isinstance(record_id, str) and _ID.fullmatch(record_id)
+    return f"{kind}/{record_id}" if named else None
 
 
 def _unknown(reply: Reply, cause: str) -> Reply:

@@ -61,10 +61,16 @@ def resources_of(bundle: Json | None) -> list[Any]:
 
 def has_more(bundle: Json | None) -> bool:
     """Whether a searchset goes on: what is not on this page may be on the next."""
-    links = (bundle or {}).get("link")
-    return any(
+    links, total = (bundle or {}).get("link"), (bundle or {}).get("total")
+    followed = any(
         isinstance(link, dict) and link.get("relation") == "next" for link in (links if isinstance(links, list) else ())
     )
+    return followed or (type(total) is int and total > len(resources_of(bundle)))
+
+
+def numbers(body: Json, system: str) -> set[str]:
+    """The identifiers of one system in a resource."""
+    return {value for owner, value in _identifiers(body) if owner == system}
 
 
 def _mode(entry: Json) -> str:

@@ -17,7 +17,7 @@ from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.classification.failures import reply_to_failure
 from connector_runner.connectors.classification.rules import READING
 from connector_runner.connectors.fhir_store import searching, transactions
-from connector_runner.connectors.fhir_store.answers import NO_ID, reply_to, version_of
+from connector_runner.connectors.fhir_store.answers import NO_ID, OTHER_RECORD, about, reply_to, version_of
 from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
@@ -92,9 +92,10 @@ class FHIRSink:
         if answer.outcome is not Outcome.LANDED:
             return answer
         ours = {"resourceType": resource_type, "identifier": [{"system": IDENTIFIER_SYSTEM, "value": client_ref}]}
-        found = searching.bearing(ours, searching.resources_of(answer.body))
+        listed = searching.resources_of(answer.body)
+        found = searching.bearing(ours, listed)
         if not found:
-            return _absent(answer)
+            return _absent(answer, others=bool(listed))
         if len(found) > 1:
             return Reply(Outcome.DUPLICATES, "multiple_matches", answer.status, pace=answer.pace)
         return _shown(answer, found[0])
@@ -115,6 +116,8 @@ class FHIRSink:
         found = searching.bearing(body, searching.resources_of(answer.body))
         if not found:
             return Found(_absent(answer))
+        if any(about(item) is None for item in found):
+            return Found(_untold(answer, NO_ID))
         return Found(_shown(answer, found[0]), found)
 
     def check(self, body: Json, ref: str | None) -> Reply:
@@ -134,7 +137,8 @@ class FHIRSink:
         condition = self._condition(client_ref)
         headers = {"If-None-Exist": condition} if condition else {}
         purpose: Purpose = "conditional_create" if condition else "create"
-        return _created(self._call("POST", kind, body=sent, headers=headers, purpose=purpose), purpose)
+        answer = self._call("POST", kind, body=sent, headers=headers, purpose=purpose)
+        return _created(answer, purpose, kind, client_ref)
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         """``PUT Type/id``, or ``PATCH`` of what differs from ``before``, with If-Match."""
@@ -188,12 +192,13 @@ class FHIRSink:
             if isinstance(value, str)
         }
         answer = Answer(status, headers, exact_json.dumps(shown).encode() if shown else b"", "")
-        chosen = step.ref or (f"{step.body['resourceType']}/{step.client_ref}" if self._own_ids else None)
+        kind = str(step.body["resourceType"])
+        chosen = step.ref or (f"{kind}/{step.client_ref}" if self._own_ids else None)
         purpose: Purpose = step.operation
         if step.ref is None and self._condition(step.client_ref):
             purpose = "conditional_create"
         reply = reply_to(answer, chosen, now=self._clock(), purpose=purpose, vendor=self._vendor)
-        return reply if step.ref or self._own_ids else _created(reply, purpose)
+        return reply if step.ref or self._own_ids else _created(reply, purpose, kind, step.client_ref)
 
     @property
     def _own_ids(self) -> bool:
@@ -230,27 +235,47 @@ class FHIRSink:
         return reply_to(answer, ref, now=self._clock(), purpose=purpose, vendor=self._vendor)
 
 
-def _created(answer: Reply, purpose: Purpose) -> Reply:
+def _created(answer: Reply, purpose: Purpose, kind: str, client_ref: str) -> Reply:
     """The reply to a create where the server chooses the id."""
     if answer.outcome is not Outcome.LANDED:
         return answer
     if answer.ref is None:
-        return replace(answer, outcome=Outcome.UNKNOWN, code=NO_ID, cause=NO_ID)
+        return _untold(answer, NO_ID)
+    if answer.ref.partition("/")[0] != kind or not _may_be(answer.body, client_ref):
+        return _untold(answer, OTHER_RECORD)
     if purpose == "conditional_create" and answer.status == 200:
         return replace(answer, outcome=Outcome.EXISTED, code="existed", cause="existed")
     return answer
 
 
-def _absent(answer: Reply) -> Reply:
-    """The reply to a search that found nothing of what was asked for: proved only where it was the last page."""
+def _may_be(body: Json | None, client_ref: str) -> bool:
+    """Whether a resource can be the one of our identity: it shows no identifier of ours, or the right one."""
+    ours = searching.numbers(body or {}, IDENTIFIER_SYSTEM)
+    return not ours or client_ref in ours
+
+
+def _absent(answer: Reply, *, others: bool = False) -> Reply:
+    """The reply to a search that found nothing of what was asked for: proved only where it was the last page.
+
+    ``others``: it listed what was not asked for; then ours may be among the rest, unless it says that there is none.
+    """
     if searching.has_more(answer.body):
-        return replace(answer, outcome=Outcome.UNKNOWN, code="more_pages", cause="more_pages", ref=None, body=None)
+        return _untold(answer, "more_pages")
+    if others and type((answer.body or {}).get("total")) is not int:
+        return _untold(answer, "search_parameter_ignored")
     return Reply(Outcome.ABSENT, "no_match", answer.status, pace=answer.pace, cause="no_match")
+
+
+def _untold(answer: Reply, cause: str) -> Reply:
+    """The reply to a request whose answer leaves open what was asked."""
+    return replace(answer, outcome=Outcome.UNKNOWN, code=cause, cause=cause, ref=None, etag=None, body=None)
 
 
 def _shown(answer: Reply, resource: Json) -> Reply:
     """The reply to a search as one to a read of what it found."""
-    ref = f"{resource.get('resourceType')}/{resource.get('id')}"
+    ref = about(resource)
+    if ref is None:
+        return _untold(answer, NO_ID)
     return Reply(
         Outcome.LANDED, "", answer.status, ref, version_of({}, resource), resource, pace=answer.pace, cause=answer.cause
     )

@@ -150,6 +150,8 @@ CASES: list[tuple[str, str, Purpose, int, Any, dict[str, str], str, str]] = [
     ("#patch", "", "update", 422, outcome("processing"), {}, "poison", "patch_failed"),
     ("http.html#create", "", "create", 400, outcome("structure"), {}, "poison", "not_parsable"),
     ("http.html#ops", "", "create", 200, outcome("exception"), {}, "unknown", "error_in_success"),
+    ("search.html#errors", "", "search", 200, {"resourceType": "Bundle", "entry": [{"resource": outcome("timeout")}]},
+     {}, "unknown", "error_in_success"),
     # HubSpot
     ("usage guidelines", "hubspot", "update", 429, hubspot(errorType="RATE_LIMIT", policyName="DAILY"), {}, "quota",
      "daily"),
