@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from connector_runner.connectors import directory
@@ -16,8 +16,9 @@ from connector_runner.outbound import intents, sink_store, store
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import Lane, State
-from connector_runner.outbound.plans import Nothing, Plan, Wanted
+from connector_runner.outbound.plans import Plan, Wanted
 from connector_runner.outbound.preview import judged
+from connector_runner.outbound.release import goes_to
 from connector_runner.outbound.safety import Safety, Standing, replay_safety
 from connector_runner.outbound.sinks import terms_of
 from connector_runner.world import reading
@@ -158,14 +159,16 @@ def _sink(
     """What would be decided now, atom by atom, and what the sink was last sent."""
     if terms is None:
         return {"mapping_version": None, "decision": None, "atoms": {}}
-    plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
+    # Looking asks nobody for a code.
+    planner = replace(outbound.planner, asks=False)
+    plan = planner.plan(tx, workspace_id, terms, view, lane, sources)
     mapping = outbound.mappings.outbound(terms.system, view.entity_type)
     sent = _last_sent(tx, outbound, terms, lane)
     gated = view.entity_type in terms.entity_types
     facts = outbound.planner.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type) if gated else None
     return {
         "mapping_version": mapping.version if mapping is not None else None,
-        "decision": _decision(plan),
+        "decision": _decision(plan, lane),
         "atoms": {
             atom: {
                 "decision": _decided(plan, atom),
@@ -177,12 +180,13 @@ def _sink(
     }
 
 
-def _decision(plan: Plan) -> dict[str, str | None]:
-    if isinstance(plan, Wanted):
-        return {"action": "update" if plan.ref else "create", "reason": None, "detail": None}
-    if isinstance(plan, Nothing):
-        return {"action": "none", "reason": plan.reason, "detail": plan.detail}
-    return {"action": "wait", "reason": "dependency", "detail": plan.detail}
+def _decision(plan: Plan, lane: Lane | None) -> dict[str, str | None]:
+    """``action`` is ``create``, ``update``, ``wait`` or ``none``, the last also where the sink has it all already."""
+    state, reason, detail, _ = goes_to(plan, lane)
+    if state is State.READY:
+        known = isinstance(plan, Wanted) and plan.ref is not None
+        return {"action": "update" if known else "create", "reason": None, "detail": None}
+    return {"action": "wait" if state is State.WAITING else "none", "reason": reason, "detail": detail}
 
 
 def _decided(plan: Plan, atom: str) -> str:
@@ -196,7 +200,7 @@ def _decided(plan: Plan, atom: str) -> str:
         if atom in plan.choice.kept:
             return "kept"
         return "not_written"
-    return plan.reason if isinstance(plan, Nothing) else "dependency"
+    return plan.reason
 
 
 def _last_sent(tx: Tx, outbound: Outbound, terms: SinkTerms, lane: Lane | None) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def consider(
         undo_store.wake(tx, workspace_id, lane.lane_id)
         return True
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
-    state, reason, detail, withheld = _where(plan, lane)
+    state, reason, detail, withheld = goes_to(plan, lane)
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
     _note_gaps(tx, workspace_id, terms, view, lane, plan)
@@ -212,8 +212,8 @@ def _note_gaps(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, la
         gap_store.note(tx, workspace_id, terms.sink_id, view.entity_id, fields)
 
 
-def _where(plan: Plan, lane: Lane | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
-    """State, reason, detail and withheld atoms of a plan."""
+def goes_to(plan: Plan, lane: Lane | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
+    """Where a lane belongs by its plan: state, reason, detail and withheld atoms."""
     if isinstance(plan, Nothing):
         return State.IDLE, plan.reason, plan.detail, plan.withheld
     if isinstance(plan, Wait):

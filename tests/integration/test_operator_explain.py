@@ -97,6 +97,15 @@ def test_what_is_withheld_says_by_which_gate(clinic: Clinic, ehr: System, store:
     assert gender["last_sent"] == "female"
 
 
+def test_nothing_is_to_be_done_where_the_sink_has_it_all(clinic: Clinic, ehr: System, store: System) -> None:
+    told(clinic, ehr, store)
+    assert sink_of(asked(clinic), "store")["decision"] == {"action": "none", "reason": "in_step", "detail": None}
+    clinic.land("ehr", a_patient(phone="617-555-0123"))
+    assert sink_of(asked(clinic), "store")["decision"]["action"] == "update"
+    clinic.land("ehr", a_patient("p2"))
+    assert sink_of(asked(clinic, "ehr:Patient:p2"), "store")["decision"]["action"] == "create"
+
+
 def test_whether_a_replay_is_safe_follows_the_lane(clinic: Clinic, ehr: System, store: System) -> None:
     told(clinic, ehr, store)
     assert asked(clinic)["safe_to_replay"]["code"] == "all_safe"

@@ -17,6 +17,7 @@ from connector_runner.infra.llm import LanguageModel
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 from connector_runner.observability import overdue
+from connector_runner.observability.explain import explain
 from connector_runner.outbound.deciding import MOST_ATTEMPTS, Decided, Deciding
 from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
@@ -105,6 +106,16 @@ def quarantined(clinic: Clinic, status: str = "open") -> list[Any]:
     with clinic.database.begin(clinic.workspace) as tx:
         found = clinic.outbound.quarantine.list(tx, clinic.workspace, stage="translation", status=status)  # type: ignore[arg-type]
         return [(entry, clinic.outbound.quarantine.body(tx, clinic.workspace, entry.quarantine_id)) for entry in found]
+
+
+def test_to_explain_asks_for_no_code_and_names_the_wait(clinic: Clinic, ehr: System, tmp_path: Path) -> None:
+    set_up(clinic, ehr, tmp_path, "wait")
+    entity = patient(clinic)
+    with clinic.database.begin(clinic.workspace) as tx:
+        [sink] = explain(tx, clinic.outbound, clinic.workspace, entity)["sinks"]
+    assert clinic.count("translation_request") == 0
+    assert sink["decision"] == {"action": "wait", "reason": "translation_pending", "detail": "marital_status"}
+    assert sink["atoms"]["birth_date"]["decision"] == "translation_pending"
 
 
 # by rules alone
