@@ -376,3 +376,46 @@ def test_what_is_put_aside_waits_for_a_person(bench: Bench) -> None:
     again = bench.claim()
     assert again is not None
     assert again.attempts == 1
+
+
+def test_those_that_are_to_be_made_are_leased_by_one(bench: Bench) -> None:
+    patient = bench.want()
+    options: dict[str, Any] = {"referring": False, "owner": "me", "lease_s": 10.0, "limit": 20}
+    [found] = bench.do("join", bench.sink, [patient], **options)
+    assert (found.entity_id, found.fence, found.attempts) == (patient, 1, 1)
+    assert bench.do("join", bench.sink, [patient], **options) == []
+    assert bench.claim() is None
+    bench.do("give_back", found, State.READY, reason=None, delay_s=5.0)
+    assert bench.do("join", bench.sink, [patient], **options) == [], "not before it is due"
+
+
+@pytest.mark.parametrize(
+    ("reason", "joins"), [("dependency", True), ("translation_pending", False), ("split", False), ("auth", False)]
+)
+def test_who_waits_for_a_record_joins_it_before_it_is_due(bench: Bench, reason: str, joins: bool) -> None:
+    patient = bench.want(delay_s=50.0)
+    later = bench.claimed(about=patient)
+    bench.do("give_back", later, State.WAITING, reason=reason, delay_s=300.0, counts=False)
+    found = bench.do("join", bench.sink, [patient], referring=True, owner="me", lease_s=10.0, limit=20)
+    assert [lane.entity_id for lane in found] == ([later.entity_id] if joins else [])
+    if joins:
+        assert (found[0].state, found[0].attempts, found[0].owner) == (State.LEASED, 1, "me")
+        assert bench.do("lock", found[0])
+
+
+def test_no_more_join_than_are_asked_for_and_none_with_an_open_intent(bench: Bench) -> None:
+    patient = bench.want(delay_s=50.0)
+    lane = bench.claimed(about=patient)
+    bench.do("open_intent", lane, intent_of(lane), 0.0)
+    bench.do("give_back", lane, State.UNKNOWN, reason="unknown")
+    others = {bench.want(about=patient) for _ in range(5)}
+    options: dict[str, Any] = {"referring": True, "owner": "me", "lease_s": 10.0}
+    some = bench.do("join", bench.sink, [patient], limit=3, **options)
+    rest = bench.do("join", bench.sink, [patient], limit=20, **options)
+    assert (len(some), len(rest)) == (3, 2)
+    assert {each.entity_id for each in [*some, *rest]} == others
+
+
+def test_only_what_has_no_record_yet_is_leased_to_be_made(bench: Bench) -> None:
+    there = bench.want(sink_ref="Patient/1")
+    assert bench.do("join", bench.sink, [there], referring=False, owner="me", lease_s=10.0, limit=20) == []
