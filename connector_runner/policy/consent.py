@@ -103,13 +103,15 @@ def _word(facts: Mapping[str, Any], asked: Disclosure, now: datetime) -> Word | 
 
 
 def _provision(node: Mapping[str, Any], word: Word, asked: Disclosure, now: datetime) -> Word | None:
-    if not _applies(node, word, asked, now):
+    if not _applies(node, asked, now):
         return None
     exceptions = {
         _provision(inner, _typed(inner.get("type")) or "deny", asked, now) for inner in _objects(node.get("provision"))
     }
     if "deny" in exceptions:
         return "deny"
+    if word == "permit" and any(node.get(name) for name in _UNTOLD):
+        return None
     return "permit" if "permit" in exceptions else word
 
 
@@ -119,10 +121,8 @@ def _typed(value: Any) -> Word | None:
     return "deny" if value in _DENIED else None
 
 
-def _applies(node: Mapping[str, Any], word: Word, asked: Disclosure, now: datetime) -> bool:
-    """Whether every condition of a provision is met by what is asked."""
-    if word == "permit" and any(node.get(name) for name in _UNTOLD):
-        return False
+def _applies(node: Mapping[str, Any], asked: Disclosure, now: datetime) -> bool:
+    """Whether every condition of a provision that can be told is met by what is asked."""
     kinds = {asked.entity_type.lower(), asked.resource_type.lower()}
     return (
         _within(node.get("period"), now)

@@ -28,6 +28,8 @@ def actor(name: str) -> list[dict[str, Any]]:
     return [{"role": {"coding": [{"code": "PRCP"}]}, "reference": {"ref": f"ehr:Organization:{name}"}}]
 
 
+SOME = [{"coding": [{"code": "55284-4"}]}]
+DENY_US = {"type": "deny", "actor": actor("store")}
 DENY_LABS = {"type": "deny", "class": [{"code": "Observation"}]}
 
 CASES: list[tuple[str, list[Statement], str | None, str | None]] = [
@@ -52,6 +54,8 @@ CASES: list[tuple[str, list[Statement], str | None, str | None]] = [
     ("no root type, policy opts in", [more(consent(None), policy_rule={"code": "OPTIN"})], None, None),
     ("no provision at all", [more(consent(), provision=None)], None, None),
     ("provision that is no object", [more(consent(), provision="?")], None, None),
+    ("of some data, and none of it for us", [consent(code=SOME, provision=[DENY_US])], WITHDRAWN, WITHDRAWN),
+    ("of some data, permitted anew within", [consent(code=SOME, provision=[{"type": "permit"}])], None, MISSING),
     ("not yet", [consent(period={"start": "2027"})], None, MISSING),
     ("no longer", [consent(period={"end": "2026-06-14"})], None, MISSING),
     ("until today, inclusive", [consent(period={"end": "2026-06-15"})], None, None),
