@@ -213,15 +213,19 @@ class Planner:
     ) -> tuple[str, ...]:
         """What we wrote and nobody says any more: taken back from a resource that we made; others' keep it.
 
-        A value that a gate keeps back by now is still said: it stays where it is.
+        A value that a gate keeps back by now is still said, and what is no longer ours to write is left: it stays.
         """
         if confirmed is None or not confirmed.created_by_us:
             return ()
         held_back = {item.atom for item in choice.withheld if item.code in (CONFLICT, PING_PONG, UNDONE)}
+        owned = terms.owns.get(view.entity_type)
         gone = [
             atom
             for atom in confirmed.atoms
-            if atom not in choice.chosen and atom not in choice.kept and public_name(atom) not in held_back
+            if atom not in choice.chosen
+            and atom not in choice.kept
+            and public_name(atom) not in held_back
+            and (owned is None or field_of(atom) in owned)
         ]
         sent = split(self.facts(terms, confirmed.body)) if gone else {}
         return tuple(atom for atom in gone if not still_said(view.folded.atoms.get(atom), sent.get(atom)))

@@ -169,6 +169,18 @@ def test_only_what_is_ours_to_write_is_written(clinic: Clinic, ehr: System) -> N
     assert clinic.lane("ehr")["withheld"] == [{"atom": "language", "code": "not_owned"}]
 
 
+def test_what_is_no_longer_ours_to_write_is_not_taken_back(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], entity_types={"patient": {}})
+    clinic.land("ehr", at(10))
+    clinic.flow("store")
+    clinic.source("store", store, accept_from=["ehr"], entity_types={"patient": {"owns": ["name"]}})
+    clinic.land("ehr", {key: value for key, value in at(11).items() if key != "telecom"})
+    clinic.flow("store")
+    assert phones(store.all("Patient")[0]) == ["617-555-0101"]
+    assert clinic.lane("store")["state"] == "idle"
+
+
 def test_a_gate_that_is_closed_later_takes_nothing_back(clinic: Clinic, ehr: System) -> None:
     clinic.source("ehr", ehr, **PATIENTS)
     said = clinic.say(
