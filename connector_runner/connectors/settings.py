@@ -68,13 +68,14 @@ class RateSettings(Strict):
     """What a sink takes: requests a second, how many at once after a pause, how many in flight.
 
     ``per_day`` is a quota of the calendar day in the sink's zone, ``per_minute_fixed`` one of each minute on the clock.
+    The bounds are far beyond any sink, and within what the limiter counts exactly.
     """
 
-    per_second: float = Field(10, gt=0, allow_inf_nan=False)
-    burst: int = Field(5, ge=1)
-    concurrency: int = Field(2, ge=1)
-    per_day: int | None = Field(None, ge=1)
-    per_minute_fixed: int | None = Field(None, ge=1)
+    per_second: float = Field(10, ge=1e-5, le=10_000, allow_inf_nan=False)
+    burst: int = Field(5, ge=1, le=100_000)
+    concurrency: int = Field(2, ge=1, le=1000)
+    per_day: int | None = Field(None, ge=1, le=10**9)
+    per_minute_fixed: int | None = Field(None, ge=1, le=10**9)
 
 
 class BreakerSettings(Strict):
@@ -110,11 +111,12 @@ class CapabilitySettings(Strict):
     model_config = ConfigDict(serialize_by_alias=True)
 
     def over(self, usual: Capabilities) -> Capabilities:
-        """``usual`` with what is stated here."""
+        """``usual`` with what is stated here. That a repeat may make a second record is not to be stated away."""
         stated = {name.rstrip("_"): value for name, value in self if value is not None}
         if stated.get("if_match") == "none":
             stated["if_match"] = None
-        return replace(usual, **stated)
+        made = replace(usual, **stated)
+        return replace(made, at_least_once=made.at_least_once or usual.at_least_once)
 
 
 class SinkEntity(Strict):
@@ -145,7 +147,7 @@ class SinkSettings(Strict):
     entity_types: dict[str, SinkEntity]
     accept_from: tuple[str, ...] = ()
     rate: RateSettings = RateSettings()
-    quiet_period_s: float = Field(5, ge=0, allow_inf_nan=False)
+    quiet_period_s: float = Field(5, ge=0, le=7 * 86400, allow_inf_nan=False)
     request_timeout_s: float | None = Field(None, gt=0, le=300)
     threshold: float = Field(0.8, ge=0, le=1)
     client_id: bool = True

@@ -127,6 +127,8 @@ def test_a_sink_that_cannot_tell_repeats_says_so(crm: launch.Running) -> None:
     assert sink_of(crm, PLAIN_POST).find("Contact", "ours").cause == "not_searchable"
     assert not sink_of(crm, {**PLAIN_POST, "search_param": "externalId"}).capabilities.at_least_once
     assert not sink_of(crm, UPSERT).capabilities.at_least_once
+    denied = {"entity_types": ["patient"], "capabilities": {"at_least_once": False, "search": True}}
+    assert sink_of(crm, PLAIN_POST, sink=denied).capabilities.at_least_once
     capabilities = sink_of(crm, UPSERT).capabilities
     assert (capabilities.client_id, capabilities.patch, capabilities.if_match) == (False, True, 412)
     assert sink_of(crm, PLAIN_POST).capabilities.if_match is None

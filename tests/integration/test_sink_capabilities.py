@@ -50,3 +50,22 @@ def test_a_server_without_ids_conditions_or_transactions(clinic: Clinic, ehr: Sy
         clinic.execute("SELECT pg_sleep(0.1)")
     assert clinic.lane("store")["state"] == "idle"
     assert len(store.all("Patient")) == 1
+
+
+def test_a_server_that_cannot_be_searched_is_not(clinic: Clinic, ehr: System, store: System) -> None:
+    """A repeat relies on the condition of the create alone."""
+    behave(store, client_ids=False)
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, client_id=False, capabilities={"search": False}, **ENTITIES)
+    store.faults(
+        {"on": "POST Patient", "kind": "drop_answer", "next": 1}, {"on": "GET Patient", "kind": "status", "status": 403}
+    )
+    clinic.land("ehr", a_patient())
+    for _ in range(40):
+        clinic.flow("store")
+        if clinic.lane("store")["state"] == "idle":
+            break
+        clinic.execute("SELECT pg_sleep(0.1)")
+    assert clinic.lane("store")["reason"] == "landed"
+    store.faults()
+    assert len(store.all("Patient")) == 1

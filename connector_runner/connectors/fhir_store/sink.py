@@ -84,9 +84,14 @@ class FHIRSink:
         return self._call("GET", ref)
 
     def find(self, resource_type: str, client_ref: str) -> Reply:
-        """The resource of our identity: by the id we chose, else by a search for our identifier."""
+        """The resource of our identity: by the id we chose, else by a search for our identifier.
+
+        ABSENT with cause ``not_searchable`` where neither is offered: a repeat then relies on its condition.
+        """
         if self._capabilities.client_id:
             return self._call("GET", f"{resource_type}/{client_ref}")
+        if not self._capabilities.search:
+            return Reply(Outcome.ABSENT, "not_searchable", cause="not_searchable")
         wanted = f"{IDENTIFIER_SYSTEM}|{client_ref}"
         answer = self._call("GET", resource_type, params=[("identifier", wanted), ("_count", "3")], purpose="search")
         if answer.outcome is not Outcome.LANDED:
@@ -102,7 +107,7 @@ class FHIRSink:
 
     def candidates(self, body: Json) -> Found:
         """``POST Type/_search``, so that no name stands in a URL; ``GET`` where the settings say so."""
-        asked = searching.question(body)
+        asked = searching.question(body) if self._capabilities.search else None
         if asked is None:
             return Found(Reply(Outcome.ABSENT, "nothing_to_search_by", cause="nothing_to_search_by"))
         kind = str(body["resourceType"])
