@@ -48,6 +48,11 @@ _BEGIN: Final = "BEGIN; SELECT set_config(%(name)s, %(value)s, true)"
 _PLAN_OUTDATED: Final = frozenset({"0A000", "26000"})
 _TRUSTED_S: Final = 1.0
 """A connection that was used so lately is not asked first whether it still works."""
+_IDLE_MS: Final = 15_000
+"""A process that was frozen in a transaction holds up whoever needs the same rows for so long and no longer.
+
+Many times what lies between two statements of ours, and less than the half minute after which work goes on.
+"""
 _COPY_BYTES = 1 << 17
 """How much a COPY is handed at a time; psycopg2's 8 KiB would cost a call for every seven rows."""
 
@@ -81,7 +86,7 @@ class Database:
                     "application_name": "connector_runner",
                     "connect_timeout": 5,
                     "options": f"-c statement_timeout={self._timeout_ms} -c timezone=UTC"
-                    " -c idle_in_transaction_session_timeout=60000",
+                    f" -c idle_in_transaction_session_timeout={_IDLE_MS}",
                 },
             )
             event.listen(self._engine, "connect", _introduced)
