@@ -5,7 +5,7 @@ Told yes is whatever an agent or a person of ours put into an appointment: the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,6 +17,8 @@ from connector_runner.outbound.lanes import Lane
 from connector_runner.world import reading
 from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.events import NewEvent
+from connector_runner.world.fold import Claim
+from connector_runner.world.reading import EntityView
 from connector_runner.world.service import World
 
 PROMISED: Final = frozenset({"appointment"})
@@ -68,6 +70,15 @@ def refuse(
     ]
     world.append(tx, workspace_id, events, now=now)
     return True
+
+
+def answered(view: EntityView, sink: str, chosen: Iterable[Claim]) -> bool:
+    """Whether an agent or a person of ours has something else to say to a sink since it refused what was promised."""
+    word = f"{view.entity_type}.{REFUSED}"
+    refusals = [e.ingested_at for e in view.events if e.event_type == word and e.facts.get("sync_refused_by") == sink]
+    return bool(refusals) and any(
+        claim.ingested_at > max(refusals) and is_ours(claim.source, claim.source_system) for claim in chosen
+    )
 
 
 def lift(tx: Tx, world: World, workspace_id: str, lane: Lane, intent: Intent, now: datetime) -> None:

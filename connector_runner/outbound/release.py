@@ -15,6 +15,7 @@ from connector_runner.outbound import (
     gap_store,
     reconcile_marks,
     reconcile_store,
+    refusals,
     sink_store,
     store,
     undo_store,
@@ -200,6 +201,14 @@ def consider(
         withheld=withheld,
         sink_ref=plan.ref if isinstance(plan, Wanted) else None,
     )
+    if (
+        now is State.QUARANTINED
+        and isinstance(plan, Wanted)
+        and refusals.answered(view, terms.name, plan.choice.chosen.values())
+    ):
+        # What was refused is not what is to be said by now: the patient has been asked.
+        undo_store.wake(tx, workspace_id, lane_id(terms.sink_id, view.entity_id))
+        return True
     if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
         recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
     return now is State.READY

@@ -68,6 +68,36 @@ def test_a_slot_that_was_taken_meanwhile_is_told_of(clinic: Clinic, ehr: System,
     assert len(ehr.writes()) == writes, "what is noted for ourselves is not sent"
 
 
+def test_another_slot_goes_without_an_operator(clinic: Clinic, ehr: System) -> None:
+    """The patient was called and took it: the same record is tried again, once for each thing that is said."""
+    entity = told_yes(clinic, ehr)
+    ehr.faults({"on": "PUT Appointment", "kind": "status", "status": 422})
+    insist(clinic)
+    asked = len(ehr.writes())
+    clinic.say(entity_id=entity, confidence=0.5, facts={"start": "2026-12-02T09:00:00Z"})
+    insist(clinic)
+    assert (clinic.lane("ehr", "appointment")["state"], len(ehr.writes())) == ("quarantined", asked), "not verified yet"
+    again = clinic.say(
+        entity_id=entity, confidence=0.5, facts={"start": "2026-12-03T09:00:00Z", "end": "2026-12-03T09:20:00Z"}
+    )
+    clinic.judge(again.events[0]["id"])
+    insist(clinic)
+    insist(clinic)
+    assert (clinic.lane("ehr", "appointment")["state"], len(ehr.writes())) == ("quarantined", asked + 1)
+    assert len(tasks(clinic)) == 2, "the patient was told yes to that one, too"
+
+    ehr.faults()
+    third = clinic.say(
+        entity_id=entity, confidence=0.5, facts={"start": "2026-12-04T09:00:00Z", "end": "2026-12-04T09:20:00Z"}
+    )
+    clinic.judge(third.events[0]["id"])
+    clinic.flow("ehr")
+    [held] = ehr.all("Appointment")
+    assert (held["start"], state(clinic, entity)["sync_status"]) == ("2026-12-04T09:00:00Z", "synced")
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert clinic.outbound.quarantine.count_open(tx, clinic.workspace) == 0
+
+
 def test_nobody_was_promised_what_another_system_says(clinic: Clinic, ehr: System, store: System) -> None:
     clinic.source("ehr", ehr)
     clinic.source("store", store, accept_from=["ehr"], **BOTH)
