@@ -115,14 +115,17 @@ class SqlDesk:
         return f"{kind}/{lane.client_ref}" if self.terms.client_id else f"{URN}{lane.client_ref}"
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
-        """Whether the entity was not folded anew since and consent still allows it, or the undo is asked still."""
+        """Whether the entity was not folded anew since, nobody asks for an undo first and consent still allows it.
+
+        Of an undo: whether it is asked still.
+        """
         if isinstance(planned, Inverse):
             asked = undo_store.open_request(_own(tx), lane.lane_id)
             return asked is not None and asked["undo_id"] == planned.undo_id
         if not isinstance(planned, Planned):
             raise TypeError("this desk carries out its own plans only")
         own = _own(tx)
-        if store.revision_of(own, lane.entity_id) != planned.wanted.revision:
+        if store.revision_of(own, lane) != planned.wanted.revision:
             return False
         refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, lane.entity_type)
         return refusal is None

@@ -333,9 +333,16 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
     return found == 1
 
 
-def revision_of(tx: Tx, entity_id: str) -> int | None:
-    """How often an entity was folded, None when there is none: the same number, the same view."""
-    found = one(tx, "SELECT revision FROM entity WHERE entity_id = :id", id=entity_id)
+def revision_of(tx: Tx, lane: Lane) -> int | None:
+    """How often a lane's entity was folded: the same number, the same view. None without one, or with an undo asked."""
+    found = one(
+        tx,
+        "SELECT revision FROM entity WHERE entity_id = :id AND NOT EXISTS (SELECT 1 FROM undo_request u"
+        " WHERE u.workspace_id = :ws AND u.lane_id = :lane AND u.status = 'open')",
+        id=lane.entity_id,
+        ws=lane.workspace_id,
+        lane=lane.lane_id,
+    )
     return None if found is None else int(found["revision"])
 
 

@@ -14,6 +14,7 @@ from connector_runner.infra.database import one, rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.outbound import logbook, status, undo_store, undoing
+from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.undo_store import Selection
 from connector_runner.outbound.undoing import Asked, Undoable
 from connector_runner.settings import PROJECT_ROOT
@@ -95,6 +96,30 @@ def test_looking_shows_what_would_come_back_and_sends_nothing(clinic: Clinic, eh
     assert len(ehr.writes()) == before
     assert survey(clinic, mapping="fhir_r4/pat") == survey(clinic, mapping=f"{PATIENT_MAPPING}@9") == []
     assert survey(clinic, until=utc_now(), sink="other") == []
+
+
+def test_asked_while_another_write_is_planned_the_undo_goes_first(
+    clinic: Clinic, ehr: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that write, ours as well, would pass for another's edit, and nothing would come back."""
+    told(clinic, ehr)
+    heard(clinic, "617-555-0333")
+    clinic.release()
+    take = Pacer.take
+    calls: list[int] = []
+    asked: list[Asked] = []
+
+    def meanwhile(pacer: Pacer) -> bool:
+        calls.append(1)
+        if len(calls) == 2:  # the first is for the claim, the second after planning
+            asked.append(ask(clinic, mapping=PATIENT_MAPPING))
+        return take(pacer)
+
+    monkeypatch.setattr(Pacer, "take", meanwhile)
+    assert clinic.flow("ehr").outcomes["outdated"] == 1
+    [request] = requests(clinic, asked[0])
+    assert (request["status"], request["skipped"]) == ("undone", [])
+    assert telecom(ehr) == {"phone": "617-555-0333"}, "what nobody took back goes then"
 
 
 def test_undone_the_sink_is_as_before_but_for_others_edits_and_stays_so(clinic: Clinic, ehr: System) -> None:
