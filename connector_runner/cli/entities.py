@@ -9,6 +9,7 @@ import typer
 
 from connector_runner.audit import log as audit
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
+from connector_runner.cli.steps import tell as tell_steps
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability import entities as query
@@ -99,6 +100,7 @@ def _tell_why(found: dict[str, Any]) -> None:
     columns = ["sink", "state", "reason", "sink_ref", "sink_etag", "synced_at", "mapping_version"]
     outcomes = [[*(each[c] for c in columns), (each["last_outcome"] or {}).get("outcome")] for each in found["sinks"]]
     table("Sinks", [*columns, "last outcome"], outcomes)
+    tell_steps(found["steps"])
     for each in [*found["sinks"], found]:
         safety = each["safe_to_replay"]
         place = each.get("sink", "all")

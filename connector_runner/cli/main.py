@@ -21,6 +21,7 @@ from connector_runner.cli import (
     services,
     sources,
     status,
+    steps,
     translations,
     up,
     workspaces,
@@ -49,6 +50,7 @@ app.command("flower")(processes.flower)
 outbound.app.command("translate")(translations.translate)
 outbound.app.command("same")(creation.same)
 outbound.app.command("gaps")(creation.gaps)
+outbound.app.command("steps")(steps.steps)
 app.add_typer(services.app, name="services")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(workspaces.keys, name="api-key")

@@ -12,7 +12,7 @@ from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 from connector_runner.observability import entities, explain_store
 from connector_runner.observability.tracing import Tracer
-from connector_runner.outbound import intents, sink_store, store
+from connector_runner.outbound import intents, sink_store, steps, store
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import Lane, State
@@ -33,7 +33,8 @@ def explain(
     tx: Tx, outbound: Outbound, workspace_id: str, name: str, *, field: str | None = None, sink: str | None = None
 ) -> dict[str, Any]:
     """Per atom the winning claim, the losers and why, where each was said and what verdicts there are of it; per
-    sink what the gates decide, what was last sent, and whether a replay is safe. Holds PHI: note the read.
+    sink what the gates decide, what was last sent, and whether a replay is safe; the writes that this is a step of.
+    Holds PHI: note the read.
 
     Raises BadRecord (``unknown_entity``, ``unknown_field``), Misconfigured (``no_such_sink``).
     """
@@ -60,6 +61,7 @@ def explain(
         "atoms": {atom: _explained(atom, settled, tracer, verdicts) for atom, settled in chosen.items()},
         "verdicts": [verdict for found in verdicts.values() for verdict in found],
         "sinks": sinks,
+        "steps": [asdict(write) for write in steps.of_entity(tx, workspace_id, view.entity_id)],
         "safe_to_replay": _together({each["sink"]: each["safe_to_replay"] for each in sinks}),
     }
 
