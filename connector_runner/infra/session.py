@@ -8,6 +8,7 @@ name. Behind a proxy that gives each transaction another connection a name may b
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -19,27 +20,41 @@ import psycopg2.extensions
 _PARAMETER: Final = re.compile(r"(?<![:\w\\]):(\w+)(?!:)")
 _ESCAPED: Final = re.compile(r"\\(:\w*)(?![:\w])")
 
-_PLANS: Final[dict[str, tuple[str, str, str]]] = {}
-"""Statement -> its name, how it is prepared, and how it is carried out."""
+_PLANS_LAST_S: Final = 30.0
+"""A plan is made for tables of a size. They grow, and a plan for an empty one is bad for a large one."""
 
 
-def hot(sql: str) -> str:
-    """``sql``, noted as run for every write: worth a plan that is kept.
+class Hot(str):
+    """A statement with a plan that is kept, under a name."""
 
-    The plan must be good whatever the values, and the type of each parameter told by where it stands.
+    __slots__ = ("carry_out", "name", "prepare")
+
+    name: str
+    prepare: bytes
+    carry_out: str
+
+
+_HOT: Final[dict[str, Hot]] = {}
+
+
+def hot(sql: str) -> Hot:
+    """A statement that is run for every write: it is planned once a connection.
+
+    The plan must be good whatever the values, and the type of each parameter told by where it stands; ids are given
+    as ``id_array``.
     """
-    if sql not in _PLANS:
-        names = _PARAMETER.findall(sql)
-        name = f"hot_{len(_PLANS)}"
-        numbers = iter(range(1, len(names) + 1))
-        numbered = _ESCAPED.sub(r"\1", _PARAMETER.sub(lambda _: f"${next(numbers)}", sql))
-        given = ", ".join(f"%({parameter})s" for parameter in names)
-        _PLANS[sql] = (
-            name,
-            f"PREPARE {name} AS {numbered}; ",
-            f"EXECUTE {name}({given})" if names else f"EXECUTE {name}",
-        )
-    return sql
+    known = _HOT.get(sql)
+    if known is not None:
+        return known
+    made = Hot(sql)
+    made.name = f"hot_{len(_HOT)}"
+    names = _PARAMETER.findall(sql)
+    numbers = iter(range(1, len(names) + 1))
+    numbered = _ESCAPED.sub(r"\1", _PARAMETER.sub(lambda _: f"${next(numbers)}", sql))
+    given = ", ".join(f"%({parameter})s" for parameter in names)
+    made.prepare = f"PREPARE {made.name} AS {numbered}; ".encode()
+    made.carry_out = f"EXECUTE {made.name}" + (f"({given})" if names else "")
+    return _HOT.setdefault(sql, made)
 
 
 @lru_cache(maxsize=2000)
@@ -58,6 +73,7 @@ class Session(psycopg2.extensions.connection):
         self._begun = True
         self._keeps_plans = False
         self._planned: set[str] = set()
+        self._planned_at = 0.0
         self._doubtful = False
 
     def introduce(self) -> None:
@@ -72,10 +88,13 @@ class Session(psycopg2.extensions.connection):
         self._waiting.clear()
         self._begun = False
         self._opening = self._written(sql, params)
-        if self._doubtful:
+        now = time.monotonic()
+        if self._doubtful or (self._planned and now - self._planned_at > _PLANS_LAST_S):
             self._planned.clear()
             self._doubtful = False
             self._opening = b"DEALLOCATE ALL; " + self._opening
+        if not self._planned:
+            self._planned_at = now
 
     def later(self, sql: str, params: Mapping[str, Any]) -> None:
         """Run a statement with the next one, or with the COMMIT. What is wrong with it shows there."""
@@ -114,14 +133,12 @@ class Session(psycopg2.extensions.connection):
 
     def _planned_or_plain(self, sql: str) -> tuple[str, bytes]:
         """A statement for the driver, and what must go before it: its plan, if that is new."""
-        plan = _PLANS.get(sql) if self._keeps_plans else None
-        if plan is None:
+        if not self._keeps_plans or not isinstance(sql, Hot):
             return for_driver(sql), b""
-        name, prepare, execute = plan
-        if name in self._planned:
-            return execute, b""
-        self._planned.add(name)
-        return execute, prepare.encode()
+        if sql.name in self._planned:
+            return sql.carry_out, b""
+        self._planned.add(sql.name)
+        return sql.carry_out, sql.prepare
 
     def _send(self, cursor: Any) -> None:
         message = b"; ".join([self._opening, *self._waiting] if not self._begun else self._waiting)

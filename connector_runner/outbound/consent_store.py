@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector_runner.infra.database import Tx, execute, id_array, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, rows
 from connector_runner.policy.consent import Statement
 from connector_runner.world import reading
 
@@ -28,13 +28,15 @@ def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> l
     told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
     found = rows(
         tx,
-        "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
-        "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
-        + _NAMES
-        + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
-        " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"
-        " JOIN entity e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
-        " ORDER BY e.entity_id",
+        hot(
+            "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
+            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
+            + _NAMES
+            + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
+            " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"
+            " JOIN entity e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
+            " ORDER BY e.entity_id"
+        ),
         ws=workspace_id,
         id=entity_id,
         told=id_array(told),

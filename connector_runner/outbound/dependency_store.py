@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector_runner.infra.database import Tx, execute, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,15 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
     """For records (or entities), by their ids: what the sink has of them."""
     found = rows(
         tx,
-        "SELECT w.id, e.entity_id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
-        " CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
-        " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
-        " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
-        " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
-        " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = coalesce(a.entity_id, w.id)",
-        ids=list(record_ids),
+        hot(
+            "SELECT w.id, e.entity_id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
+            " CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
+            " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
+            " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
+            " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
+            " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = coalesce(a.entity_id, w.id)"
+        ),
+        ids=id_array(record_ids),
         sink=sink_id,
         prefix=sink_name + ":%",
     )
@@ -69,20 +71,24 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> 
     names = {"ws": workspace_id, "sink": sink_id, "entity": entity_id}
     found = rows(
         tx,
-        "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
-        + _DEPENDENTS
-        + " ORDER BY l.lane_id FOR UPDATE",
+        hot(
+            "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
+            + _DEPENDENTS
+            + " ORDER BY l.lane_id FOR UPDATE"
+        ),
         **names,
     )
     if not found:
         return 0
     return execute(
         tx,
-        "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
-        " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
-        " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
-        "  AND (l.reason IN ('dependency', 'dependency_below_threshold')"
-        '   OR l.withheld @> \'[{"code": "dependency"}]\'))) AND' + _DEPENDENTS,
+        hot(
+            "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
+            " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
+            " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
+            "  AND (l.reason IN ('dependency', 'dependency_below_threshold')"
+            '   OR l.withheld @> \'[{"code": "dependency"}]\'))) AND' + _DEPENDENTS
+        ),
         **names,
     )
 

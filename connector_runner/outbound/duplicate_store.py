@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector_runner.infra.database import Tx, execute, one
+from connector_runner.infra.database import Tx, execute, hot, one
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Decision:
 
 def decision(tx: Tx, lane_id: str) -> Decision | None:
     """What was decided about a lane; None when nobody did."""
-    found = one(tx, "SELECT sink_ref FROM duplicate_decision WHERE lane_id = :lane", lane=lane_id)
+    found = one(tx, hot("SELECT sink_ref FROM duplicate_decision WHERE lane_id = :lane"), lane=lane_id)
     return None if found is None else Decision(found["sink_ref"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
 from connector_runner.outbound.lanes import BACKFILL, FRESH, State, Withheld
 from connector_runner.outbound.store import withheld_json
 
@@ -24,7 +24,7 @@ def covered_types(tx: Tx, workspace_id: str) -> set[str]:
 
 def source_ids(tx: Tx, workspace_id: str) -> dict[str, str]:
     """Name -> id of every data source."""
-    found = rows(tx, "SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws", ws=workspace_id)
+    found = rows(tx, hot("SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws"), ws=workspace_id)
     return {row["name"]: row["data_source_id"] for row in found}
 
 
@@ -131,24 +131,26 @@ def want(
     """
     row = one(
         tx,
-        "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state, prio,"
-        " policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, wanted_at) VALUES (:ws, :sink,"
-        " :lane, :entity, :type, :client, :state, :prio, :policy,"
-        " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
-        " :ref, clock_timestamp())"
-        " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
-        " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
-        " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
-        "  ELSE l.wanted_at END,"
-        " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
-        " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
-        " prio = CASE WHEN l.state = 'ready' THEN least(l.prio, excluded.prio) ELSE excluded.prio END,"
-        " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
-        " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
-        "  ELSE l.reason_detail END,"
-        " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
-        " updated_at = clock_timestamp()"
-        " RETURNING l.state",
+        hot(
+            "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state,"
+            " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, wanted_at) VALUES ("
+            ":ws, :sink, :lane, :entity, :type, :client, :state, :prio, :policy,"
+            " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
+            " :ref, clock_timestamp())"
+            " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
+            " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
+            " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
+            "  ELSE l.wanted_at END,"
+            " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
+            " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
+            " prio = CASE WHEN l.state = 'ready' THEN least(l.prio, excluded.prio) ELSE excluded.prio END,"
+            " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
+            " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
+            "  ELSE l.reason_detail END,"
+            " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
+            " updated_at = clock_timestamp()"
+            " RETURNING l.state"
+        ),
         ws=workspace_id,
         sink=sink_id,
         lane=lane_id,

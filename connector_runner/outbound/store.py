@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes import Lane, State, Withheld, legal
 
@@ -63,7 +63,7 @@ def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float
 
     None when nothing is due that nobody else holds.
     """
-    row = one(tx, _CLAIM, ws=workspace_id, sink=sink_id, owner=owner, lease=lease_s)
+    row = one(tx, hot(_CLAIM), ws=workspace_id, sink=sink_id, owner=owner, lease=lease_s)
     return None if row is None else lane_in(row)
 
 
@@ -77,7 +77,7 @@ def lane_of(tx: Tx, sink_id: str, entity_id: str) -> Lane | None:
     """The lane of an entity in a sink."""
     row = one(
         tx,
-        f"SELECT {LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity",
+        hot(f"SELECT {LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity"),
         sink=sink_id,
         entity=entity_id,
     )
@@ -88,7 +88,7 @@ def lock_lane(tx: Tx, lane: Lane) -> bool:
     """Lock a claimed lane's row; False when the claim is no longer ours."""
     row = one(
         tx,
-        "SELECT 1 FROM sync_lane WHERE lane_id = :lane AND fence = :fence AND state = 'leased' FOR UPDATE",
+        hot("SELECT 1 FROM sync_lane WHERE lane_id = :lane AND fence = :fence AND state = 'leased' FOR UPDATE"),
         lane=lane.lane_id,
         fence=lane.fence,
     )
@@ -117,15 +117,17 @@ def give_back(
         raise ValueError(f"a lane never moves from leased to {to}")
     found = execute(
         tx,
-        "UPDATE sync_lane SET state = CASE WHEN :to = 'idle' AND desired_revision > :seen THEN 'ready'"
-        " ELSE CAST(:to AS text) END, reason = :reason, reason_detail = :detail,"
-        " due_at = clock_timestamp() + :delay * interval '1 second',"
-        " attempts = CASE WHEN :to = 'idle' THEN 0 WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,"
-        " last_status = coalesce(:status, last_status),"
-        " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
-        " sink_etag = CASE WHEN :forget THEN NULL ELSE sink_etag END,"
-        " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
-        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        hot(
+            "UPDATE sync_lane SET state = CASE WHEN :to = 'idle' AND desired_revision > :seen THEN 'ready'"
+            " ELSE CAST(:to AS text) END, reason = :reason, reason_detail = :detail,"
+            " due_at = clock_timestamp() + :delay * interval '1 second',"
+            " attempts = CASE WHEN :to = 'idle' THEN 0 WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,"
+            " last_status = coalesce(:status, last_status),"
+            " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+            " sink_etag = CASE WHEN :forget THEN NULL ELSE sink_etag END,"
+            " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
         to=str(to),
         seen=lane.desired_revision,
         reason=reason,
@@ -161,18 +163,20 @@ def confirm(
     """
     found = execute(
         tx,
-        "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
-        "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
-        " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
-        " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
-        " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
-        " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
-        " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
-        # What was written is yet to be found there; where nothing was, what was last found still counts.
-        " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
-        " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
-        " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
-        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        hot(
+            "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
+            "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
+            " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
+            " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
+            " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
+            " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
+            " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+            # What was written is yet to be found there; where nothing was, what was last found still counts.
+            " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
+            " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
+            " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
         again=again,
         withheld=None if withheld is None else withheld_json(withheld),
         reason=reason,
@@ -207,9 +211,11 @@ def insert_intent(
     """Open an intent; the primary key refuses a second one on the same lane."""
     execute(
         tx,
-        "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key,"
-        " body_hash, precondition, resolve_after) VALUES (:ws, :lane, :sink, :intent, :fence, :operation, :key,"
-        " :hash, :precondition, clock_timestamp() + :quiet * interval '1 second')",
+        hot(
+            "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key,"
+            " body_hash, precondition, resolve_after) VALUES (:ws, :lane, :sink, :intent, :fence, :operation, :key,"
+            " :hash, :precondition, clock_timestamp() + :quiet * interval '1 second')"
+        ),
         ws=lane.workspace_id,
         lane=lane.lane_id,
         sink=lane.sink_id,
@@ -228,7 +234,7 @@ def close_intent(tx: Tx, lane: Lane, intent_id: str) -> bool:
     return (
         execute(
             tx,
-            "DELETE FROM open_intent WHERE lane_id = :lane AND intent_id = :intent",
+            hot("DELETE FROM open_intent WHERE lane_id = :lane AND intent_id = :intent"),
             lane=lane.lane_id,
             intent=intent_id,
         )
@@ -281,11 +287,13 @@ def insert_write(
     """Append to the write log."""
     execute(
         tx,
-        "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence,"
-        " attempt, operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref,"
-        " sink_etag, mapping_version, causes, sealed) VALUES (:ws, :write, :sink, :lane, :entity, :intent, :phase,"
-        " :fence, :attempt, :operation, :key, :hash, :precondition, :outcome, :status, :code, :ref, :etag,"
-        " :mapping, CAST(:causes AS uuid[]), :sealed)",
+        hot(
+            "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence,"
+            " attempt, operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref,"
+            " sink_etag, mapping_version, causes, sealed) VALUES (:ws, :write, :sink, :lane, :entity, :intent, :phase,"
+            " :fence, :attempt, :operation, :key, :hash, :precondition, :outcome, :status, :code, :ref, :etag,"
+            " :mapping, CAST(:causes AS uuid[]), :sealed)"
+        ),
         ws=lane.workspace_id,
         write=write_id,
         sink=lane.sink_id,
@@ -305,7 +313,7 @@ def insert_write(
         ref=sink_ref,
         etag=sink_etag,
         mapping=mapping_version,
-        causes=list(causes),
+        causes=id_array(causes),
         sealed=sealed,
     )
 
@@ -324,8 +332,10 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
     """Hold a claimed lane for so long from now; False when the claim is no longer ours."""
     found = execute(
         tx,
-        "UPDATE sync_lane SET lease_until = clock_timestamp() + :lease * interval '1 second'"
-        " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'",
+        hot(
+            "UPDATE sync_lane SET lease_until = clock_timestamp() + :lease * interval '1 second'"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
         lease=lease_s,
         lane=lane.lane_id,
         fence=lane.fence,
@@ -337,8 +347,10 @@ def revision_of(tx: Tx, lane: Lane) -> int | None:
     """How often a lane's entity was folded: the same number, the same view. None without one, or with an undo asked."""
     found = one(
         tx,
-        "SELECT revision FROM entity WHERE entity_id = :id AND NOT EXISTS (SELECT 1 FROM undo_request u"
-        " WHERE u.workspace_id = :ws AND u.lane_id = :lane AND u.status = 'open')",
+        hot(
+            "SELECT revision FROM entity WHERE entity_id = :id AND NOT EXISTS (SELECT 1 FROM undo_request u"
+            " WHERE u.workspace_id = :ws AND u.lane_id = :lane AND u.status = 'open')"
+        ),
         id=lane.entity_id,
         ws=lane.workspace_id,
         lane=lane.lane_id,

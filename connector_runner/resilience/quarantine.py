@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from connector_runner.infra import metrics
-from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import new_id
@@ -227,8 +227,10 @@ class Quarantine:
         """Close what is open about ``subjects`` in a stage, since they went through; how many there were."""
         return execute(
             tx,
-            "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
-            " AND subject = ANY(:subjects) AND status = 'open'",
+            hot(
+                "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
+                " AND subject = ANY(:subjects) AND status = 'open'"
+            ),
             ws=workspace_id,
             stage=stage,
             subjects=[*subjects],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from connector_runner.infra.database import Row, Tx, one, rows
+from connector_runner.infra.database import Row, Tx, hot, one, rows
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, is_uuid, parse_canonical_id
 from connector_runner.world import relationships, store
@@ -50,7 +50,7 @@ def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
 
 def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
     """The stored projection of an entity, or None."""
-    return one(tx, "SELECT * FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name))
+    return one(tx, hot("SELECT * FROM entity WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
 
 
 # Without the stored projection, which is large, and which a view folds anew.
@@ -59,7 +59,7 @@ _VIEWED = "entity_id, entity_type, canonical_id, revision"
 
 def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:
     """Fold an entity and show how it came out; None when there is no such entity."""
-    stored = one(tx, f"SELECT {_VIEWED} FROM entity WHERE entity_id = :id", id=entity_id(tx, workspace_id, name))
+    stored = one(tx, hot(f"SELECT {_VIEWED} FROM entity WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
     return None if stored is None else _views(tx, [stored])[0]
 
 

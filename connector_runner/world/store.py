@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_rows, execute, id_array, one, rows
+from connector_runner.infra.database import Tx, copy_rows, execute, hot, id_array, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
@@ -38,13 +38,25 @@ class Projection:
     last_event_at: datetime
 
 
+_FEW = 4
+
+
+def _for(ids: Sequence[str], sql: str) -> str:
+    """For a few ids, as every write needs it, the plan is kept; for many it must suit how many there are."""
+    return hot(sql) if len(ids) <= _FEW else sql
+
+
 def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
     """Lock the entities that exist among ``entity_ids``, in id order so that two appenders never deadlock."""
     found = rows(
         tx,
         # One by one: for many ids, and while a table is new to it, the planner would read every entity there is.
-        "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
-        " (SELECT entity_id, entity_type, canonical_id, event_count FROM entity WHERE entity_id = i.id FOR UPDATE) e",
+        _for(
+            entity_ids,
+            "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+            " (SELECT entity_id, entity_type, canonical_id, event_count FROM entity"
+            "  WHERE entity_id = i.id FOR UPDATE) e",
+        ),
         ids=id_array(sorted(entity_ids)),
     )
     return {row["entity_id"]: EntityRow(**row) for row in found}
@@ -54,8 +66,11 @@ def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The stored states of those entities that exist."""
     found = rows(
         tx,
-        "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
-        " (SELECT entity_id, state FROM entity WHERE entity_id = i.id OFFSET 0) e",
+        _for(
+            entity_ids,
+            "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+            " (SELECT entity_id, state FROM entity WHERE entity_id = i.id OFFSET 0) e",
+        ),
         ids=id_array(entity_ids),
     )
     return {row["entity_id"]: row["state"] for row in found}
@@ -107,12 +122,15 @@ def events_of(tx: Tx, entity_ids: Sequence[str]) -> list[StoredEvent]:
     """
     found = rows(
         tx,
-        "WITH members AS ("
-        " SELECT e.entity_id, e.entity_id AS of_id FROM unnest(CAST(:ids AS uuid[])) e(entity_id)"
-        " UNION SELECT record_id, entity_id FROM adopted_record WHERE entity_id = ANY(CAST(:ids AS uuid[])))"
-        " SELECT ev.id, m.of_id AS entity_id, entity_type, event_type, facts, snapshot, source, source_system,"
-        " data_source_id, record_id, record_key, mapping_version, confidence, supersedes, effective_at, as_of,"
-        " ingested_at, actor FROM members m JOIN event ev ON ev.entity_id = m.entity_id ORDER BY ev.id",
+        _for(
+            entity_ids,
+            "WITH members AS ("
+            " SELECT e.entity_id, e.entity_id AS of_id FROM unnest(CAST(:ids AS uuid[])) e(entity_id)"
+            " UNION SELECT record_id, entity_id FROM adopted_record WHERE entity_id = ANY(CAST(:ids AS uuid[])))"
+            " SELECT ev.id, m.of_id AS entity_id, entity_type, event_type, facts, snapshot, source, source_system,"
+            " data_source_id, record_id, record_key, mapping_version, confidence, supersedes, effective_at, as_of,"
+            " ingested_at, actor FROM members m JOIN event ev ON ev.entity_id = m.entity_id ORDER BY ev.id",
+        ),
         ids=id_array(entity_ids),
     )
     return [StoredEvent(**row) for row in found]
@@ -129,7 +147,9 @@ def versions_of(tx: Tx, record_ids: Sequence[str]) -> list[RecordVersion]:
     """Every known version of the records."""
     if not record_ids:
         return []
-    found = rows(tx, _VERSION_SELECT + " WHERE record_id = ANY(CAST(:ids AS uuid[]))", ids=id_array(record_ids))
+    found = rows(
+        tx, _for(record_ids, _VERSION_SELECT + " WHERE record_id = ANY(CAST(:ids AS uuid[]))"), ids=id_array(record_ids)
+    )
     return [RecordVersion(**{**row, "content_hash": bytes(row["content_hash"])}) for row in found]
 
 
@@ -139,8 +159,11 @@ def sent_values_of(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
         return []
     found = rows(
         tx,
-        "SELECT record_id, atom, value_digest, origin, sent_at FROM sent_value"
-        " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
+        _for(
+            record_ids,
+            "SELECT record_id, atom, value_digest, origin, sent_at FROM sent_value"
+            " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
+        ),
         ids=id_array(record_ids),
     )
     return [
@@ -167,11 +190,14 @@ def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAto
     sent = [by_name[name] for name in sorted(by_name)]
     execute(
         tx,
-        "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
-        " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM"
-        " unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]), CAST(:origins AS text[])) a(atom, digest, origin)"
-        " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
-        " origin = excluded.origin, sent_at = excluded.sent_at",
+        hot(
+            "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
+            " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM"
+            " unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]), CAST(:origins AS text[]))"
+            " a(atom, digest, origin)"
+            " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
+            " origin = excluded.origin, sent_at = excluded.sent_at"
+        ),
         ws=workspace_id,
         record=record_id,
         atoms=[atom.atom for atom in sent],
@@ -195,15 +221,18 @@ def _origin(atom: SentAtom) -> str:
 
 def was_seen(tx: Tx, record_id: str) -> bool:
     """Whether any version of a record is known."""
-    return one(tx, "SELECT 1 AS one FROM record_version WHERE record_id = :id LIMIT 1", id=record_id) is not None
+    return one(tx, hot("SELECT 1 AS one FROM record_version WHERE record_id = :id LIMIT 1"), id=record_id) is not None
 
 
 def adopted_by(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """Entity -> the records that it adopted: key -> data source id."""
     found = rows(
         tx,
-        "SELECT entity_id, record_key, data_source_id FROM adopted_record"
-        " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY record_id",
+        _for(
+            entity_ids,
+            "SELECT entity_id, record_key, data_source_id FROM adopted_record"
+            " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY record_id",
+        ),
         ids=id_array(entity_ids),
     )
     answer: dict[str, dict[str, str]] = {}
@@ -216,7 +245,7 @@ def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
     """Record id -> the entity that adopted it, for those among ``record_ids`` that were."""
     found = rows(
         tx,
-        "SELECT record_id, entity_id FROM adopted_record WHERE record_id = ANY(CAST(:ids AS uuid[]))",
+        _for(record_ids, "SELECT record_id, entity_id FROM adopted_record WHERE record_id = ANY(CAST(:ids AS uuid[]))"),
         ids=id_array(record_ids),
     )
     return {row["record_id"]: row["entity_id"] for row in found}
@@ -227,8 +256,10 @@ def adopt(tx: Tx, workspace_id: str, record_id: str, record_key: str, entity_id:
     return (
         execute(
             tx,
-            "INSERT INTO adopted_record (workspace_id, record_id, record_key, entity_id, data_source_id)"
-            " VALUES (:ws, :record, :key, :entity, :source) ON CONFLICT DO NOTHING",
+            hot(
+                "INSERT INTO adopted_record (workspace_id, record_id, record_key, entity_id, data_source_id)"
+                " VALUES (:ws, :record, :key, :entity, :source) ON CONFLICT DO NOTHING"
+            ),
             ws=workspace_id,
             record=record_id,
             key=record_key,
@@ -244,9 +275,11 @@ def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool
     return (
         execute(
             tx,
-            "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, state, provenance, confidence,"
-            " event_count, first_seen_at, last_event_at, updated_at)"
-            " VALUES (:ws, :id, '', '', '{}', '{}', 0, 0, :now, :now, :now) ON CONFLICT DO NOTHING",
+            hot(
+                "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, state, provenance, confidence,"
+                " event_count, first_seen_at, last_event_at, updated_at)"
+                " VALUES (:ws, :id, '', '', '{}', '{}', 0, 0, :now, :now, :now) ON CONFLICT DO NOTHING"
+            ),
             ws=workspace_id,
             id=entity_id,
             now=now,
@@ -257,7 +290,7 @@ def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool
 
 def remove_projection(tx: Tx, entity_id: str) -> None:
     """Take away the projection of an entity whose record another one adopted; its events stay."""
-    execute(tx, "DELETE FROM entity WHERE entity_id = :id", id=entity_id)
+    execute(tx, hot("DELETE FROM entity WHERE entity_id = :id"), id=entity_id)
 
 
 def entity_exists(tx: Tx, entity_id: str) -> bool:
