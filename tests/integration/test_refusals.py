@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from connector_runner.infra.database import Row, rows
 from connector_runner.outbound import status
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.test_creation import FACTS
 from tests.integration.test_drain import BOTH
+from tests.integration.test_transactions import name_of
 
 BOOKED = {"status": "booked", "start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
 
@@ -41,10 +44,20 @@ def insist(clinic: Clinic) -> None:
         clinic.execute("UPDATE sync_lane SET due_at = now() WHERE state = 'ready'")
 
 
-@pytest.mark.parametrize("answer", [409, 422])
-def test_a_slot_that_was_taken_meanwhile_is_told_of(clinic: Clinic, ehr: System, answer: int) -> None:
+ANSWERS: list[dict[str, Any]] = [
+    {"status": 409},
+    {"status": 409, "code": "conflict"},
+    {"status": 409, "code": "business-rule"},
+    {"status": 422},
+    {"status": 422, "code": "business-rule"},
+    {"status": 400, "code": "business-rule"},
+]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: "-".join(str(part) for part in answer.values()))
+def test_a_slot_that_was_taken_meanwhile_is_told_of(clinic: Clinic, ehr: System, answer: dict[str, Any]) -> None:
     entity = told_yes(clinic, ehr)
-    ehr.faults({"on": "PUT Appointment", "kind": "status", "status": answer})
+    ehr.faults({"on": "PUT Appointment", "kind": "status", **answer})
     insist(clinic)
     assert clinic.lane("ehr", "appointment")["state"] == "quarantined"
     held = state(clinic, entity)
@@ -106,3 +119,32 @@ def test_nobody_was_promised_what_another_system_says(clinic: Clinic, ehr: Syste
     clinic.flow("store")
     assert clinic.lane("store", "appointment")["state"] == "quarantined"
     assert tasks(clinic) == []
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: "-".join(str(part) for part in answer.values()))
+def test_a_promise_that_is_refused_in_a_transaction_is_told_of(
+    clinic: Clinic, ehr: System, answer: dict[str, Any]
+) -> None:
+    """The patient is made all the same."""
+    clinic.source("ehr", ehr, capabilities={"transaction": True}, **BOTH)
+    patient = clinic.say(entity_type="patient", confidence=0.5, facts=FACTS).events[0]
+    clinic.judge(patient["id"])
+    about = {"ref": name_of(clinic, patient["entity_id"])}
+    said = clinic.say(entity_type="appointment", confidence=0.5, facts={**BOOKED, "patient": about}).events[0]
+    clinic.judge(said["id"])
+    ehr.faults(
+        {"on": "POST", "kind": "entry_fails", "entry": 1, **answer},
+        {"on": "PUT Appointment", "kind": "status", **answer},
+    )
+    for _ in range(8):
+        insist(clinic)
+        if tasks(clinic):
+            break
+        time.sleep(0.3)
+    insist(clinic)
+    assert (clinic.lane("ehr")["state"], clinic.lane("ehr")["reason"]) == ("idle", "landed")
+    assert clinic.lane("ehr", "appointment")["state"] == "quarantined"
+    assert state(clinic, said["entity_id"])["sync_status"] == "refused"
+    [task] = tasks(clinic)
+    assert task["state"]["patient"] == about
+    assert (len(ehr.all("Patient")), len(ehr.all("Appointment"))) == (1, 0)
