@@ -21,7 +21,8 @@ from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 from connector_runner.outbound.sink_state import sink_fault
 
-PAUSE_S: Final = 60.0
+PAUSE_S: Final = 15.0
+"""A sink that refused our credential is asked so often whether it takes it by now: somebody may have renewed it."""
 QUOTA: Final = "quota"
 CONFLICT: Final = "conflict"
 QUOTA_S: Final = 3600.0
