@@ -139,6 +139,9 @@ FHIR_RULES: Final[tuple[Rule, ...]] = (
          "multiple-matches", to=WRITING),
     rule(Outcome.POISON, "exists", f"{_R4}/valueset-issue-type.html#duplicate", (400, 409, 422), "duplicate",
          to=CREATING),
+    # What is to be created is no one's older version: a slot that is taken stays taken.
+    rule(Outcome.POISON, "business_rule", f"{_R4}/valueset-issue-type.html#business-rule", 409, "business-rule",
+         to=CREATING),
     rule(Outcome.CONFLICT, "locked", f"{_R4}/valueset-issue-type.html#lock-error", (4, 5), "lock-error", to=WRITING),
     rule(Outcome.CONFLICT, "edited", f"{_R4}/valueset-issue-type.html#conflict", (400, 409, 412), "conflict",
          to=WRITING),

@@ -146,6 +146,8 @@ CASES: list[tuple[str, str, Purpose, int, Any, dict[str, str], str, str]] = [
     ("#duplicate", "", "create", 409, outcome("duplicate"), {}, "poison", "exists"),
     ("#lock-error", "", "update", 500, outcome("lock-error"), {}, "conflict", "locked"),
     ("#conflict", "", "update", 400, outcome("conflict"), {}, "conflict", "edited"),
+    ("#business-rule", "", "create", 409, outcome("business-rule"), {}, "poison", "business_rule"),
+    ("15.5.10", "", "update", 409, outcome("business-rule"), {}, "conflict", "conflict"),
     ("#deleted", "", "read", 404, outcome("deleted"), {}, "gone", "deleted"),
     ("#patch", "", "update", 422, outcome("processing"), {}, "poison", "patch_failed"),
     ("http.html#create", "", "create", 400, outcome("structure"), {}, "poison", "not_parsable"),
