@@ -20,7 +20,7 @@ def listing(tx: Tx, *, entity_type: str | None = None, limit: int = 50, after: s
     """A page of entities in id order, and the id to go on after."""
     found = rows(
         tx,
-        "SELECT * FROM entity WHERE (CAST(:type AS text) IS NULL OR entity_type = :type)"
+        "SELECT * FROM projection WHERE (CAST(:type AS text) IS NULL OR entity_type = :type)"
         " AND (CAST(:after AS uuid) IS NULL OR entity_id > CAST(:after AS uuid)) ORDER BY entity_id LIMIT :limit",
         type=entity_type,
         after=after,

@@ -34,7 +34,7 @@ def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> l
             + _NAMES
             + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
             " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"
-            " JOIN entity e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
+            " JOIN projection e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
             " ORDER BY e.entity_id"
         ),
         ws=workspace_id,

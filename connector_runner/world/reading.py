@@ -49,8 +49,8 @@ def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
 
 
 def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
-    """The stored projection of an entity, or None."""
-    return one(tx, hot("SELECT * FROM entity WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
+    """The projection of an entity, or None."""
+    return one(tx, hot("SELECT * FROM projection WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
 
 
 # Without the stored projection, which is large, and which a view folds anew.
@@ -148,7 +148,7 @@ def targets(tx: Tx, workspace_id: str, entity_ids: Sequence[str], name: str) -> 
 
 def related(tx: Tx, of: str) -> list[Row]:
     """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
-    stored = one(tx, "SELECT workspace_id, state FROM entity WHERE entity_id = :id", id=of)
+    stored = one(tx, "SELECT workspace_id, state FROM projection WHERE entity_id = :id", id=of)
     out = sorted(relationships.targets(stored["workspace_id"], stored["state"])) if stored else []
     return rows(
         tx,

@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from connector_runner.infra.database import CONCURRENT_WRITE, Tx
-from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Forbidden
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.world import relationships, store, writing
@@ -59,7 +57,7 @@ class World:
         seen_again = {sighting.entity_id for sighting in sightings}
         alone = {e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)}
         stage = Stage(tx, workspace_id, now)
-        stage.fill(((e, w, _sole_provenance(e, now) if e.entity_id in alone else None) for e, w in written), sightings)
+        stage.fill(((e, w, e.entity_id in alone) for e, w in written), sightings)
         stage.insert_events()
         if alone and stage.insert_entities() != len(alone):
             alone = stage.made_entities()
@@ -237,27 +235,6 @@ def _provenance(folded: Folded) -> dict[str, Any]:
         | ({"atoms": atoms} if len(statements) > 1 else {})
         | ({"conflicts": conflicts} if conflicts else {})
     )
-
-
-def _sole_provenance(event: NewEvent, now: datetime) -> str:
-    """The JSON of a provenance with one statement. Put together as text: it is made for every record landed."""
-    if event.record_version is not None:
-        asserted = event.record_version.last_updated or event.as_of
-        since = min(asserted, event.record_version.seen_at) if asserted else None
-    else:
-        since = min(event.effective_at or event.as_of or now, now)
-    before, after = _around_event_id(event.source, event.source_system, event.confidence, since)
-    return f"{before}{event.id}{after}"
-
-
-@lru_cache(maxsize=1024)
-def _around_event_id(
-    source: str, source_system: str | None, confidence: float, since: datetime | None
-) -> tuple[str, str]:
-    # The event's id is an id of ours, so it needs no escape; the mark cannot occur in JSON text.
-    text = exact_json.dumps({"by": [_statement("\x00", source, source_system, confidence, since)]})
-    before, _, after = text.partition("\\u0000")
-    return before, after
 
 
 def _statement(

@@ -18,8 +18,8 @@ _ROW = {
     "kind": "integer", "id": "uuid", "entity_id": "uuid", "record_id": "uuid", "record_key": "text",
     "fhir_resource_id": "text", "facts": "jsonb", "content_hash": "bytea", "effective_at": "timestamptz",
     "raw_position": "integer",
-    # the entity, should this event alone make it
-    "canonical_id": "text", "provenance": "jsonb",
+    # the entity, and whether this event alone makes it
+    "canonical_id": "text", "alone": "boolean",
     # the version of the source record
     "n": "integer", "version": "text", "last_updated": "timestamptz", "order_at": "timestamptz",
     "order_version": "bigint", "raw_hash": "bytea", "known_event": "uuid",
@@ -65,11 +65,11 @@ class Stage:
         # A page has few different times, and to print one costs as much as to print ten texts.
         self._times: dict[datetime | None, str] = {None: "\\N"}
 
-    def fill(self, events: Iterable[tuple[NewEvent, Written, str | None]], sightings: Iterable[RecordVersion]) -> None:
-        """COPY events (each with the provenance, as JSON, of the entity it alone makes) and eventless versions."""
+    def fill(self, events: Iterable[tuple[NewEvent, Written, bool]], sightings: Iterable[RecordVersion]) -> None:
+        """COPY events (each with whether it alone makes its entity) and eventless versions."""
         execute(self._tx, _CREATE_STAGE)
         execute(self._tx, "DELETE FROM landing")
-        lines = [self._event(event, written, provenance) for event, written, provenance in events]
+        lines = [self._event(event, written, alone) for event, written, alone in events]
         lines.extend(self._sighting(sighting) for sighting in sightings)
         copy_lines(self._tx, "landing", list(_ROW), lines)
 
@@ -85,15 +85,15 @@ class Stage:
         )
 
     def insert_entities(self) -> int:
-        """Insert the entities that one staged event makes; how many were really new.
+        """Insert the entities that one staged event makes, whose facts tell their state; how many were really new.
 
         Fewer than staged means that another transaction made some of them first.
         """
         return self._insert(
-            "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, status, state, provenance,"
+            "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, status, made_by,"
             " confidence, event_count, first_seen_at, last_event_at, updated_at)"
-            " SELECT :ws, entity_id, entity_type, coalesce(canonical_id, record_key), 'active', facts, provenance,"
-            f" confidence, 1, :now, :now, :now{_FROM} WHERE provenance IS NOT NULL ORDER BY entity_id"
+            " SELECT :ws, entity_id, entity_type, coalesce(canonical_id, record_key), 'active', id,"
+            f" confidence, 1, :now, :now, :now{_FROM} WHERE alone ORDER BY entity_id"
             " ON CONFLICT DO NOTHING"
         )
 
@@ -102,7 +102,7 @@ class Stage:
         found = rows(
             self._tx,
             "SELECT e.entity_id FROM landing r JOIN entity e ON e.entity_id = r.entity_id"
-            " WHERE r.provenance IS NOT NULL AND e.provenance #>> '{by,0,event_id}' = CAST(r.id AS text)",
+            " WHERE r.alone AND e.made_by = r.id",
         )
         return {row["entity_id"] for row in found}
 
@@ -111,7 +111,7 @@ class Stage:
         named = {"kinds": exact_json.dumps(kinds), "ws": self._workspace_id}
         return execute(self._tx, sql, **named, **({"now": self._now} if ":now" in sql else {}))
 
-    def _event(self, event: NewEvent, written: Written, provenance: str | None) -> str:
+    def _event(self, event: NewEvent, written: Written, alone: bool) -> str:
         v = event.record_version
         kind = self._kind(
             (
@@ -129,7 +129,7 @@ class Stage:
             f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(written.text)}"
             f"\t{copy_text(event.content_hash)}\t{self._time_text(event.effective_at)}"
             f"\t{_NULL if position is None else position}\t{_NULL if name == key else copy_text(name)}"
-            f"\t{_NULL if provenance is None else copy_json(provenance)}"
+            f"\t{'t' if alone else 'f'}"
             f"\t{_NO_VERSION if v is None else self._version(v, None)}"
         )
 

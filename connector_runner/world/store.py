@@ -63,13 +63,13 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
 
 
 def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The stored states of those entities that exist."""
+    """The states of those entities that exist."""
     found = rows(
         tx,
         _for(
             entity_ids,
             "SELECT e.* FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
-            " (SELECT entity_id, state FROM entity WHERE entity_id = i.id OFFSET 0) e",
+            " (SELECT entity_id, state FROM projection WHERE entity_id = i.id OFFSET 0) e",
         ),
         ids=id_array(entity_ids),
     )
@@ -107,7 +107,7 @@ def save_projections(tx: Tx, workspace_id: str, projections: Sequence[Projection
         f"INSERT INTO entity (workspace_id, updated_at, {names})"
         f" SELECT :ws, :now, {names} FROM projected ORDER BY entity_id"
         " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET status = excluded.status, state = excluded.state,"
-        " provenance = excluded.provenance, confidence = excluded.confidence,"
+        " made_by = NULL, provenance = excluded.provenance, confidence = excluded.confidence,"
         " event_count = excluded.event_count, last_event_at = excluded.last_event_at,"
         " updated_at = excluded.updated_at, revision = entity.revision + 1",
         ws=workspace_id,

@@ -120,7 +120,7 @@ class Drill:
 
     def states(self) -> dict[str, str]:
         """The text of each active entity's state."""
-        found = self._query("SELECT canonical_id, state::text AS state FROM entity WHERE status = 'active'")
+        found = self._query("SELECT canonical_id, state::text AS state FROM projection WHERE status = 'active'")
         return {row["canonical_id"]: row["state"] for row in found}
 
 

@@ -90,7 +90,7 @@ def lenient(folder: Path) -> MappingSet:
 
 def state_of(clinic: Clinic, name: str) -> dict[str, Any] | None:
     with clinic.database.begin(clinic.workspace) as tx:
-        row = one(tx, "SELECT state FROM entity WHERE canonical_id = :name", name=name)
+        row = one(tx, "SELECT state FROM projection WHERE canonical_id = :name", name=name)
     return None if row is None else dict(row["state"])
 
 

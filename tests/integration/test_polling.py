@@ -226,7 +226,7 @@ def test_a_change_on_a_page_that_was_already_read_is_found_by_the_next_window(cl
     clinic.poll_on(after_s=0.01)
     clinic.poll()
     states = clinic.query(
-        "SELECT state->>'gender' AS gender FROM entity  WHERE canonical_id IN ('ehr:Patient:p0', 'ehr:Patient:p29')"
+        "SELECT state->>'gender' AS gender FROM projection  WHERE canonical_id IN ('ehr:Patient:p0', 'ehr:Patient:p29')"
     )
     assert [row["gender"] for row in states] == ["male", "male"]
 
@@ -416,7 +416,7 @@ def test_what_the_listing_leaves_out_but_a_direct_read_finds_stays(deps: Deps, w
         del stored[0]
         outcome = clinic.full_sync()
         assert (outcome.status, outcome.deleted) == ("done", 0)
-        assert clinic.query("SELECT state->>'gender' AS g FROM entity WHERE canonical_id = 'ehr:Patient:p0'") == [
+        assert clinic.query("SELECT state->>'gender' AS g FROM projection WHERE canonical_id = 'ehr:Patient:p0'") == [
             {"g": "male"}
         ]
 

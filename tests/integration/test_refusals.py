@@ -29,12 +29,12 @@ def told_yes(clinic: Clinic, ehr: System) -> str:
 
 def state(clinic: Clinic, entity: str) -> dict[str, Any]:
     with clinic.database.begin(clinic.workspace) as tx:
-        return dict(rows(tx, "SELECT state FROM entity WHERE entity_id = :id", id=entity)[0]["state"])
+        return dict(rows(tx, "SELECT state FROM projection WHERE entity_id = :id", id=entity)[0]["state"])
 
 
 def tasks(clinic: Clinic) -> list[Row]:
     with clinic.database.begin(clinic.workspace) as tx:
-        return rows(tx, "SELECT * FROM entity WHERE entity_type = 'outbound_task' ORDER BY entity_id")
+        return rows(tx, "SELECT * FROM projection WHERE entity_type = 'outbound_task' ORDER BY entity_id")
 
 
 def insist(clinic: Clinic) -> None:

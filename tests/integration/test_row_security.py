@@ -22,13 +22,15 @@ SWEPT = {
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CANARY = "Quatermass"
 
-# What a CHECK constraint asks of a column that has no default.
+# What a CHECK constraint asks of a column that has no default, and which of the others it asks for.
 CHECKED = {
     ("workspace", "slug"): lambda key: f"clinic-{key}",
     ("data_source", "name"): lambda key: f"ehr-{key}",
     ("write_log", "phase"): lambda key: "intent",
     ("event", "confidence"): lambda key: 0.5,
     ("source_resource", "cadence_s"): lambda key: 30,
+    ("entity", "state"): lambda key: f'{{"family": "{CANARY}"}}',
+    ("entity", "provenance"): lambda key: "{}",
 }
 BY_TYPE: dict[str, Callable[[str], Any]] = {
     "uuid": lambda key: key,
@@ -56,8 +58,9 @@ def plant(tx: Tx, table: str, workspace: str, key: str) -> None:
     columns = rows(
         tx,
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'"
-        " AND table_name = :table AND is_nullable = 'NO' AND column_default IS NULL",
+        " AND table_name = :table AND (is_nullable = 'NO' OR column_name = ANY(:checked)) AND column_default IS NULL",
         table=table,
+        checked=[name for checked, name in CHECKED if checked == table],
     )
     values: dict[str, Any] = {}
     for column in columns:

@@ -106,6 +106,48 @@ def test_what_is_stored_is_what_the_fold_gives(database: Database, workspace: st
         assert exact_json.dumps(stored["state"]) == exact_json.dumps(view.state)
 
 
+SOLE = {
+    "with a clock": {"day": 1},
+    "from before there were calendars": {"day": None, "version": "7"},
+    "declared to hold since": {"origin": replace(ORIGIN, as_of=datetime(2025, 5, 6, 7, 8, 9, 250_000, tzinfo=UTC))},
+    "ahead of us": {"day": 400},
+}
+
+
+@pytest.mark.parametrize("said", [*SOLE, "by a person", "by a person, of then"])
+def test_what_one_event_tells_of_its_entity_is_what_its_fold_would_store(
+    database: Database, workspace: str, said: str
+) -> None:
+    if said in SOLE:
+        how = dict(SOLE[said])
+        record = a_record(a_patient(), day=how.pop("day", None), version=how.pop("version", None))
+        land(database, workspace, record, **how)
+        name = "ehr:Patient:1"
+    else:
+        name = new_id()
+        then = datetime(2025, 4, 5, tzinfo=UTC) if said.endswith("then") else None
+        with database.begin(workspace) as tx:
+            event = a_voice_event(name, {"telecom": home_phone("+16175550101")}, effective_at=then)
+            World().append(tx, workspace, [event], now=NOW)
+
+    def told() -> dict[str, Any]:
+        with database.begin(workspace) as tx:
+            row = reading.row(tx, workspace, name)
+        assert row is not None
+        row["provenance"] = [
+            {**by, "since": by["since"] and datetime.fromisoformat(by["since"])} for by in row["provenance"]["by"]
+        ]
+        return {key: value for key, value in row.items() if key not in ("revision", "updated_at")}
+
+    with database.begin(workspace) as tx:
+        assert rows(tx, "SELECT state, made_by IS NOT NULL AS told FROM entity") == [{"state": None, "told": True}]
+    alone = told()
+    with database.begin(workspace) as tx:
+        World().refold(tx, workspace, [alone["entity_id"]], now=NOW)
+        assert rows(tx, "SELECT made_by FROM entity") == [{"made_by": None}]
+    assert told() == alone
+
+
 def test_a_reference_is_a_relationship_before_and_after_its_target_arrives(database: Database, workspace: str) -> None:
     encounter = {"resourceType": "Encounter", "id": "e1", "status": "finished", "class": {"code": "AMB"},
                  "subject": {"reference": "Patient/1"}}  # fmt: skip

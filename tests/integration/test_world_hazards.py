@@ -92,7 +92,7 @@ def test_an_echo_that_lands_while_the_write_is_being_noted_is_known_for_one(data
     with database.begin(workspace) as tx:
         assert World().refold_dirty(tx, workspace, now=NOW) == 1
     with database.begin(workspace) as tx:
-        stored = rows(tx, "SELECT provenance FROM entity")[0]["provenance"]
+        stored = rows(tx, "SELECT provenance FROM projection")[0]["provenance"]
     systems = {stored["by"][number]["source_system"] for number in stored["atoms"].values()}
     assert stored["by"][stored["atoms"]["telecom[phone|home]"]]["event_id"] == winner.event_id
     assert "ehr" in systems

@@ -66,8 +66,8 @@ def land(database: Database, pages: list[list[SourceRecord]]) -> str:
         with database.begin(workspace) as tx:
             intake.land(tx, workspace, origin, page, now=NOW)
     with database.begin(workspace) as tx:
-        found = rows(tx, "SELECT canonical_id, status, state::text, provenance->'by'->0->>'since' AS since FROM entity"
-                         " ORDER BY canonical_id")  # fmt: skip
+        found = rows(tx, "SELECT canonical_id, status, state::text, provenance->'by'->0->>'since' AS since"
+                         " FROM projection ORDER BY canonical_id")  # fmt: skip
     return repr(found)
 
 
