@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
@@ -27,21 +28,53 @@ _ACTOR: Final = "connector_runner"
 _SHOWN: Final = 5
 
 
+class Searchable(Protocol):
+    """The part of a sink that is searched."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def candidates(self, body: Json) -> Found:
+        """Resources that could be the record of ``body``."""
+
+
 def search(
-    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Sink
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
 ) -> Reply | str | None:
     """The ``Type/id`` to go on with, None to create, or the reply that says why it cannot be told.
 
-    Raises BadRecord (``possible_duplicate``) where a person must decide.
+    What the search finds to be the same is adopted. Raises BadRecord (``possible_duplicate``) where a person must
+    decide.
     """
+    found = look(outbound, workspace_id, terms, lane, intent, sink)
+    if isinstance(found, Looked) and found.ref is not None and not found.decided:
+        ref = found.ref
+        outbound.database.retrying(workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, ref, _ACTOR))
+        log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
+    return found.ref if isinstance(found, Looked) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The record to go on with, None where there is none. ``decided``: a person said so."""
+
+    ref: str | None
+    decided: bool = False
+
+
+def look(
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
+) -> Reply | Looked:
+    """As ``search``, and changes nothing."""
     if lane.entity_type not in SEARCHED or not sink.capabilities.search:
-        return None
+        return Looked(None)
     with outbound.database.begin(workspace_id) as tx:
         if not _ours(tx, workspace_id, lane):
-            return None
+            return Looked(None)
         decided = duplicate_store.decision(tx, lane.lane_id)
     if decided is not None:
-        return decided.ref
+        return Looked(decided.ref, decided=True)
     found: dict[str, Json] = {}
     for body in _questions(intent.body):
         answer = sink.candidates(body)
@@ -55,15 +88,9 @@ def search(
         [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],
     )
     if judged.possible:
-        raise BadRecord(
-            f"may be the same as {', '.join(judged.possible[:_SHOWN])} of the sink", code=POSSIBLE_DUPLICATE
-        )
-    if judged.same is not None:
-        outbound.database.retrying(
-            workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, judged.same or "", _ACTOR)
-        )
-        log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
-    return judged.same
+        named = ", ".join(judged.possible[:_SHOWN])
+        raise BadRecord(f"may be the same as {named} of the sink", code=POSSIBLE_DUPLICATE, where=named)
+    return Looked(judged.same)
 
 
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:

@@ -5,31 +5,34 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from connector_runner.connectors.sinks import Json, Outcome, Sink
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured, NotYet, RunnerError
-from connector_runner.outbound import sink_store, store, undo_store
+from connector_runner.outbound import duplicate_search, sink_store, store, undo_store
+from connector_runner.outbound.checking import problems_of
 from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gates import GateFacts, verdicts
 from connector_runner.outbound.intents import Intent
 from connector_runner.outbound.lanes import Lane, State, client_ref, lane_id
 from connector_runner.outbound.looking import Looker
-from connector_runner.outbound.plans import Nothing, Wait, Wanted
+from connector_runner.outbound.plans import IN_STEP, Nothing, Wait, Wanted, with_ref
 from connector_runner.outbound.rehearsal import rehearsed
 from connector_runner.world import reading
 from connector_runner.world.fold import Settled
 from connector_runner.world.reading import EntityView
 
 UNDO_FIRST: Final = "undo_first"
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What would be sent to a sink for an entity now. ``request`` holds PHI; nothing is sent.
 
-    ``action``: ``create``, ``update``, ``none`` or ``wait``, with ``reason`` and ``detail`` for the last two.
+    ``action``: ``create``, ``update``, ``none`` or ``wait``, with ``reason`` and ``detail`` for the last two; with a
+    ``request`` all the same where validation is what stops it.
     ``gates``: per atom its claims in order, each with the word of every gate, without values. ``withheld``: atoms
     that are not sent, and why. ``target`` is the sink's resource as it was read now: its ref and version.
     """
@@ -88,24 +91,50 @@ def _rehearsed(
     outbound: Outbound, workspace_id: str, terms: SinkTerms, sink: Sink, lane: Lane, plan: Wanted, shown: Preview
 ) -> Preview:
     try:
-        if plan.ref is None:
-            intent = _creation(outbound, sink, lane, plan)
-        else:
+        intent: Intent | Nothing | None = _creation(outbound, sink, lane, plan) if plan.ref is None else None
+        if isinstance(intent, Intent):
+            same = _same(outbound, workspace_id, terms, sink, lane, intent)
+            plan = plan if same is None else with_ref(plan, same)
+        if plan.ref is not None:
             current, etag = _current(outbound, workspace_id, terms, sink, plan.ref)
             shown = replace(shown, target={"ref": plan.ref, "etag": etag})
             intent = outbound.planner.change(plan, lane, terms, current, etag)
     except (BadRecord, NotYet) as error:
         return replace(shown, reason=error.code, detail=error.where)
-    if isinstance(intent, Nothing):
-        return replace(shown, reason=intent.reason, detail=intent.detail, withheld=_withheld(intent))
+    if not isinstance(intent, Intent):
+        stopped = intent or Nothing(IN_STEP)
+        return replace(shown, reason=stopped.reason, detail=stopped.detail, withheld=_withheld(stopped))
     with outbound.database.begin(workspace_id) as tx:
         request = rehearsed(tx, workspace_id, terms.sink_id, intent, lane.client_ref)
+    shown = _judged(outbound, terms, intent, shown)
     return replace(
         shown,
-        action=intent.operation,
         request=None if request is None else asdict(request),
         changes=tuple(public_name(claim.atom) for claim in intent.changed),
     )
+
+
+def _same(
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, sink: Sink, lane: Lane, intent: Intent
+) -> str | None:
+    """The sink's own record of whom a create is about, as the drain would find it; nothing is adopted."""
+    found = duplicate_search.look(
+        outbound, workspace_id, terms, lane, intent, Looker(outbound, workspace_id, terms, sink)
+    )
+    if isinstance(found, Reply):
+        raise RunnerError("the sink cannot be searched now", code=found.code or str(found.outcome), where=terms.name)
+    return found.ref
+
+
+def _judged(outbound: Outbound, terms: SinkTerms, intent: Intent, preview: Preview) -> Preview:
+    """What the layers of validation make of it; the sink's own is not asked."""
+    problems = problems_of(outbound.mappings, terms, intent, outbound.clock())
+    if not problems:
+        return replace(preview, action=intent.operation)
+    final = [problem for problem in problems if not problem.wait]
+    shown = final or problems
+    detail = "; ".join(f"{problem.path}: {problem.code}" for problem in shown[:_SHOWN])
+    return replace(preview, action="none" if final else "wait", reason=shown[0].reason, detail=detail)
 
 
 def _current(outbound: Outbound, workspace_id: str, terms: SinkTerms, sink: Sink, ref: str) -> tuple[Json, str | None]:

@@ -15,6 +15,7 @@ from connector_runner.infra.database import rows
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound import gap_store, status
 from connector_runner.outbound.duplicate_search import decide
+from connector_runner.outbound.preview import preview
 from tests.integration.outbound_stack import KEY, Clinic, System, a_patient, an_appointment
 from tests.integration.test_drain import BOTH, PATIENTS
 
@@ -127,6 +128,36 @@ def test_a_person_may_say_that_it_is_somebody_else(clinic: Clinic, ehr: System) 
     clinic.flow("ehr")
     assert len(ehr.all("Patient")) == 3
     assert clinic.lane("ehr")["reason"] == "landed"
+
+
+def test_a_preview_knows_of_duplicates_and_of_faults_as_the_drain_does(clinic: Clinic, ehr: System) -> None:
+    clinic.source("ehr", ehr, **BOTH)
+    entity = heard(clinic, gender="female", language={"code": "es", "system": "urn:ietf:bcp:47"})
+    assert preview(clinic.outbound, clinic.workspace, entity, "ehr").action == "create"
+    ehr.put(a_patient("p1"))
+    shown = preview(clinic.outbound, clinic.workspace, entity, "ehr")
+    assert (shown.action, shown.target and shown.target["ref"]) == ("update", "Patient/p1")
+    ehr.put(a_patient("p2"))
+    shown = preview(clinic.outbound, clinic.workspace, entity, "ehr")
+    assert (shown.action, shown.reason, shown.detail) == ("none", "possible_duplicate", "Patient/p1, Patient/p2")
+    assert clinic.lanes("ehr") == []
+    said = clinic.say(
+        entity_type="appointment",
+        confidence=0.5,
+        facts={
+            "status": "booked",
+            "start": "2026-12-01T09:00:00Z",
+            "end": "2026-12-01T08:00:00Z",
+            "patient": {"ref": "ehr:Patient:p1"},
+        },
+    )
+    clinic.judge(said.events[0]["id"])
+    shown = preview(clinic.outbound, clinic.workspace, said.events[0]["entity_id"], "ehr")
+    assert (shown.action, shown.reason) == ("none", "invalid_semantic")
+    assert shown.request is not None
+    clinic.flow("ehr")
+    lanes = {lane["entity_type"]: lane["reason"] for lane in clinic.lanes("ehr")}
+    assert lanes == {"patient": "possible_duplicate", "appointment": "invalid_semantic"}
 
 
 def test_a_search_that_fails_creates_nobody(clinic: Clinic, ehr: System) -> None:
