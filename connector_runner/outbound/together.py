@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from connector_runner.connectors.sinks import Outcome, Sink, Step
+from connector_runner.infra.metrics import WRITE_SECONDS
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict
 from connector_runner.outbound.dependencies import rank
@@ -184,7 +185,9 @@ class Together:
         if not self.pacer.take() or self.clock() > send_by:
             return self._not_sent(steps)
         self.pacer.use()
+        started = self.clock()
         replies = self.sink.transact([_step(member.lane, intent) for member, intent in steps])
+        WRITE_SECONDS.labels(sink=self.transacted.terms.name).observe(self.clock() - started)
         heed(self.pacer, next((reply for reply in replies if reply.outcome is Outcome.REFUSED), replies[0]))
         return self.transacted.settle([(member.lane, intent) for member, intent in steps], replies)
 
@@ -192,10 +195,11 @@ class Together:
         """Commit all intents, if each lane is ours and each plan still right; else what became of the lanes."""
         try:
             with self.store.begin() as tx:
-                # Entities in the order in which everybody locks them.
-                for member, intent in sorted(steps, key=lambda step: step[0].lane.entity_id):
+                # Lanes, then entities, in the order in which everybody locks them.
+                for member, _ in _by_lane(steps):
                     if not tx.extend(member.lane, self.lease_s):
                         raise Apart("fence_lost")
+                for member, intent in sorted(steps, key=lambda step: step[0].lane.entity_id):
                     if not self.desk.still(tx, member.lane, member.planned):
                         raise Apart("outdated")
                     tx.open_intent(member.lane, intent, self.quiet_s)
@@ -204,14 +208,14 @@ class Together:
             return self._back([member for member, _ in steps], str(why))
         except Conflict:
             with self.store.begin() as tx:
-                for member, _ in steps:
+                for member, _ in _by_lane(steps):
                     tx.give_back(member.lane, State.UNKNOWN, reason="intent_open", delay_s=self.quiet_s)
             return [Settled("unknown") for _ in steps]
         return None
 
     def _not_sent(self, steps: Sequence[tuple[Member, Intent]]) -> list[Settled]:
         with self.store.begin() as tx:
-            for member, intent in steps:
+            for member, intent in _by_lane(steps):
                 tx.log_outcome(member.lane, intent, "not_sent", None, "limiter")
                 if tx.give_back(member.lane, State.READY, reason=member.lane.reason, counts=False):
                     tx.close_intent(member.lane, intent.intent_id)
@@ -219,9 +223,14 @@ class Together:
 
     def _back(self, members: Sequence[Member], why: str, *, stop: bool = False) -> list[Settled]:
         with self.store.begin() as tx:
-            for member in members:
+            for member in sorted(members, key=lambda member: member.lane.lane_id):
                 tx.give_back(member.lane, State.READY, reason=member.lane.reason, counts=False)
         return [Settled(why, stop=stop) for _ in members]
+
+
+def _by_lane(steps: Sequence[tuple[Member, Intent]]) -> list[tuple[Member, Intent]]:
+    """In the order in which everybody locks lanes."""
+    return sorted(steps, key=lambda step: step[0].lane.lane_id)
 
 
 def _refs(steps: Sequence[tuple[Member, Intent]]) -> set[str]:

@@ -62,6 +62,7 @@ class Transacted:
         # What stands between us repeats requests: a conflict may be with this very transaction, done before.
         doubt = replies[failed].outcome is Outcome.CONFLICT
         others = [(each, replies[place]) for place, each in enumerate(sent) if place != failed]
+        others.sort(key=lambda other: other[0][0].lane_id)
 
         def undo(tx: LaneTx) -> list[Settled]:
             return [self._undone(tx, lane, intent, reply, doubt=doubt) for (lane, intent), reply in others]
@@ -86,7 +87,7 @@ class Transacted:
             UNKNOWN_WRITES.labels(sink=self.terms.name).inc(len(sent))
             self.settler.faulted(tx, whole)
         settled = []
-        for lane, intent in sent:
+        for lane, intent in sorted(sent, key=lambda each: each[0].lane_id):
             tx.log_outcome(lane, intent, str(outcome), whole, code)
             if not self.settler.ours(tx, lane):
                 settled.append(Settled("fence_lost"))
