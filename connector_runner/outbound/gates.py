@@ -37,7 +37,8 @@ class GateFacts:
 
     ``sink`` and ``accept_from`` are names of systems. ``human_review``: records of this type leave only with a
     person's approval. ``consent`` is the reason why the patient's consent forbids it. ``authoritative`` are values
-    that a system of record holds for the very atom that is judged, where it is one of safety.
+    that a system of record holds for the very atom that is judged, where it is one of safety. ``again_in_s``: in so
+    many seconds the consent may be another by itself; 0 for never.
     """
 
     sink: str
@@ -46,6 +47,7 @@ class GateFacts:
     human_review: bool = False
     consent: str | None = None
     authoritative: tuple[Any, ...] = ()
+    again_in_s: float = 0.0
 
     @classmethod
     def of(cls, terms: SinkTerms, entity_type: str, consent: str | None = None) -> GateFacts:

@@ -15,7 +15,7 @@ from connector_runner.kernel.clock import EARLIEST, Clock, parse_instant, utc_no
 from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound import (
-    consent_store,
+    consenting,
     creating,
     dependencies,
     intents,
@@ -55,7 +55,6 @@ from connector_runner.outbound.plans import (
 from connector_runner.outbound.quarrels import PING_PONG, quarrels
 from connector_runner.outbound.translating import TRANSLATION_PENDING, UNTRANSLATED, look_up
 from connector_runner.outbound.undo_store import UNDONE
-from connector_runner.policy import consent
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext
 from connector_runner.unification.outbound import OutboundMapping
@@ -79,16 +78,12 @@ class Planner:
 
     def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> GateFacts:
         """What the gates go by for an entity whose type the sink takes; the patient's consent is looked up here."""
-        return GateFacts.of(terms, entity_type, self.refusal(tx, workspace_id, terms, entity_id, entity_type))
+        now = self.clock()
+        return consenting.gate_facts(tx, self.mappings, workspace_id, terms, entity_id, entity_type, now)
 
     def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> str | None:
         """Why the patient's consent keeps an entity from a sink now. The word about consent itself always goes."""
-        if terms.consent == "none" or entity_type in consent.NOBODYS:
-            return None
-        about = consent_store.statements(tx, workspace_id, entity_id, entity_type)
-        mapping = self.mappings.outbound(terms.system, entity_type)
-        asked = consent.Disclosure(entity_type, mapping.resource_type if mapping else entity_type, terms.name)
-        return consent.refusal(about, terms.consent, asked, self.clock())
+        return consenting.refusal(tx, self.mappings, workspace_id, terms, entity_id, entity_type, self.clock())
 
     def plan(
         self,
@@ -193,7 +188,7 @@ class Planner:
             # Not even to take something back: what the sink has, it keeps until a person sees to it.
             stopped = any(item.code == facts.consent for item in choice.withheld)
             if stopped or not choice.withheld:
-                return Nothing(facts.consent if stopped else NOTHING_ELIGIBLE)
+                return Nothing(facts.consent if stopped else NOTHING_ELIGIBLE, again_in_s=facts.again_in_s)
             return Nothing(choice.withheld[0].code, withheld=choice.withheld)
         quarrelled = [item.atom for item in choice.withheld if item.code == PING_PONG]
         if quarrelled and not choice.differing():

@@ -28,12 +28,16 @@ ORDERED: Final = "ordered"
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """No write is wanted, and why. ``fields`` are those that are missing, where that is the reason."""
+    """No write is wanted, and why. ``fields`` are those that are missing, where that is the reason.
+
+    ``again_in_s``: in so many seconds time alone may change it; 0 for never.
+    """
 
     reason: str
     detail: str | None = None
     withheld: tuple[Withheld, ...] = ()
     fields: tuple[str, ...] = ()
+    again_in_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ def reconcile(
     return done
 
 
-_ASKED: Final = frozenset({"never_looked_at", "changed", "other_terms", "lane_behind"})
+_ASKED: Final = frozenset({"never_looked_at", "changed", "other_terms", "lane_behind", "time_passed"})
 
 
 def _stands_still(tx: Tx, workspace_id: str, sink_id: str, done: Reconciled) -> None:

@@ -155,7 +155,7 @@ class Part:
 
 
 def look(tx: Tx, workspace_id: str, sink_id: str, entity_type: str, after_id: str, terms: int, limit: int) -> Part:
-    """The next ``limit`` entities of a type: whose lane or mark is behind them, and that wait for no release."""
+    """The next ``limit`` entities of a type: whose lane or mark is behind them or the time, and wait for no release."""
     bounds = one(
         tx,
         "SELECT count(*) AS n, (array_agg(entity_id ORDER BY entity_id DESC))[1] AS last FROM (SELECT entity_id"
@@ -173,7 +173,7 @@ def look(tx: Tx, workspace_id: str, sink_id: str, entity_type: str, after_id: st
         # The range is said of each table, so that all three can be read side by side where types are not sparse.
         "SELECT e.entity_id, CASE WHEN m.entity_id IS NULL THEN 'never_looked_at'"
         "  WHEN m.revision < e.revision THEN 'changed' WHEN m.terms <> :terms THEN 'other_terms'"
-        "  ELSE 'lane_behind' END AS why"
+        "  WHEN l.desired_revision < e.revision THEN 'lane_behind' ELSE 'time_passed' END AS why"
         " FROM entity e"
         " LEFT JOIN release_mark m ON m.workspace_id = :ws AND m.entity_id = e.entity_id"
         "  AND m.entity_id > :after AND m.entity_id <= :last"
@@ -181,7 +181,9 @@ def look(tx: Tx, workspace_id: str, sink_id: str, entity_type: str, after_id: st
         "  AND l.entity_id > :after AND l.entity_id <= :last"
         " WHERE e.workspace_id = :ws AND e.entity_type = :type AND e.entity_id > :after AND e.entity_id <= :last"
         " AND (m.entity_id IS NULL OR m.revision < e.revision OR m.terms <> :terms"
-        "  OR l.desired_revision < e.revision)"
+        "  OR l.desired_revision < e.revision"
+        # An idle lane that is due later than it was left has something that ends with time.
+        "  OR (l.state = 'idle' AND l.due_at > l.updated_at AND l.due_at <= clock_timestamp()))"
         " AND NOT EXISTS (SELECT 1 FROM pending_release p WHERE p.workspace_id = :ws AND p.entity_id = e.entity_id)",
         ws=workspace_id,
         sink=sink_id,

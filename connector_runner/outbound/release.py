@@ -195,7 +195,7 @@ def consider(
         prio=_priority(plan, view.entity_type, asked),
         policy=terms.policies.get(view.entity_type, "latest"),
         revision=view.revision,
-        delay_s=FIRST_RECHECK_S if state is State.WAITING else 0.0,
+        delay_s=_delay_s(plan, state),
         reason=reason,
         detail=detail,
         withheld=withheld,
@@ -212,6 +212,13 @@ def consider(
     if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
         recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
     return now is State.READY
+
+
+def _delay_s(plan: Plan, state: State) -> float:
+    """When a lane is to be looked at again that has nothing to send now."""
+    if state is State.WAITING:
+        return FIRST_RECHECK_S
+    return plan.again_in_s if isinstance(plan, Nothing) else 0.0
 
 
 def _note_gaps(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan) -> None:

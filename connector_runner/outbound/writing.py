@@ -185,8 +185,10 @@ class Hands:
         return plan
 
     @staticmethod
-    def _idle(tx: LaneTx, lane: Lane, nothing: Nothing) -> Settled:
-        tx.give_back(lane, State.IDLE, reason=nothing.reason, detail=nothing.detail, withheld=nothing.withheld)
+    def _idle(tx: LaneTx, lane: Lane, why: Nothing) -> Settled:
+        tx.give_back(
+            lane, State.IDLE, reason=why.reason, detail=why.detail, delay_s=why.again_in_s, withheld=why.withheld
+        )
         return Settled("idle")
 
     @staticmethod

@@ -6,7 +6,7 @@ record leaves something open, the answer is the one that shares less.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -87,6 +87,27 @@ def refusal(statements: Sequence[Statement], mode: Mode, asked: Disclosure, now:
     if ended is not None and (permitted is None or permitted < ended):
         return WITHDRAWN
     return MISSING if mode == "required" and permitted is None else None
+
+
+def next_change(statements: Iterable[Statement], now: datetime) -> datetime | None:
+    """When time alone may next change what active records say: a period begins or ends. None for never."""
+    moments = [
+        moment
+        for statement in statements
+        if statement.facts.get("status") == "active"
+        for moment in _bounds(statement.facts.get("provision"))
+        if moment > now
+    ]
+    return min(moments, default=None)
+
+
+def _bounds(provision: Any) -> Iterator[datetime]:
+    for node in _objects(provision):
+        period = node.get("period")
+        if isinstance(period, Mapping):
+            found = (_moment(period.get("start")), _moment(period.get("end"), last=True))
+            yield from (moment for moment in found if moment is not None)
+        yield from _bounds(node.get("provision"))
 
 
 def _about_sharing(scope: Any) -> bool:

@@ -7,11 +7,13 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from connector_runner.infra.database import one
+from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound import reconcile_store, sweeping
 from connector_runner.outbound.lanes import RECONCILE
 from connector_runner.outbound.reconcile import Reconciled, find, reconcile
@@ -48,6 +50,35 @@ def test_where_all_is_well_nothing_is_asked_for(settled: Clinic) -> None:
     done = walk(settled)
     assert (done.looked, dict(done.found), done.more, done.release, done.drain) == (3, {}, False, False, False)
     assert pending(settled) == 0
+
+
+@pytest.mark.parametrize("decided_by", ["release", "drain"])
+def test_a_refusal_that_ends_with_time_is_noticed(clinic: Clinic, ehr: System, store: System, decided_by: str) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, consent="opt_out", **BOTH)
+    until = (utc_now() + timedelta(seconds=2)).isoformat()
+    refusing = {
+        "resourceType": "Consent",
+        "id": "c1",
+        "status": "active",
+        "patient": {"reference": "Patient/p1"},
+        "provision": {"type": "deny", "period": {"end": until}},
+    }
+    clinic.land("ehr", a_patient("p1"))
+    if decided_by == "drain":
+        clinic.release()
+    clinic.land("ehr", refusing)
+    if decided_by == "drain":
+        clinic.drain("store")
+    else:
+        clinic.release()
+    assert clinic.lane("store")["reason"] == "consent_withdrawn"
+    time.sleep(2.1)
+    clinic.execute("DELETE FROM pending_release")
+    assert dict(walk(clinic).found) == {"time_passed": 1}
+    clinic.flow("store")
+    assert (clinic.lane("store")["reason"], len(store.all("Patient"))) == ("landed", 1)
+    assert not walk(clinic).found
 
 
 def test_what_no_gate_lets_through_is_not_looked_at_for_ever(clinic: Clinic, ehr: System, store: System) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.policy.consent import MISSING, WITHDRAWN, Disclosure, Mode, Statement, refusal
+from connector_runner.policy.consent import MISSING, WITHDRAWN, Disclosure, Mode, Statement, next_change, refusal
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 ASKED = Disclosure("lab_result", "Observation", "store")
@@ -99,3 +99,22 @@ def test_consent(said: list[Statement], opt_out: str | None, required: str | Non
     answers: dict[Mode, str | None] = {"opt_out": opt_out, "required": required, "none": None}
     assert {mode: refusal(said, mode, ASKED, NOW) for mode in answers} == answers
     assert {mode: refusal(list(reversed(said)), mode, ASKED, NOW) for mode in answers} == answers
+
+
+@pytest.mark.parametrize(
+    ("statements", "when"),
+    [
+        ([], None),
+        ([consent()], None),
+        ([consent("deny", period={"end": "2026-06-15T13:00:00Z"})], datetime(2026, 6, 15, 13, tzinfo=UTC)),
+        ([consent(period={"start": "2027"}), consent("deny", period={"end": "2026-07"})],
+         datetime(2026, 8, 1, tzinfo=UTC)),
+        ([consent(provision=[{"type": "deny", "period": {"start": "2026-01", "end": "2026-06-15"}}])],
+         datetime(2026, 6, 16, tzinfo=UTC)),
+        ([consent("deny", period={"end": "2025"})], None),
+        ([consent("deny", status="inactive", period={"end": "2027"})], None),
+        ([consent("deny", period={"end": "?"})], None),
+    ],
+)  # fmt: skip
+def test_when_time_alone_may_change_the_answer(statements: list[Statement], when: datetime | None) -> None:
+    assert next_change(statements, NOW) == when
