@@ -18,10 +18,14 @@ from connector_runner.unification.model import MappingContext, OutboundContext
 from connector_runner.unification.phones import DEFAULT_REGION, normalise_phone
 
 MAPPINGS = load_mappings(Path(__file__).parents[2] / "mappings")
-FIXTURES = {
-    path.parent.name: exact_json.loads(path.read_bytes())
-    for path in sorted((Path(__file__).parents[1] / "mappings" / "fhir_r4").glob("*/input.json"))
+SYSTEMS = {
+    system: {
+        path.parent.name: exact_json.loads(path.read_bytes())
+        for path in sorted((Path(__file__).parents[1] / "mappings" / system).glob("*/input.json"))
+    }
+    for system in ("fhir_r4", "crm")
 }
+FIXTURES = SYSTEMS["fhir_r4"]
 CONTEXT = MappingContext("clinic")
 # fmt: off
 STRINGS = [
@@ -105,21 +109,21 @@ def test_anything_at_all_maps_or_is_refused(record: str, value: Any) -> None:
 
 
 @st.composite
-def spoiled_states(draw: st.DrawFn) -> tuple[str, Any]:
+def spoiled_states(draw: st.DrawFn) -> tuple[str, str, Any]:
     system, entity_type = draw(st.sampled_from(MAPPINGS.outbound_types()))
     outbound = MAPPINGS.outbound(system, entity_type)
     assert outbound is not None
     inbound = MAPPINGS.inbound(system, outbound.resource_type)
     assert inbound is not None
     record = inbound.version.split("/")[1].split("@")[0]
-    return entity_type, spoiled(draw, inbound.map(FIXTURES[record], CONTEXT).facts)
+    return system, entity_type, spoiled(draw, inbound.map(SYSTEMS[system][record], CONTEXT).facts)
 
 
 @settings(max_examples=300, deadline=None)
 @given(spoiled_states())
-def test_a_spoiled_state_renders_or_is_refused(case: tuple[str, Any]) -> None:
-    entity_type, state = case
-    outbound = MAPPINGS.outbound("fhir_r4", entity_type)
+def test_a_spoiled_state_renders_or_is_refused(case: tuple[str, str, Any]) -> None:
+    system, entity_type, state = case
+    outbound = MAPPINGS.outbound(system, entity_type)
     assert outbound is not None
     try:
         resource = outbound.render(state, OutboundContext(lambda canonical: "Patient/1"))
