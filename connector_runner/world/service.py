@@ -53,9 +53,13 @@ class World:
         events = [self._admitted(event, from_review) for event in events]
         written = [(event, _written(workspace_id, event)) for event in events]
         touched = Counter(event.entity_id for event in events)
-        known = store.lock_entities(tx, sorted({*touched, *(s.entity_id for s in sightings)}))
         seen_again = {sighting.entity_id for sighting in sightings}
-        alone = {e.entity_id for e in events if e.entity_id not in seen_again and self._makes_entity(e, known, touched)}
+        whole = [e for e in events if touched[e.entity_id] == 1 and e.entity_id not in seen_again and _is_whole(e)]
+        # The first version of a record finds its entity there already only where somebody else spoke of it before:
+        # its insertion below tells, and nobody looks beforehand.
+        first = {e.entity_id for e in whole if e.record_version is not None and e.record_version.n == 1}
+        known = store.lock_entities(tx, sorted((touched.keys() | seen_again) - first))
+        alone = {e.entity_id for e in whole} - known.keys()
         stage = Stage(tx, workspace_id, now)
         stage.fill(((e, w, e.entity_id in alone) for e, w in written), sightings)
         stage.insert_events()
@@ -65,13 +69,13 @@ class World:
         relationships.save_new(tx, workspace_id, said)
         named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
         relationships.save_identifiers(tx, workspace_id, named)
-        created = frozenset(entity for entity in touched if entity not in known)
-        others = sorted(({*touched} | {entity for entity in seen_again if entity in known}) - alone)
+        others = sorted((touched.keys() | (seen_again & known.keys())) - alone)
         if others:
-            # Made meanwhile by another transaction, or touched twice: take their locks before folding.
+            # Made by others before or meanwhile, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
             self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
+        created = frozenset(touched.keys() - known.keys())
         if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
             raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
         kinds = {event.entity_id: event.entity_type for event in events}
@@ -130,11 +134,10 @@ class World:
         The entity is folded again when the record has been seen already: the poll may have been first.
         """
         record_id = entity_id_of(workspace_id, record_key)
-        entity = store.adopted(tx, [record_id]).get(record_id, record_id)
         # A page that is landing the record now is waited for, and one that comes later folds with what is kept here.
-        store.lock_entities(tx, [entity])
+        entity = store.lock_holder(tx, record_id)
         store.save_sent(tx, workspace_id, record_id, atoms, now)
-        if atoms and store.was_seen(tx, record_id):
+        if atoms and entity is not None and store.was_seen(tx, record_id):
             store.mark_dirty(tx, workspace_id, [entity], "sent")
 
     @staticmethod
@@ -143,19 +146,6 @@ class World:
         if event.event_type.startswith(VERDICT_PREFIX) and not from_review:
             raise Forbidden("verdicts come only from review", code="verdict_scope")
         return event if confidence == event.confidence else replace(event, confidence=confidence)
-
-    @staticmethod
-    def _makes_entity(event: NewEvent, known: dict[str, Any], touched: Counter[str]) -> bool:
-        """Whether this event alone is its entity's whole state, so that no fold is needed."""
-        version = event.record_version
-        return (
-            event.entity_id not in known
-            and touched[event.entity_id] == 1
-            and confidence_class(event.confidence) != NONE
-            and not event.event_type.endswith((".retracted", ".deleted"))
-            and not event.event_type.startswith(VERDICT_PREFIX)
-            and (version is None or version.record_id == event.entity_id)
-        )
 
     def _fold(
         self,
@@ -188,6 +178,17 @@ class World:
         if changes:
             for subscriber in self._subscribers:
                 subscriber(tx, workspace_id, changes)
+
+
+def _is_whole(event: NewEvent) -> bool:
+    """Whether this event, where it is all that is known of its entity, is that entity's state: no fold is needed."""
+    version = event.record_version
+    return (
+        confidence_class(event.confidence) != NONE
+        and not event.event_type.endswith((".retracted", ".deleted"))
+        and not event.event_type.startswith(VERDICT_PREFIX)
+        and (version is None or version.record_id == event.entity_id)
+    )
 
 
 def _written(workspace_id: str, event: NewEvent) -> Written:

@@ -148,6 +148,23 @@ def test_what_one_event_tells_of_its_entity_is_what_its_fold_would_store(
     assert told() == alone
 
 
+def test_a_record_that_arrives_after_others_spoke_of_it_joins_what_they_said(
+    database: Database, workspace: str
+) -> None:
+    name = "ehr:Patient:1"
+    entity = entity_id_of(workspace, name)
+    with database.begin(workspace) as tx:
+        said = a_voice_event(entity, {"language": "fr"}, canonical_id=name)
+        World().append(tx, workspace, [said], now=NOW)
+    landed = land(database, workspace, a_record(a_patient(), day=1), a_record(a_patient("2"), day=1))
+    assert (landed.events_created, landed.entities_created, landed.entities_updated) == (2, 1, 1)
+    with database.begin(workspace) as tx:
+        row = reading.row(tx, workspace, name)
+    assert row is not None
+    assert (row["state"]["language"], row["state"]["telecom"][0]["value"]) == ("fr", "+16175550101")
+    assert (row["event_count"], row["revision"]) == (2, 2)
+
+
 def test_a_reference_is_a_relationship_before_and_after_its_target_arrives(database: Database, workspace: str) -> None:
     encounter = {"resourceType": "Encounter", "id": "e1", "status": "finished", "class": {"code": "AMB"},
                  "subject": {"reference": "Patient/1"}}  # fmt: skip
