@@ -15,8 +15,12 @@ from tasks.process import owner, runner
 
 @app.task(base=RunnerTask, name=DRAIN, follow_ups=staticmethod(drain_again))
 def drain(workspace_id: str, sink_id: str) -> Any:
-    """Drain the sink's lanes for one slice, unless a quarter of this process is at that already."""
-    with running.share_of(sink_id, max(1, runner().settings.io_threads // 4)) as mine:
+    """Drain the sink's lanes for one slice, unless an eighth of this process is at that already.
+
+    Each drain has as many hands beside its own thread as the sink may have requests under way, so more of them would
+    only wait: the whole process, where a few sinks hang at once.
+    """
+    with running.share_of(sink_id, max(1, runner().settings.io_threads // 8)) as mine:
         if not mine:
             # Those that are at it look once more before they end.
             return outbound.Drained()
