@@ -15,7 +15,7 @@ from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import store
+from connector_runner.outbound import intent_store
 from connector_runner.outbound.lanes import Lane
 from connector_runner.world.fold import Claim
 
@@ -114,7 +114,7 @@ def open_intent(tx: Tx, sealer: Sealer, lane: Lane, intent: Intent, quiet_period
 
     Raises Conflict (``concurrent_write``) when the lane has an intent open already.
     """
-    store.insert_intent(
+    intent_store.insert_intent(
         tx,
         lane,
         intent_id=intent.intent_id,
@@ -125,7 +125,7 @@ def open_intent(tx: Tx, sealer: Sealer, lane: Lane, intent: Intent, quiet_period
         quiet_period_s=quiet_period_s,
     )
     write_id = new_id()
-    store.insert_write(
+    intent_store.insert_write(
         tx,
         lane,
         write_id=write_id,
@@ -148,7 +148,7 @@ def log_outcome(
     """Write down what became of an intent, and the answer as it came."""
     write_id = new_id()
     raw = reply.raw if reply is not None else b""
-    store.insert_write(
+    intent_store.insert_write(
         tx,
         lane,
         write_id=write_id,
@@ -174,10 +174,10 @@ def find_intent(tx: Tx, sealer: Sealer, lane: Lane) -> tuple[Intent, float] | No
 
     Raises BadRecord when its entry in the write log is missing or was altered.
     """
-    row = store.open_intent_of(tx, lane.lane_id)
+    row = intent_store.open_intent_of(tx, lane.lane_id)
     if row is None:
         return None
-    logged = store.intent_write(tx, lane.lane_id, row["intent_id"])
+    logged = intent_store.intent_write(tx, lane.lane_id, row["intent_id"])
     if logged is None or logged["sealed"] is None:
         raise BadRecord("an open intent has no entry in the write log", code="write_log", where=lane.lane_id)
     plain = sealer.open(tx, lane.workspace_id, bytes(logged["sealed"]), _bound(logged["write_id"]))

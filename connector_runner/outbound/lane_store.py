@@ -12,7 +12,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.outbound import intents, joining_store, sink_state, store, sweep_store
+from connector_runner.outbound import intent_store, intents, joining_store, sink_state, store, sweep_store
 from connector_runner.outbound.intents import Confirmed, Intent
 from connector_runner.outbound.lanes import Lane, State, Withheld
 from connector_runner.outbound.ports import LaneTx
@@ -124,6 +124,7 @@ class SqlLaneTx:
         again: bool = False,
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
+        closing: str | None = None,
     ) -> bool:
         """See the port."""
         if seen is not None:
@@ -132,7 +133,7 @@ class SqlLaneTx:
         sealed = (
             lane.last_sent if confirmed is None else intents.seal_confirmed(self.tx, self.of.sealer, lane, confirmed)
         )
-        return store.confirm(
+        ours = store.confirm(
             self.tx,
             lane,
             reason=reason,
@@ -145,6 +146,9 @@ class SqlLaneTx:
             again=again,
             withheld=withheld,
         )
+        if ours and closing is not None:
+            intent_store.close_unasked(self.tx, lane, closing)
+        return ours
 
     def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
         """See the port."""
@@ -152,11 +156,11 @@ class SqlLaneTx:
 
     def close_intent(self, lane: Lane, intent_id: str) -> bool:
         """See the port."""
-        return store.close_intent(self.tx, lane, intent_id)
+        return intent_store.close_intent(self.tx, lane, intent_id)
 
     def resolve_later(self, lane: Lane, intent_id: str, quiet_s: float) -> None:
         """See the port."""
-        store.resolve_later(self.tx, lane, intent_id, quiet_s)
+        intent_store.resolve_later(self.tx, lane, intent_id, quiet_s)
 
     def find_intent(self, lane: Lane) -> tuple[Intent, float] | None:
         """See the port."""
@@ -188,7 +192,7 @@ class SqlLaneTx:
 
     def settled(self, lane: Lane) -> None:
         """See the port."""
-        self.of.quarantine.settle(self.tx, self.of.workspace_id, STAGE, [lane.lane_id])
+        self.of.quarantine.settle_unasked(self.tx, self.of.workspace_id, STAGE, lane.lane_id)
 
     def others_landed(self, lane: Lane, within_s: float) -> bool:
         """See the port."""

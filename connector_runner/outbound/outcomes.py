@@ -104,15 +104,13 @@ class Settler:
     def _landed(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str, looked_up: bool) -> Settled:
         ref = reply.ref or intent.target or f"{intent.resource_type}/{lane.client_ref}"
         tx.log_outcome(lane, intent, "landed", reply, code)
-        if not self.ours(tx, lane):
-            return Settled("fence_lost")
         whole = (
             reply.body if reply.body is not None and reply.body.get("resourceType") == intent.resource_type else None
         )
         carried = reply.outcome is not Outcome.EXISTED if whole is None else self._desk.carries(whole, intent)
         body = whole or intent.body
         again = looked_up and not carried
-        tx.confirm(
+        ours = tx.confirm(
             lane,
             reason="landed" if carried else "landed_otherwise",
             synced_hash=None if again else intent.desired_hash,
@@ -124,8 +122,10 @@ class Settler:
             sink_etag=reply.etag if whole is not None and not again else None,
             status=reply.status,
             again=again,
+            closing=intent.intent_id,
         )
-        tx.close_intent(lane, intent.intent_id)
+        if not ours:
+            return self._fence_lost(lane)
         self._desk.landed(tx, lane, intent, ref, None if again else body)
         tx.settled(lane)
         return Settled("landed")
@@ -244,9 +244,13 @@ class Settler:
         """Whether the claim is ours still, its row locked; it is told where it is not."""
         if tx.lock(lane):
             return True
+        self._fence_lost(lane)
+        return False
+
+    def _fence_lost(self, lane: Lane) -> Settled:
         FENCE_LOST.labels(sink=self._terms.name).inc()
         log.warning("fence_lost", lane_id=lane.lane_id, sink=self._terms.name)
-        return False
+        return Settled("fence_lost")
 
 
 def _confirmed(intent: Intent, body: Json, *, ours: bool) -> Confirmed:

@@ -77,10 +77,12 @@ class LaneTx(Protocol):
         again: bool = False,
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
+        closing: str | None = None,
     ) -> bool:
         """End the claim: the sink holds what ``synced_hash`` stands for.
 
         ``confirmed`` None: no more is known to be ours than before, in a resource that was ``seen`` to be so now.
+        ``closing``: the intent that is closed with it.
         """
 
     def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:

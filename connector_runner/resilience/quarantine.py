@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from connector_runner.infra import metrics
-from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, later, one, rows
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import new_id
@@ -22,6 +22,11 @@ Status = Literal["open", "replayed", "discarded"]
 _COLUMNS: Final = (
     "quarantine_id, stage, data_source_id, code, message, place, subject, context, status,"
     " first_seen_at, last_seen_at, times"
+)
+
+_SETTLE: Final = hot(
+    "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
+    " AND subject = ANY(:subjects) AND status = 'open'"
 )
 
 
@@ -227,14 +232,15 @@ class Quarantine:
         """Close what is open about ``subjects`` in a stage, since they went through; how many there were."""
         return execute(
             tx,
-            hot(
-                "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
-                " AND subject = ANY(:subjects) AND status = 'open'"
-            ),
+            _SETTLE,
             ws=workspace_id,
             stage=stage,
             subjects=[*subjects],
         )
+
+    def settle_unasked(self, tx: Tx, workspace_id: str, stage: str, subject: str) -> None:
+        """As ``settle`` of one subject, along with the next statement: mostly nothing is open."""
+        later(tx, _SETTLE, ws=workspace_id, stage=stage, subjects=[subject])
 
     def _close(self, tx: Tx, workspace_id: str, ids: Sequence[str], status: Status, also: str) -> int:
         return execute(

@@ -40,12 +40,15 @@ def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
 
     Raises BadRecord when ``name`` is neither.
     """
-    if is_uuid(name):
-        record_id = name
-    else:
-        parse_canonical_id(name)
-        record_id = entity_id_of(workspace_id, name)
+    record_id = _record_id(workspace_id, name)
     return store.adopted(tx, [record_id]).get(record_id, record_id)
+
+
+def _record_id(workspace_id: str, name: str) -> str:
+    if is_uuid(name):
+        return name
+    parse_canonical_id(name)
+    return entity_id_of(workspace_id, name)
 
 
 def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
@@ -54,12 +57,16 @@ def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
 
 
 # Without the stored projection, which is large, and which a view folds anew.
-_VIEWED = "entity_id, entity_type, canonical_id, revision"
+_VIEWED = (
+    "SELECT entity_id, entity_type, canonical_id, revision, (SELECT jsonb_object_agg(record_key, data_source_id)"
+    " FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted FROM entity e"
+)
+_HOLDER = "coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
 
 
 def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:
     """Fold an entity and show how it came out; None when there is no such entity."""
-    stored = one(tx, hot(f"SELECT {_VIEWED} FROM entity WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
+    stored = one(tx, hot(f"{_VIEWED} WHERE entity_id = {_HOLDER}"), id=_record_id(workspace_id, name))
     return None if stored is None else _views(tx, [stored])[0]
 
 
@@ -67,7 +74,7 @@ def views(tx: Tx, entity_ids: Sequence[str]) -> list[EntityView]:
     """The views of several entities, those that exist, in id order."""
     stored = rows(
         tx,
-        f"SELECT {_VIEWED} FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id",
+        f"{_VIEWED} WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY entity_id",
         ids=list(entity_ids),
     )
     return _views(tx, stored)
@@ -80,7 +87,6 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
     record_ids = sorted({e.record_id for found in events.values() for e in found if e.record_id})
     versions = store.versions_of(tx, record_ids)
     sent = store.sent_values_of(tx, record_ids)
-    adopted = store.adopted_by(tx, list(events))
     answer = []
     for entity in stored:
         found = events[entity["entity_id"]]
@@ -97,7 +103,7 @@ def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
                     [value for value in sent if value.record_id in mine],
                 ),
                 events=tuple(found),
-                records=_records(found) | adopted.get(entity["entity_id"], {}),
+                records=_records(found) | (entity["adopted"] or {}),
             )
         )
     return answer

@@ -134,11 +134,10 @@ class World:
         The entity is folded again when the record has been seen already: the poll may have been first.
         """
         record_id = entity_id_of(workspace_id, record_key)
-        entity = store.adopted(tx, [record_id]).get(record_id, record_id)
         # A page that is landing the record now is waited for, and one that comes later folds with what is kept here.
-        store.lock_entities(tx, [entity])
+        entity = store.lock_holder(tx, record_id)
         store.save_sent(tx, workspace_id, record_id, atoms, now)
-        if atoms and store.was_seen(tx, record_id):
+        if atoms and entity is not None and store.was_seen(tx, record_id):
             store.mark_dirty(tx, workspace_id, [entity], "sent")
 
     @staticmethod

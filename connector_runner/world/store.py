@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_rows, execute, hot, id_array, one, rows
+from connector_runner.infra.database import Tx, copy_rows, execute, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
@@ -60,6 +60,19 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
         ids=id_array(sorted(entity_ids)),
     )
     return {row["entity_id"]: EntityRow(**row) for row in found}
+
+
+def lock_holder(tx: Tx, record_id: str) -> str | None:
+    """Lock the entity that a record counts for; None where there is none yet."""
+    found = one(
+        tx,
+        hot(
+            "SELECT entity_id FROM entity WHERE entity_id = coalesce((SELECT entity_id FROM adopted_record"
+            " WHERE record_id = :id), CAST(:id AS uuid)) FOR UPDATE"
+        ),
+        id=record_id,
+    )
+    return None if found is None else str(found["entity_id"])
 
 
 def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -188,7 +201,7 @@ def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAto
     if not by_name:
         return
     sent = [by_name[name] for name in sorted(by_name)]
-    execute(
+    later(
         tx,
         hot(
             "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
@@ -222,23 +235,6 @@ def _origin(atom: SentAtom) -> str:
 def was_seen(tx: Tx, record_id: str) -> bool:
     """Whether any version of a record is known."""
     return one(tx, hot("SELECT 1 AS one FROM record_version WHERE record_id = :id LIMIT 1"), id=record_id) is not None
-
-
-def adopted_by(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Entity -> the records that it adopted: key -> data source id."""
-    found = rows(
-        tx,
-        _for(
-            entity_ids,
-            "SELECT entity_id, record_key, data_source_id FROM adopted_record"
-            " WHERE entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY record_id",
-        ),
-        ids=id_array(entity_ids),
-    )
-    answer: dict[str, dict[str, str]] = {}
-    for row in found:
-        answer.setdefault(row["entity_id"], {})[row["record_key"]] = row["data_source_id"]
-    return answer
 
 
 def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
@@ -290,7 +286,7 @@ def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool
 
 def remove_projection(tx: Tx, entity_id: str) -> None:
     """Take away the projection of an entity whose record another one adopted; its events stay."""
-    execute(tx, hot("DELETE FROM entity WHERE entity_id = :id"), id=entity_id)
+    later(tx, hot("DELETE FROM entity WHERE entity_id = :id"), id=entity_id)
 
 
 def entity_exists(tx: Tx, entity_id: str) -> bool:

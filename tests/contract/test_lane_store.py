@@ -195,7 +195,12 @@ def test_one_intent_at_most_is_open_on_a_lane(bench: Bench) -> None:
     assert bench.do("close_intent", lane, first.intent_id)
     assert not bench.do("close_intent", lane, first.intent_id)
     assert bench.do("find_intent", lane) is None
-    bench.do("open_intent", lane, intent_of(lane), 5.0)
+    second = intent_of(lane)
+    bench.do("open_intent", lane, second, 5.0)
+    assert not bench.confirm(replace(lane, fence=lane.fence - 1), closing=second.intent_id)
+    assert bench.do("find_intent", lane) is not None
+    assert bench.confirm(lane, closing=second.intent_id)
+    assert bench.do("find_intent", lane) is None
 
 
 def test_the_quiet_period_runs_from_when_the_answer_was_lost(bench: Bench) -> None:

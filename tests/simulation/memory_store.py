@@ -225,6 +225,7 @@ class MemoryLaneTx:
         again: bool = False,
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
+        closing: str | None = None,
     ) -> bool:
         """End the claim: it is there."""
         row = self._ours(lane)
@@ -249,6 +250,8 @@ class MemoryLaneTx:
             row, lane=held, detail=None, due_at=self.now, lease_until=None, confirmed=confirmed or row.confirmed,
             last_status=status or row.last_status,
         )  # fmt: skip
+        if closing is not None:
+            self.close_intent(lane, closing)
         return True
 
     def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
