@@ -8,10 +8,11 @@ from typing import Final
 from connector_runner.connectors.sinks import Outcome, Reply, Sink
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.intents import CREATE, Intent
-from connector_runner.outbound.lanes import Lane, State, backoff_s
+from connector_runner.outbound.lanes import MAX_ATTEMPTS, Lane, State, backoff_s
 from connector_runner.outbound.outcomes import CONFLICT, Settled, Settler, heed
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
+from connector_runner.outbound.sink_state import sink_fault
 
 _UNTELLABLE: Final = frozenset({Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH})
 
@@ -61,9 +62,16 @@ class ReadBack:
             if not untouched and (intent.operation == CREATE or self._desk.carries(reply.body, intent)):
                 return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
+            if lane.attempts >= MAX_ATTEMPTS and not sink_fault(reply):
+                return self._store.retrying(lambda tx: self._given_up(tx, lane, reply))
             self._again(lane, backoff_s(lane.attempts, self._chance), counts=True, reply=reply)
             return Settled("unknown")
         return self._store.retrying(lambda tx: self._not_there(tx, lane, intent, reply))
+
+    def _given_up(self, tx: LaneTx, lane: Lane, reply: Reply) -> Settled:
+        """The sink answers, and what it says of this record is of no use. The intent stays: a replay looks again."""
+        message = "whether it landed cannot be told from what the sink answers"
+        return self._settler.quarantine(tx, lane, reply.code or "unreadable", message, reply=reply)
 
     def _behind(self, lane: Lane, intent: Intent) -> Settled:
         """The sink has said that this version is no longer the last, so this read came from a copy that lags."""

@@ -261,3 +261,28 @@ def test_each_entry_has_its_own_fate(parts: Parts, ehr: System, tmp_path: Path) 
     outcomes = {result.code: result.outcome for result in parts.again()}
     assert sorted(outcomes.values()) == ["failed", "replayed"]
     assert [entry.times for entry in parts.entries()] == [2]
+
+
+def test_what_cannot_be_read_back_is_put_before_a_person_and_looked_for_again(
+    parts: Parts, ehr: System, store: System
+) -> None:
+    clinic = parts.clinic
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
+    store.faults(
+        {"on": "PUT Patient", "kind": "drop_answer", "next": 1}, {"on": "GET Patient", "kind": "html", "status": 200}
+    )
+    clinic.land("ehr", a_patient())
+    assert clinic.flow("store").outcomes["unknown"] == 1
+    overdue = "UPDATE {} SET {} = clock_timestamp() - interval '1 second'"
+    clinic.execute("UPDATE sync_lane SET attempts = 20")
+    clinic.execute(overdue.format("sync_lane", "due_at"))
+    clinic.execute(overdue.format("open_intent", "resolve_after"))
+    assert clinic.drain("store").outcomes == {"quarantined": 1}
+    assert (clinic.lane("store")["reason"], clinic.count("open_intent")) == ("html", 1)
+
+    store.faults()
+    assert [result.outcome for result in parts.again(stage="outbound")] == ["put_back"]
+    clinic.flow("store")
+    assert (clinic.lane("store")["state"], clinic.count("open_intent")) == ("idle", 0)
+    assert (len(store.all("Patient")), len(store.writes())) == (1, 1)
