@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,6 +33,8 @@ from connector_runner.outbound.translating import UNTRANSLATED
 from connector_runner.outbound.undo_store import UNDONE
 from connector_runner.policy import consent
 from connector_runner.world.changes import EntityChange
+from connector_runner.world.confidence import HIGH, confidence_class
+from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView, views
 
 log = get_logger(__name__)
@@ -171,7 +173,7 @@ def consider(
 ) -> bool:
     """Bring one lane to where its entity belongs; whether it has something to be sent now.
 
-    ``asked`` is the priority with which this was asked for: behind FRESH, so is the lane.
+    ``asked`` is the priority with which this was asked for: behind FRESH, or before it, so is the lane.
     """
     lane = store.lane_of(tx, terms.sink_id, view.entity_id)
     if lane is not None and lane.undo_asked:
@@ -183,6 +185,10 @@ def consider(
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
     _note_gaps(tx, workspace_id, terms, view, lane, plan)
+    prio = _priority(plan, view, asked)
+    if isinstance(plan, Wait) and prio < FRESH and (lane is None or lane.state in (State.IDLE, State.READY)):
+        # Once: what is waited for would else come in its own time, and this with it.
+        sink_store.request_release(tx, workspace_id, plan.on, prio=INTERACTIVE)
     now = sink_store.want(
         tx,
         workspace_id,
@@ -192,7 +198,7 @@ def consider(
         entity_type=view.entity_type,
         client_ref=client_ref(terms.sink_id, view.entity_id),
         state=state,
-        prio=_priority(plan, view.entity_type, asked),
+        prio=prio,
         policy=terms.policies.get(view.entity_type, "latest"),
         revision=view.revision,
         delay_s=_delay_s(plan, state),
@@ -249,14 +255,20 @@ def _worth_showing(reason: str | None, withheld: Sequence[Withheld]) -> bool:
     return reason in _ASKED_ABOUT or any(item.code in _ASKED_ABOUT for item in withheld)
 
 
-def _priority(plan: Plan, entity_type: str, asked: int) -> int:
+def _priority(plan: Plan, view: EntityView, asked: int) -> int:
     """What agents and people said goes before what systems said; within that, what others refer to goes first.
 
-    What nobody changed now, but was found wanting, goes behind both.
+    What nobody changed now, but was found wanting, goes behind both. What must wait has its place all the same, and
+    what it waits for takes that place.
     """
-    if asked > FRESH:
-        return asked + rank(entity_type)
-    interactive = isinstance(plan, Wanted) and any(
-        external_system(claim) is None for claim in plan.choice.chosen.values()
-    )
-    return (INTERACTIVE if interactive else FRESH) + rank(entity_type)
+    if asked != FRESH:
+        return asked + rank(view.entity_type)
+    interactive = isinstance(plan, Wanted | Wait) and any(external_system(claim) is None for claim in _said(plan, view))
+    return (INTERACTIVE if interactive else FRESH) + rank(view.entity_type)
+
+
+def _said(plan: Wanted | Wait, view: EntityView) -> Iterable[Claim]:
+    if isinstance(plan, Wanted):
+        return plan.choice.chosen.values()
+    winners = (settled.winner for settled in view.folded.atoms.values())
+    return (claim for claim in winners if confidence_class(claim.confidence) == HIGH)

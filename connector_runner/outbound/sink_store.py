@@ -143,7 +143,7 @@ def want(
             "  ELSE l.wanted_at END,"
             " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
             " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
-            " prio = CASE WHEN l.state = 'ready' THEN least(l.prio, excluded.prio) ELSE excluded.prio END,"
+            " prio = CASE WHEN l.state = 'idle' THEN excluded.prio ELSE least(l.prio, excluded.prio) END,"
             " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
             " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
             "  ELSE l.reason_detail END,"

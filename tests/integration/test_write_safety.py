@@ -13,9 +13,10 @@ from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import sink_state, writing
+from connector_runner.outbound import sink_state, sink_store, writing
 from connector_runner.outbound import store as lanes
 from connector_runner.outbound.desk import SqlDesk
+from connector_runner.outbound.lanes import BACKFILL, RECONCILE
 from connector_runner.outbound.outcomes import PAUSE_S
 from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.planning import Planner
@@ -231,3 +232,42 @@ def test_one_entity_that_makes_us_fail_holds_up_no_other(
     assert poisoned
     assert len(store.all("Patient")) == 1
     assert clinic.count("quarantine") == 1
+
+
+def test_an_agents_word_that_had_to_wait_loses_its_place_to_nobody(clinic: Clinic, ehr: System, store: System) -> None:
+    """Neither to what systems say, nor because a reconciliation looked at it meanwhile."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], entity_types=["patient", "appointment"])
+    times = {"status": "booked", "start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
+    said = clinic.say(entity_type="appointment", confidence=0.5, facts={**times, "patient": {"ref": "ehr:Patient:p1"}})
+    event = said.events[0]
+    clinic.judge(event["id"])
+    clinic.release()
+    assert (clinic.lane("store", "appointment")["state"], clinic.lane("store", "appointment")["prio"]) == (
+        "waiting",
+        14,
+    )
+    with clinic.database.begin(clinic.workspace) as tx:
+        sink_store.request_release(tx, clinic.workspace, [event["entity_id"]], prio=RECONCILE)
+    clinic.release()
+    assert clinic.lane("store", "appointment")["prio"] == 14
+    clinic.land("ehr", a_patient())
+    clinic.flow("store")
+    assert len(store.all("Appointment")) == 1
+
+
+def test_what_an_agents_word_waits_for_is_not_left_behind(clinic: Clinic, ehr: System, store: System) -> None:
+    """A patient among thousands that are sent behind what is fresh, until somebody books for them."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], entity_types=["patient", "appointment"])
+    clinic.land("ehr", a_patient("p1"), a_patient("p2"))
+    clinic.execute("UPDATE pending_release SET prio = :prio", prio=BACKFILL)
+    clinic.release()
+    assert {lane["prio"] for lane in clinic.lanes("store")} == {43}
+    times = {"status": "booked", "start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
+    said = clinic.say(entity_type="appointment", confidence=0.5, facts={**times, "patient": {"ref": "ehr:Patient:p1"}})
+    clinic.judge(said.events[0]["id"])
+    clinic.release()
+    assert sorted((lane["entity_type"], lane["prio"]) for lane in clinic.lanes("store")) == [
+        ("appointment", 14), ("patient", 13), ("patient", 43)]  # fmt: skip
+    assert clinic.count("pending_release") == 0
