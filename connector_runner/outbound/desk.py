@@ -166,14 +166,15 @@ class SqlDesk:
         try:
             held = split(self._facts(found))
             meant = split(self._facts({**intent.body, "id": found.get("id") or "unknown"}))
-            gone = [] if intent.before is None else [a for a in split(self._facts(intent.before)) if a not in meant]
+            before = {} if intent.before is None else split(self._facts(intent.before))
         except BadRecord:
             return False
         return all(
-            atom in held and (same_value(held[atom], meant[atom]) or _comes_along(meant[atom]))
+            atom in held
+            and (same_value(held[atom], meant[atom]) or _came_along(meant[atom], held[atom], before.get(atom)))
             for atom in (claim.atom for claim in intent.changed)
             if atom in meant
-        ) and not any(atom in held for atom in gone)
+        ) and not any(atom in held for atom in before if atom not in meant)
 
     def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
         """A patient whom only conversations know is searched for first; see ``duplicate_search``."""
@@ -208,9 +209,9 @@ class SqlDesk:
         ]
 
 
-def _comes_along(value: object) -> bool:
-    """Whether a value refers to a record of the same transaction, whose name there only the sink knew."""
-    return URN in exact_json.dumps(value)
+def _came_along(meant: object, held: object, before: object) -> bool:
+    """Whether a reference to a record of the same transaction was written, whose name there only the sink knew."""
+    return URN in exact_json.dumps(meant) and not same_value(held, before)
 
 
 def _own(tx: LaneTx) -> Tx:

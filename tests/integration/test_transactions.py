@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import rows
+from connector_runner.infra.database import Row, rows
 from connector_runner.outbound import sink_state
 from connector_runner.outbound.bench import Drained
 from tests.integration.outbound_stack import Clinic, System
@@ -179,9 +179,8 @@ def test_a_sink_that_is_busy_is_told_off_once(clinic: Clinic, ehr: System) -> No
     all_there(clinic, ehr, 3)
 
 
-def test_an_update_goes_along_with_its_version(clinic: Clinic, ehr: System) -> None:
-    """An appointment that is there already gets a new patient, who is made with it; a foreign edit is not lost."""
-    sink(clinic, ehr)
+def somebody_elses(clinic: Clinic) -> Row:
+    """The appointment of the call turns out to be another's, who is new as well; its lane."""
     call(clinic)
     clinic.flow("ehr")
     said = clinic.say(
@@ -196,14 +195,38 @@ def test_an_update_goes_along_with_its_version(clinic: Clinic, ehr: System) -> N
     ).events[0]
     clinic.judge(said["id"])
     clinic.judge(change["id"])
+    return appointment
+
+
+def is_bens(ehr: System, ref: str) -> bool:
+    [ben] = [each for each in ehr.all("Patient") if each["name"][0]["family"] == "Obi"]
+    return bool(ehr.get(ref)["participant"][0]["actor"]["reference"] == f"Patient/{ben['id']}")
+
+
+@pytest.mark.parametrize("client_id", [True, False])
+@pytest.mark.parametrize("fault", ["drop_answer", "reset"])
+def test_an_update_whose_answer_was_lost_is_read_back(clinic: Clinic, ehr: System, fault: str, client_id: bool) -> None:
+    """The appointment refers to somebody, so what it says must be whom it referred to before, or not."""
+    sink(clinic, ehr, client_id=client_id)
+    appointment = somebody_elses(clinic)
+    ehr.faults({"on": "POST", "kind": fault, "next": 1})
+    before = len(ehr.writes())
+    patiently(clinic)
+    assert sent(ehr)[before] == ("POST", "")
+    assert is_bens(ehr, appointment["sink_ref"])
+    assert (len(ehr.all("Patient")), len(ehr.all("Appointment"))) == (2, 1)
+
+
+def test_an_update_goes_along_with_its_version(clinic: Clinic, ehr: System) -> None:
+    """An appointment that is there already gets a new patient, who is made with it; a foreign edit is not lost."""
+    sink(clinic, ehr)
+    appointment = somebody_elses(clinic)
     theirs = ehr.get(appointment["sink_ref"])
     ehr.put({**theirs, "comment": "theirs"})
     before = len(ehr.writes())
     clinic.flow("ehr")
     patiently(clinic)
-    held = ehr.get(appointment["sink_ref"])
-    assert held["comment"] == "theirs"
-    [ben] = [each for each in ehr.all("Patient") if each["name"][0]["family"] == "Obi"]
-    assert held["participant"][0]["actor"]["reference"] == f"Patient/{ben['id']}"
+    assert ehr.get(appointment["sink_ref"])["comment"] == "theirs"
+    assert is_bens(ehr, appointment["sink_ref"])
     assert sent(ehr)[before] == ("POST", ""), "both went together first, and the version was not that any more"
     assert len(ehr.all("Patient")) == 2

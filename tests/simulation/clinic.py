@@ -56,7 +56,7 @@ class Said:
     @property
     def desired_hash(self) -> bytes:
         """Of what is said."""
-        return exact_json.digest(self.said)
+        return exact_json.digest([self.said, self.patient])
 
     @property
     def kind(self) -> str:
@@ -77,13 +77,15 @@ class Said:
     def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
         """Our part of it; nothing where somebody else changed that after we came to know better."""
         held = current.get(OWNED)
-        if held == self.said:
-            return Nothing(IN_STEP)
         known = self.known.get(OWNED) if self.known else None
-        if held != known and str(current.get("meta", {}).get("lastUpdated", "")) > instant(self.since):
-            return Nothing(IN_STEP, withheld=(Withheld(OWNED, SINK_NEWER),))
-        body = patch(current, {OWNED: held}, {OWNED: self.said})
-        return self._intent(lane, UPDATE, body, current, etag)
+        newer = held != known and str(current.get("meta", {}).get("lastUpdated", "")) > instant(self.since)
+        after = {OWNED: held if newer else self.said}
+        if self.patient is not None:
+            after[PATIENT] = {"reference": self.patient}
+        before = {name: current.get(name) for name in after}
+        if before == after:
+            return Nothing(IN_STEP, withheld=(Withheld(OWNED, SINK_NEWER),) if newer and held != self.said else ())
+        return self._intent(lane, UPDATE, patch(current, before, after), current, etag)
 
     def adopting(self, ref: str) -> Writable:
         """Never asked for here."""
@@ -156,8 +158,13 @@ class Clinic:
         return False
 
     def carries(self, found: Json, intent: Intent) -> bool:
-        """Our part says so."""
-        return bool(found.get(OWNED) == intent.body.get(OWNED))
+        """Our part says so. Who came along under a name of the transaction is another than before."""
+        about, meant = found.get(PATIENT), intent.body.get(PATIENT)
+        if meant is not None and meant["reference"].startswith("urn:"):
+            same = about != (intent.before or {}).get(PATIENT)
+        else:
+            same = about == meant
+        return same and bool(found.get(OWNED) == intent.body.get(OWNED))
 
     def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
         """Every patient is new."""

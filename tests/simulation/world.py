@@ -15,7 +15,7 @@ from connector_runner.outbound.drain import work_off
 from connector_runner.outbound.lanes import State, client_ref
 from connector_runner.outbound.ports import Runtime
 from connector_runner.resilience.limiter import Limiter
-from tests.simulation.clinic import FOREIGN, OWNED, Clinic, Entity, moment
+from tests.simulation.clinic import FOREIGN, OWNED, PATIENT, Clinic, Entity, moment
 from tests.simulation.effects import LONGEST_FREEZE_S, Effects, InterruptedStore
 from tests.simulation.memory_store import MemoryLaneStore
 from tests.simulation.pace import VirtualLimiter
@@ -64,6 +64,7 @@ class Run:
         self.limiter = VirtualLimiter(lambda: self.scheduler.now, self.effects.point)
         self.entities: dict[str, Entity] = {}
         self.about: dict[str, str] = {}
+        self.patients = [derived_id(SINK, f"entity {self.seed} {number}") for number in range(shape.entities)]
         self.foreign: dict[str, list[tuple[float, str, str]]] = {}
         self._ids = 0
         self.terms = self.sabotage.terms(
@@ -183,8 +184,7 @@ class Run:
         """Entities change, other users edit; then all faults end, and everything must settle."""
         shape, chance = self.shape, self.scheduler.chance
         moments = []
-        for number in range(shape.entities):
-            entity_id = derived_id(SINK, f"entity {self.seed} {number}")
+        for entity_id in self.patients:
             count = chance.randint(1, shape.changes)
             moments += [(chance.uniform(0, shape.disturbed_s * 0.8), entity_id, "ours") for _ in range(count)]
             if shape.appointments:
@@ -216,10 +216,15 @@ class Run:
                 moments.append((first, entity_id, "ours"))
             count = chance.randint(1, self.shape.changes)
             moments += [(chance.uniform(0, self.shape.disturbed_s * 0.8), entity_id, "ours") for _ in range(count)]
+            edits = chance.choice([0, 1, 3])
+            moments += [(chance.uniform(2, self.shape.disturbed_s), entity_id, "gender") for _ in range(edits)]
         return moments
 
     def change(self, entity_id: str, said: str) -> None:
         """We know better from now on."""
+        if entity_id in self.entities and entity_id in self.about and self.scheduler.chance.random() < 0.4:
+            # It turns out to be another patient's, who may be new as well.
+            self.about[entity_id] = self.scheduler.chance.choice(self.patients)
         about = self.about.get(entity_id)
         with self.lanes.begin() as tx:
             tx.want(SINK, entity_id, about=about)
@@ -227,6 +232,7 @@ class Run:
             self.entities[entity_id] = Entity(entity_id, said, 1, self.scheduler.now, about) if known is None else known
             if known is not None:
                 known.said, known.revision, known.since = said, known.revision + 1, self.scheduler.now
+                known.about = about
         self.scheduler.note(f"wanted: {client_ref(SINK, entity_id)[-6:]} {said}")
 
     def _edit(self, entity_id: str, what: str, number: int) -> None:
@@ -284,6 +290,8 @@ class Run:
         found = self.of(entity.entity_id)
         if len(found) != 1:
             raise Failed(f"{name}: {'lost' if not found else f'{len(found)} resources'}")
+        if entity.about and found[0].last.body[PATIENT]["reference"] != self.of(entity.about)[0].ref:
+            raise Failed(f"{name}: is not about the right patient")
         versions = found[0].versions
         owned = [v for before, v in zip([None, *versions], versions, strict=False)
                  if before is None or before.body.get(OWNED) != v.body.get(OWNED)]  # fmt: skip
