@@ -389,3 +389,12 @@ def test_a_patient_is_checked_in_less_than_0_4_ms() -> None:
             check(body, entity_type="patient", system="fhir_r4", before=None, now=NOW)
         best = min(best, (time.process_time() - started) / 100)
     assert best < 0.0004
+
+
+@pytest.mark.parametrize("family", ["Lee", "Email", "Phone", "Https"])
+def test_a_server_or_a_code_of_the_same_name_tells_nothing_of_a_person(family: str) -> None:
+    body = {**PATIENT, "name": [{"family": family}], "telecom": [{"system": "email", "value": "a@b.example"}]}
+    body |= {"identifier": [{"system": "https://phone.lee.example/mrn", "value": "M1"}]}
+    assert found(body) == []
+    told = {**body, "identifier": [{"system": f"https://www.example/mrn/{family}", "value": "M1"}]}
+    assert found(told) == [(POLICY, "identifier[0].system", "protected_address")]
