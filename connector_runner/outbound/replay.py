@@ -19,7 +19,7 @@ from connector_runner.infra.sealing import Sealer
 from connector_runner.intake import full_sync, polling
 from connector_runner.intake.landing import Intake
 from connector_runner.kernel.errors import Conflict, RunnerError
-from connector_runner.outbound import lane_store, release, sink_store, status_store, store, translation_store
+from connector_runner.outbound import lane_store, release, sink_store, status, status_store, store, translation_store
 from connector_runner.outbound.deciding import STAGE as TRANSLATION
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import State
@@ -201,7 +201,7 @@ def _lane(deps: Deps, tx: Tx, workspace_id: str, entry: Entry, *, named: bool) -
     safety = replay_safety(
         Standing(
             lane.state, lane.reason, lane.open_intent, lane.last_sent is not None, lane.sink_ref is not None,
-            undo_asked=lane.undo_asked,
+            status.may_duplicate(tx, workspace_id, lane.sink_id), undo_asked=lane.undo_asked,
         )
     )  # fmt: skip
     if not safety.safe and not named:

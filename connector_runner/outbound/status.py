@@ -40,7 +40,7 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
                 "enabled": sink["sink_enabled"] and sink["enabled"],
                 "paused_reason": sink["sink_paused_reason"],
                 "breaker_until": sink["breaker_until"],
-                "possible_duplicates": _may_duplicate(tx, workspace_id, sink["data_source_id"]),
+                "possible_duplicates": may_duplicate(tx, workspace_id, sink["data_source_id"]),
                 "lanes": states,
                 "synced": synced,
                 "pending": sum(states[s] for s in ("ready", "leased", "waiting", "unknown")),
@@ -52,7 +52,7 @@ def lanes_by_state(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
     return answer
 
 
-def _may_duplicate(tx: Tx, workspace_id: str, sink_id: str) -> bool:
+def may_duplicate(tx: Tx, workspace_id: str, sink_id: str) -> bool:
     """Whether a lost answer may end in a second record there, as far as its settings can be read."""
     try:
         return directory.load(tx, workspace_id, sink_id).settings.sink_capabilities.at_least_once

@@ -18,13 +18,14 @@ from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.imports import running
 from connector_runner.intake.landing import Intake
 from connector_runner.kernel.clock import utc_now
+from connector_runner.observability.explain import explain
 from connector_runner.outbound import release as releasing
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.replay import Replayed, replay
 from connector_runner.resilience.quarantine import Entry, Quarantine
 from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
-from tests.integration.outbound_stack import MAPPINGS, Clinic, System, a_patient
+from tests.integration.outbound_stack import MAPPINGS, Clinic, System, a_patient, sinks_of
 
 PATIENTS = {"entity_types": ["patient"]}
 BAD_DATE = "1982-13-45"
@@ -231,6 +232,24 @@ def test_an_entity_that_release_could_not_decide_about_is_decided_again(
     clinic.flow("store")
     assert len(store.all("Patient")) == 1
     assert parts.entries() == []
+
+
+def test_a_create_that_may_double_is_replayed_only_by_name(parts: Parts, ehr: System, store: System) -> None:
+    """As explaining the entity says."""
+    clinic = parts.clinic
+    refused_lane(clinic, ehr, store)
+    clinic.execute(
+        "UPDATE data_source SET settings = jsonb_set(settings, '{sink,capabilities}', '{\"at_least_once\": true}')"
+        " WHERE data_source_id = :id",
+        id=clinic.ids["store"],
+    )
+    clinic.outbound = replace(clinic.outbound, sinks=sinks_of(clinic.database, clinic.outbound.sealer))
+    [answer] = parts.again()
+    assert (answer.outcome, answer.reason) == ("refused", "possible_duplicates")
+    with clinic.database.begin(clinic.workspace) as tx:
+        told = explain(tx, clinic.outbound, clinic.workspace, "ehr:Patient:p1")["safe_to_replay"]
+    assert told["code"] == answer.reason
+    assert parts.again(named=True)[0].outcome == "put_back"
 
 
 def test_parked_deletes_are_applied_only_where_they_are_named(parts: Parts, ehr: System) -> None:
