@@ -14,6 +14,7 @@ from connector_runner.infra.queue import POLL, REFRESH_CONFIG
 from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound import release
+from connector_runner.outbound.fitting import require_fit
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
 
@@ -37,6 +38,9 @@ def apply_documents(runner: Runner, workspace_id: str, documents: object, *, fil
     """Apply, and tell beat; name and outcome of each."""
     with runner.database.begin(workspace_id) as tx:
         applied = directory.apply(tx, workspace_id, documents, actor=ACTOR, now=utc_now(), file=file)
+        for n, one in enumerate(applied):
+            at = f"[{n}].settings" if len(applied) > 1 else "settings"
+            require_fit(one.source.settings, runner.mappings, file=file, at=at)
         if any(a.outcome != "unchanged" and a.source.settings.sink for a in applied):
             release.request_all(tx, workspace_id)
     runner.publisher.hint(REFRESH_CONFIG)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from connector_runner.cli.console import moment
 from connector_runner.cli.main import app
 from connector_runner.infra.database import one, rows
+from connector_runner.kernel.errors import Misconfigured
 from connector_runner.settings import PROJECT_ROOT
 from tests.integration.outbound_stack import KEY, Clinic, System, a_patient
 
@@ -215,3 +217,25 @@ def test_times_are_instants_or_ages() -> None:
     assert abs(datetime.now(UTC) - moment("2h") - timedelta(hours=2)) < timedelta(seconds=5)
     with pytest.raises(typer.BadParameter):
         moment("soon")
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"entity_types": ["patiant"]}, "settings.sink.entity_types.patiant"),
+        ({"entity_types": {"patient": {"owns": ["telecom", "telecmo"]}}}, "settings.sink.entity_types.patient.owns"),
+        ({"mapping": "fhir_r44", "entity_types": ["patient"]}, "settings.sink.entity_types.patient"),
+    ],
+)
+def test_what_no_mapping_writes_is_refused_by_its_key(
+    clinic: Clinic, tmp_path: Path, settings: dict[str, Any], key: str
+) -> None:
+    file = tmp_path / "store.json"
+    mapping = settings.pop("mapping", "fhir_r4")
+    document = {"name": "store", "source_type": "fhir_store",
+                "settings": {"base_url": "http://127.0.0.1/fhir", "mapping": mapping, "sink": settings}}  # fmt: skip
+    file.write_text(json.dumps(document))
+    done = CliRunner().invoke(app, ["source", "apply", str(file), "--workspace", clinic.workspace])
+    assert isinstance(done.exception, Misconfigured)
+    assert done.exception.where == f"{file}: {key}"
+    assert run(clinic, "source", "list") == {"sources": []}
