@@ -73,7 +73,7 @@ def _crm(base_url: str) -> dict[str, Any]:
                     **record,
                     "path": "contacts",
                     "upsert_path": "contacts/by-external-id/{external_id}",
-                    "known_by": {"lastName": "lastName", "birthDate": "birthDate", "email": "email"},
+                    "known_by": {"lastName": "lastName", "birthDate": "birthDate"},
                 },
                 "Activity": {**record, "path": "activities", "create": "idempotent_post"},
             },
