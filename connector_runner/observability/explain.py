@@ -167,7 +167,7 @@ def _sink(
     mapping = outbound.mappings.outbound(terms.system, view.entity_type)
     sent = _last_sent(tx, outbound, terms, lane)
     gated = view.entity_type in terms.entity_types
-    facts = outbound.planner.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type) if gated else None
+    facts = outbound.planner.gate_facts(tx, workspace_id, terms, view) if gated else None
     return {
         "mapping_version": mapping.version if mapping is not None else None,
         "decision": _decision(plan, lane),

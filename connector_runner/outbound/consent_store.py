@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, rows
 from connector_runner.policy.consent import Statement
@@ -23,14 +24,21 @@ _NAMES = (
 )
 
 
-def statements(tx: Tx, workspace_id: str, entity_id: str, entity_type: str) -> list[Statement]:
-    """The Consent records of the patient whose record an entity is."""
-    told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
+def statements(
+    tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
+) -> list[Statement]:
+    """The Consent records of the patient whose record an entity is. ``state``: the entity's, where it is at hand."""
+    if state is None:
+        told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
+    else:
+        told = reading.targets_in(workspace_id, state, PATIENT)
     found = rows(
         tx,
         hot(
-            "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
-            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
+            "WITH told AS (SELECT target_id FROM (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
+            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient) t"
+            # Where nobody ever said anything about consent, nothing else is looked up.
+            "  WHERE EXISTS (SELECT 1 FROM patient_consent WHERE workspace_id = :ws)),"
             + _NAMES
             + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
             " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"

@@ -127,7 +127,7 @@ class SqlDesk:
         own = _own(tx)
         if store.revision_of(own, lane) != planned.wanted.revision:
             return False
-        refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, lane.entity_type)
+        refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, planned.wanted)
         return refusal is None
 
     def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
@@ -142,7 +142,8 @@ class SqlDesk:
         """Adopt the record, remember what was sent so that its echo is known, and wake who waited for it."""
         own, now = _own(tx), self.outbound.clock()
         record_key = canonical_id(self.terms.name, *ref.split("/", 1))
-        self.outbound.world.adopt(own, self.workspace_id, record_key, lane.entity_id, self.terms.sink_id, now=now)
+        if lane.sink_ref != ref:
+            self.outbound.world.adopt(own, self.workspace_id, record_key, lane.entity_id, self.terms.sink_id, now=now)
         if body is not None:
             sent = self._sent_atoms(body, intent)
             self.outbound.world.remember_sent(own, self.workspace_id, record_key, sent, now=now)

@@ -19,7 +19,6 @@ from connector_runner.outbound.duplicates import POSSIBLE_DUPLICATE, SEARCHED, j
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.intents import Intent
 from connector_runner.outbound.lanes import Lane
-from connector_runner.world import reading
 
 log = get_logger(__name__)
 
@@ -70,9 +69,10 @@ def look(
     if lane.entity_type not in SEARCHED or not sink.capabilities.search:
         return Looked(None)
     with outbound.database.begin(workspace_id) as tx:
-        if not _ours(tx, workspace_id, lane):
+        name, decided = duplicate_store.standing(tx, lane.entity_id, lane.lane_id)
+        # Another system's record is known by its name.
+        if name is None or home_of(name, sink_store.source_ids(tx, workspace_id)) is not None:
             return Looked(None)
-        decided = duplicate_store.decision(tx, lane.lane_id)
     if decided is not None:
         return Looked(decided.ref, decided=True)
     found: dict[str, Json] = {}
@@ -118,12 +118,6 @@ def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None,
         outbound.quarantine.settle(tx, workspace_id, "outbound", [lane_id])
 
     outbound.database.retrying(workspace_id, work)
-
-
-def _ours(tx: Tx, workspace_id: str, lane: Lane) -> bool:
-    """Whether the entity is of an agent's or a person's own making: another system's record is known by its name."""
-    row = reading.row(tx, workspace_id, lane.entity_id)
-    return row is not None and home_of(row["canonical_id"], sink_store.source_ids(tx, workspace_id)) is None
 
 
 def _questions(body: Json) -> list[Json]:

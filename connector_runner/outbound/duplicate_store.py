@@ -14,10 +14,21 @@ class Decision:
     ref: str | None
 
 
-def decision(tx: Tx, lane_id: str) -> Decision | None:
-    """What was decided about a lane; None when nobody did."""
-    found = one(tx, hot("SELECT sink_ref FROM duplicate_decision WHERE lane_id = :lane"), lane=lane_id)
-    return None if found is None else Decision(found["sink_ref"])
+def standing(tx: Tx, entity_id: str, lane_id: str) -> tuple[str | None, Decision | None]:
+    """The canonical id of an entity, and what was decided about its lane."""
+    found = one(
+        tx,
+        hot(
+            "SELECT e.canonical_id, d.lane_id, d.sink_ref FROM entity e LEFT JOIN duplicate_decision d"
+            " ON d.workspace_id = e.workspace_id AND d.lane_id = :lane WHERE e.entity_id ="
+            " coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
+        ),
+        id=entity_id,
+        lane=lane_id,
+    )
+    if found is None:
+        return None, None
+    return found["canonical_id"], None if found["lane_id"] is None else Decision(found["sink_ref"])
 
 
 def decide(tx: Tx, workspace_id: str, lane_id: str, ref: str | None, actor: str) -> None:

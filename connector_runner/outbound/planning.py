@@ -76,14 +76,15 @@ class Planner:
     clock: Clock = utc_now
     asks: bool = True
 
-    def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> GateFacts:
+    def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> GateFacts:
         """What the gates go by for an entity whose type the sink takes; the patient's consent is looked up here."""
-        now = self.clock()
-        return consenting.gate_facts(tx, self.mappings, workspace_id, terms, entity_id, entity_type, now)
+        return consenting.gate_facts(tx, self.mappings, workspace_id, terms, view, self.clock())
 
-    def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, entity_type: str) -> str | None:
-        """Why the patient's consent keeps an entity from a sink now. The word about consent itself always goes."""
-        return consenting.refusal(tx, self.mappings, workspace_id, terms, entity_id, entity_type, self.clock())
+    def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, wanted: Wanted) -> str | None:
+        """Why the patient's consent keeps from a sink now what was planned."""
+        return consenting.refusal(
+            tx, self.mappings, workspace_id, terms, entity_id, wanted.entity_type, wanted.state, self.clock()
+        )
 
     def plan(
         self,
@@ -133,7 +134,7 @@ class Planner:
             refusal = may_create(view.canonical_id, view.records, terms, sources)
             if refusal is not None:
                 return Nothing(refusal)
-        facts = self.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type)
+        facts = self.gate_facts(tx, workspace_id, terms, view)
         choice = self._chosen(tx, terms, view, lane, facts, mapping)
         idle = self._idle(terms, view, lane, ref, facts, choice, mapping, sources)
         if idle is not None:
@@ -278,6 +279,7 @@ class Planner:
             confirmed,
             translations,
             mapping.recodes(state, translations.decided),
+            state=view.now,
         )
 
     def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:

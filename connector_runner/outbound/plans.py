@@ -58,7 +58,7 @@ class Wanted:
     """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any.
 
     ``recodes``: something goes out as another code than it was said. ``upto`` is the event whose state this is, where
-    every state is sent in order, and ``more`` whether there are later ones.
+    every state is sent in order, and ``more`` whether there are later ones. ``state`` is the entity's.
     """
 
     entity_type: str
@@ -73,6 +73,7 @@ class Wanted:
     confirmed: Confirmed | None = field(default=None)
     translations: Translations = field(default_factory=Translations)
     recodes: bool = False
+    state: Json = field(default_factory=dict)
     upto: str | None = None
     more: bool = False
 

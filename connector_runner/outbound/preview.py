@@ -158,7 +158,7 @@ def gates_of(
     """Per atom what each gate of a sink says of each of its claims, the best first; codes, no values."""
     if view.entity_type not in terms.entity_types:
         return {}
-    facts = outbound.planner.gate_facts(tx, workspace_id, terms, view.entity_id, view.entity_type)
+    facts = outbound.planner.gate_facts(tx, workspace_id, terms, view)
     answer: dict[str, list[dict[str, Any]]] = {}
     for atom, settled in sorted(view.folded.atoms.items()):
         answer.setdefault(public_name(atom), []).extend(judged(atom, settled, facts))

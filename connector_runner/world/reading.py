@@ -28,6 +28,13 @@ class EntityView:
     folded: Folded
     events: tuple[StoredEvent, ...]
     records: dict[str, str]
+    after: dict[str, Any] | None = None
+    """Of an entity as it once stood: the state that came of it."""
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The facts that hold, whenever this is a view of."""
+        return self.state if self.after is None else self.after
 
     @property
     def state(self) -> dict[str, Any]:
@@ -122,7 +129,7 @@ def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
         known = events[:count]
         until = known[-1].ingested_at
         folded = fold(known, [version for version in versions if version.seen_at <= until], sent)
-        return replace(view, events=tuple(known), folded=folded)
+        return replace(view, events=tuple(known), folded=folded, after=view.state)
 
     return after
 
@@ -146,10 +153,12 @@ def targets(tx: Tx, workspace_id: str, entity_ids: Sequence[str], name: str) -> 
 
     From the states: the ``relationship`` view is quick from a target to who refers to it, and not the other way.
     """
-    return {
-        entity: sorted(target for field, target, _ in relationships.targets(workspace_id, state) if field == name)
-        for entity, state in store.states_of(tx, entity_ids).items()
-    }
+    return {entity: targets_in(workspace_id, state, name) for entity, state in store.states_of(tx, entity_ids).items()}
+
+
+def targets_in(workspace_id: str, state: dict[str, Any], name: str) -> list[str]:
+    """The same of one state."""
+    return sorted(target for field, target, _ in relationships.targets(workspace_id, state) if field == name)
 
 
 def related(tx: Tx, of: str) -> list[Row]:
