@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from connector_runner.connectors.rate_headers import retry_after_s
 from connector_runner.connectors.sinks import Json
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
@@ -33,6 +35,7 @@ ISSUE_TYPES: Final = frozenset(
     too-costly business-rule conflict transient lock-error no-store exception timeout incomplete throttled
     informational""".split()  # noqa: SIM905 - a list of words
 )
+_ANY_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"\d{3,6}")
 _WORD = re.compile(r"[A-Z][A-Z0-9_]{2,60}")
 _PATH = re.compile(r"[A-Za-z]\w{0,63}(?:\[\d{1,4}\])?(?:\.[A-Za-z]\w{0,63}(?:\[\d{1,4}\])?){0,12}")
@@ -74,7 +77,7 @@ def evidence_of(answer: Answer, purpose: Purpose, vendor: str) -> Evidence:
         shape,
         tuple(dict.fromkeys(codes)),
         where,
-        bool(answer.headers.get("Retry-After") or answer.headers.get("x-ms-retry-after-ms")),
+        retry_after_s(answer.headers, _ANY_TIME) is not None,
         document,
     )
 

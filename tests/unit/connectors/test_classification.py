@@ -318,3 +318,9 @@ def test_only_codes_that_a_rule_knows_are_repeated(body: Any, code: str) -> None
 def test_a_place_is_a_path_and_quotes_nothing(expression: str, where: str) -> None:
     body = outcome("value", at=expression)
     assert classify(answer_of(422, body, {}), "create", "", NOW).reply.where == where
+
+
+@pytest.mark.parametrize(("wait", "cause"), [("30", "unavailable"), ("soon", "unavailable_after_write")])
+def test_a_wait_that_says_nothing_does_not_say_that_nothing_was_done(wait: str, cause: str) -> None:
+    found = classify(answer_of(503, "", {"Retry-After": wait}), "update", "", NOW)
+    assert found.reply.cause == cause
