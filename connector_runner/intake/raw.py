@@ -9,6 +9,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
+from isal import isal_zlib
+
 from connector_runner.infra.database import Tx, execute, one
 
 _LENGTH = 4
@@ -16,9 +18,12 @@ _LENGTH = 4
 
 def pack(bodies: Sequence[bytes]) -> bytes:
     """Compress bodies, each behind its length in four bytes."""
-    packer = zlib.compressobj(level=1)
-    parts = [packer.compress(len(body).to_bytes(_LENGTH, "big") + body) for body in bodies]
-    return b"".join(parts) + packer.flush()
+    parts: list[bytes] = []
+    for body in bodies:
+        parts.append(len(body).to_bytes(_LENGTH, "big"))
+        parts.append(body)
+    # In the format of zlib, and several times as quick to write.
+    return isal_zlib.compress(b"".join(parts), level=1)
 
 
 def unpack(page: bytes, position: int) -> bytes:

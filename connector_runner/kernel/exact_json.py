@@ -33,7 +33,8 @@ def _exact_default(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _fraction(token: str) -> Decimal:
+def fraction(token: str) -> Decimal:
+    """A number with a fraction or an exponent, with its digits. Raises ValueError when it is out of range."""
     if len(token) < _SHORT and "e" not in token and "E" not in token:
         return Decimal(token)
     try:
@@ -45,7 +46,7 @@ def _fraction(token: str) -> Decimal:
     return number
 
 
-_decoder = json.JSONDecoder(parse_float=_fraction, parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_float=fraction, parse_constant=_refuse_constant)
 # No check for cycles: what was parsed has none, and to look for them costs a tenth of the work.
 _encoder = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), default=_exact_default, allow_nan=False, check_circular=False

@@ -69,13 +69,13 @@ def test_the_same_bytes_are_not_parsed_again(
     lines = [line(f"p{n}", "Ames") for n in range(20)]
     assert load(deps, workspace, tmp_path / "a.ndjson", *lines) == (20, 0, 0, 20)
     parsed: list[bytes] = []
-    loads = ndjson.exact_json.loads
+    loads = ndjson.quick_json.loads
 
     def watched(data: Any) -> Any:
         parsed.append(data)
         return loads(data)
 
-    monkeypatch.setattr(ndjson.exact_json, "loads", watched)
+    monkeypatch.setattr(ndjson.quick_json, "loads", watched)
     new = line("p3", "Byron")
     assert load(deps, workspace, tmp_path / "a.ndjson", *lines[:3], new, *lines[4:]) == (0, 1, 19, 20)
     assert [text for text in parsed if isinstance(text, bytes)] == [new.encode()]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from connector_runner.infra import quick_json
 from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item, Line, Unread
 from connector_runner.intake.imports.text import READ_BYTES
 from connector_runner.kernel import exact_json
@@ -93,7 +94,7 @@ def parse_line(line: Line) -> list[Item]:
 
 def _parsed(place: str, line: bytes, ended: bool, at_byte: int, raw_hash: bytes | None) -> list[Item]:
     try:
-        value = exact_json.loads(line)
+        value = quick_json.loads(line)
     except BadRecord as error:
         told = error.message.replace("at line 1 column", "at column")
         if not ended and error.code == "not_json":
