@@ -16,8 +16,10 @@ _REVISION = re.compile(r'^revision = "(\w+)"$', re.MULTILINE)
 _FOLLOWS = re.compile(r'^down_revision = "(\w+)"$', re.MULTILINE)
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, *, to: str = "head") -> None:
     """Apply every migration that the database lacks; others that try meanwhile wait and find nothing to do.
+
+    ``to``: only those up to a revision.
 
     Raises Unavailable when the database cannot be reached.
     """
@@ -32,7 +34,7 @@ def upgrade(url: str) -> None:
     try:
         with engine.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
     except OperationalError:
         raise Unavailable("Postgres cannot be reached", code="database_unavailable", where="DATABASE_URL") from None
     finally:
