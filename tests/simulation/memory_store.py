@@ -38,15 +38,11 @@ class MemoryLaneStore:
             raise RuntimeError("a transaction began within another: somebody made a call inside one")
         self._open = True
         try:
-            tx = self.transaction()
+            tx = MemoryLaneTx(self)
             yield tx
             self.tables = tx.tables()
         finally:
             self._open = False
-
-    def transaction(self) -> MemoryLaneTx:
-        """One that is not committed yet."""
-        return MemoryLaneTx(self)
 
     def retrying(self, work: Callable[[Any], T]) -> T:
         """Nobody is ever quicker here."""
@@ -142,18 +138,16 @@ class MemoryLaneTx:
 
     def wake(self, sink_id: str, entity_id: str) -> int:
         """Lanes that wait for an entity which is there now, or may have been planned without it."""
-        woken = 0
-        for key, row in self.lanes.items():
-            lane = row.lane
-            waits = lane.state is State.LEASED or (
-                lane.state in (State.WAITING, State.IDLE) and lane.reason == DEPENDENCY
-            )
-            if lane.sink_id == sink_id and self.refers.get(lane.entity_id) == entity_id and waits:
-                state = lane.state if lane.state is State.LEASED else State.READY
-                lane = replace(lane, state=state, desired_revision=lane.desired_revision + 1)
-                self.lanes[key] = replace(row, lane=lane, due_at=self.now)
-                woken += 1
-        return woken
+        woken = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and self._misses(row, entity_id)]
+        for row in woken:
+            state = State.LEASED if row.lane.state is State.LEASED else State.READY
+            lane = replace(row.lane, state=state, desired_revision=row.lane.desired_revision + 1)
+            self.lanes[lane.lane_id] = replace(row, lane=lane, due_at=self.now)
+        return len(woken)
+
+    def _misses(self, row: LaneRow, entity_id: str) -> bool:
+        rests = row.lane.state in (State.WAITING, State.IDLE) and row.lane.reason == DEPENDENCY
+        return self.refers.get(row.lane.entity_id) == entity_id and (rests or row.lane.state is State.LEASED)
 
     def place(self, sink_id: str, entity_id: str) -> str | None:
         """Where the sink has an entity's record."""
@@ -315,11 +309,8 @@ class MemoryLaneTx:
     def due_count(self, sink_id: str, limit: int) -> int:
         """Due now."""
         due = (State.READY, State.WAITING, State.UNKNOWN)
-        found = sum(
-            row.lane.sink_id == sink_id and row.lane.state in due and row.due_at <= self.now
-            for row in self.lanes.values()
-        )
-        return min(found, limit)
+        lanes = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and row.due_at <= self.now]
+        return min(sum(row.lane.state in due for row in lanes), limit)
 
     def sink_state(self, sink_id: str) -> SinkState:
         """Open, paused, or left alone."""
