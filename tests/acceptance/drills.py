@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from connector_runner.cli import demo
 from connector_runner.infra.database import Database, rows
 from tests.acceptance.stack import Sandbox, Stack, a_stack, wait_for
@@ -392,11 +390,3 @@ def chance(name: str) -> random.Random:
 def until(what: str, look: Callable[[], Any], timeout_s: float = 60) -> Any:
     """``wait_for``, looking often."""
     return wait_for(what, look, timeout_s=timeout_s, every_s=0.05)
-
-
-def listening(url: str) -> bool:
-    """Whether a system answers."""
-    try:
-        return requests.get(url, timeout=2).ok
-    except requests.RequestException:
-        return False
