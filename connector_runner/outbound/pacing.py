@@ -16,6 +16,9 @@ LONGEST_WAIT_S: Final = 2.0
 _MARGIN_S: Final = 0.001
 _LATE_GRANTS: Final = 5
 """So many grants in a row that came too late to be used mean that the limiter is too far away just now."""
+_BRISK_S: Final = 0.25
+"""Where everybody's turn comes within so short a time, a grant is waited for when all else is ready."""
+_JUST_NOW_S: Final = 0.1
 _SLOT_MARGIN_S: Final = 2.0
 
 
@@ -57,19 +60,39 @@ class Pacer:
         self._holder, self._until, self._sleep, self._clock = holder, until, sleep, clock
         self._in_flight = in_flight
         self._grant: Grant | None = None
+        self._brisk = limit.interval_s * limit.concurrency <= _BRISK_S and not limit.limits_periods
+        self._let_in_at = float("-inf")
         self.wait_s = 0.0
         self.stopped = ""
+
+    def stand_by(self) -> bool:
+        """Hold a slot, and know that a grant is to be had in time; False where not.
+
+        What must be done before the request takes longer than a grant of a brisk sink holds: taken before, it would
+        be lost. Of a slow sink it is taken now, lest something be prepared whose turn does not come in time.
+        """
+        if not self._brisk:
+            return self.take()
+        if self._clock() - self._let_in_at <= _JUST_NOW_S or self.fresh():
+            return True
+        return self._turn(0)
 
     def take(self) -> bool:
         """Get a grant for one request, waiting for it if that is short; False when there is none in time."""
         if self.fresh():
             return True
         self.put_back()
+        return self._turn(1)
+
+    def _turn(self, want: int) -> bool:
         late = 0
         while True:
-            grant = self._limiter.acquire(self._sink_id, self._limit, self._holder, in_flight=self._in_flight)
+            grant = self._limiter.acquire(self._sink_id, self._limit, self._holder, want, in_flight=self._in_flight)
             LIMITER.labels(sink=self._name, reason=grant.reason).inc()
-            if grant.granted:
+            if grant.reason == "ok":
+                self._let_in_at = self._clock()
+                if not want:
+                    return True
                 self._grant = grant
                 if self.fresh():
                     return True
@@ -103,12 +126,14 @@ class Pacer:
 
     def cut(self, retry_after_s: float | None) -> None:
         """The sink said: too fast."""
+        self._let_in_at = float("-inf")
         self._limiter.cut(self._sink_id, retry_after_s, self._limit)
 
     def learn(self, pace: Pace | None, retry_after_s: float | None = None) -> None:
         """What an answer said of the sink's own allowance, and of when to come back."""
         if pace is None and retry_after_s is None:
             return
+        self._let_in_at = float("-inf")
         remaining, reset_s = (None, None) if pace is None else (pace.remaining, pace.reset_s)
         self._limiter.learn(
             self._sink_id, self._limit, remaining=remaining, reset_s=reset_s, retry_after_s=retry_after_s

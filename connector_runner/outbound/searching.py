@@ -65,7 +65,7 @@ class Unhurried:
         return reply
 
     def _granted(self) -> bool:
-        if not self._pacer.take() or not self._hold():
+        if not self._hold() or not self._pacer.take():
             self.out_of_time = True
             return False
         self._pacer.use()

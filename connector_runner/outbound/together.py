@@ -176,7 +176,7 @@ class Together:
         return settled + [self.alone(member.lane, member.planned, intent) for member, intent in apart]
 
     def _send(self, steps: Sequence[tuple[Member, Intent]]) -> list[Settled]:
-        if not self.pacer.take():
+        if not self.pacer.stand_by():
             return self._back([member for member, _ in steps], "put_off", stop=True)
         send_by = self.clock() + self.send_within_s
         refusal = self._open(steps)

@@ -81,7 +81,7 @@ class Hands:
         done = Drained()
         try:
             # A slot comes first: without one there is nothing to be claimed for.
-            while self._runtime.clock() < self._until and self._pacer.take():
+            while self._runtime.clock() < self._until and self._pacer.stand_by():
                 settled = self._next()
                 if settled is None:
                     break
@@ -233,10 +233,10 @@ class Hands:
 
     def _asked(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
         """What the sink's own validation has against an intent; a sink that cannot say it is no obstacle."""
-        if not self._pacer.take():
-            return self._put_off(lane)
         if not self._hold(lane):
             return Settled("fence_lost")
+        if not self._pacer.take():
+            return self._put_off(lane)
         self._pacer.use()
         reply = self._sink.check(intent.body, intent.target)
         heed(self._pacer, reply)
@@ -338,7 +338,7 @@ class Hands:
 
     def _send(self, lane: Lane, planned: Writable, intent: Intent, claimed: float) -> Settled:
         clock = self._runtime.clock
-        if not self._pacer.take():
+        if not self._pacer.stand_by():
             return self._put_off(lane)
         if clock() - claimed > PLANNING_LEASE_S - 1 and self._knows(lane, planned):
             return self._put_off(lane)

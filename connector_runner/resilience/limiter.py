@@ -125,6 +125,8 @@ class Limiter:
     def acquire(self, sink: str, limit: Limit, holder: str, want: int = 1, *, in_flight: InFlight = tuple) -> Grant:
         """Ask for ``want`` requests to ``sink``; may grant fewer. ``holder`` keeps its slot until ``release``.
 
+        Asked for none, it holds the slot and tells by ``ok`` that there would be one now.
+
         Where Redis has lost the sink, nothing is granted before its slots are those of ``in_flight`` again, its
         pause and its learned rate those of the memory, and its counts no less than what is booked there.
         """

@@ -46,11 +46,11 @@ class VirtualLimiter:
             bucket.slots = {name: now + min(left_s, limit.slot_s) for name, left_s in holders.items()}
             self.buckets[sink] = bucket
             asked = now
-        grant = self._granted(bucket, limit, holder, asked)
+        grant = self._granted(bucket, limit, holder, asked, want)
         self._effect("limited")
         return grant
 
-    def _granted(self, bucket: Bucket, limit: Limit, holder: str, asked: float) -> Grant:
+    def _granted(self, bucket: Bucket, limit: Limit, holder: str, asked: float, want: int) -> Grant:
         now = self._clock()
         bucket.slots = {name: end for name, end in bucket.slots.items() if end > now}
         if holder not in bucket.slots and len(bucket.slots) >= limit.concurrency:
@@ -66,6 +66,8 @@ class VirtualLimiter:
             return Grant(0, bucket.pause - now, "paused")
         if bucket.tat > now + tolerance:
             return Grant(0, bucket.tat - tolerance - now, "rate")
+        if not want:
+            return Grant(0, 0.0, "ok")
         if bucket.tat < now + limit.concurrency * limit.interval_s:
             bucket.low = now
         bucket.tat = max(bucket.tat, now) + interval
