@@ -328,7 +328,8 @@ class Planner:
                 if atom in known:
                     same.append(claim)
                 continue
-            if _edited(atom, held, known, wanted.choice.own) and updated > claim.since:
+            newer = _last_known(atom, claim, known) if updated == EARLIEST else updated > claim.since
+            if newer and _edited(atom, held, known, wanted.choice.own):
                 withheld.append(Withheld(public_name(atom), SINK_NEWER))
                 theirs.add(atom)
                 continue
@@ -386,6 +387,11 @@ def _edited(atom: str, held: Json, confirmed: Json, seen: Mapping[str, object]) 
     if atom not in held:
         return False
     return not any(atom in known and same_value(held[atom], known[atom]) for known in (confirmed, seen))
+
+
+def _last_known(atom: str, claim: Claim, confirmed: Json) -> bool:
+    """Whether a claim was confirmed there already: what took its place, where the sink has no clock, came later."""
+    return atom in confirmed and same_value(confirmed[atom], claim.value)
 
 
 def _last_updated(resource: Json) -> datetime:

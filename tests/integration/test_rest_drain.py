@@ -95,6 +95,23 @@ def test_a_patient_and_an_appointment_reach_a_crm_once(clinic: Clinic, ehr: Syst
     assert len(crm.writes()) == writes
 
 
+def test_where_a_sink_has_no_clock_what_took_the_place_of_ours_stays(clinic: Clinic, ehr: System, crm: System) -> None:
+    """Another's edit, that no poll has seen, came after what it replaced; only news of ours goes over it."""
+    clinic.source("ehr", ehr)
+    timeless = {**RECORDS, "Contact": {**RECORDS["Contact"], "updated_field": None, "version": "none"}}
+    apply_crm(clinic, crm, records=timeless)
+    clinic.land("ehr", a_patient(phone="617-555-0101"))
+    clinic.flow("crm")
+    requests.patch(f"{crm.running.base_url}/contacts/1", json={"phone": "617-555-0777"}, timeout=10).raise_for_status()
+    clinic.land("ehr", a_patient(phone="617-555-0101", gender="male"))
+    clinic.flow("crm")
+    (contact,) = contacts(crm)
+    assert (contact["gender"], contact["phone"]) == ("male", "617-555-0777")
+    clinic.land("ehr", a_patient(phone="617-555-0199", gender="male"))
+    clinic.flow("crm")
+    assert contacts(crm)[0]["phone"] == "617-555-0199"
+
+
 @pytest.mark.parametrize("kind", ["drop_answer", "late", "html", "no_id", "error_in_200", "infinite_body"])
 def test_a_lost_create_is_looked_up_and_not_repeated(clinic: Clinic, ehr: System, crm: System, kind: str) -> None:
     clinic.source("ehr", ehr)
