@@ -38,9 +38,10 @@ class DataSource:
     enabled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every record, and freezing doubles what that costs.
+@dataclass(slots=True)
 class SourceRecord:
-    """One record of a source as it came.
+    """One record of a source as it came. Not to be changed.
 
     ``raw`` are the bytes, ``body`` the same parsed (None for a delete). ``version`` is opaque and
     ``last_updated`` is the source's own clock; either may be missing (many EHRs send neither).

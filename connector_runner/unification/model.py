@@ -55,9 +55,10 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for every record, and freezing doubles what that costs.
+@dataclass(slots=True)
 class Mapped:
-    """What one record says.
+    """What one record says. Not to be changed.
 
     ``facts`` may share parts with the resource it came from: neither is to be changed in place.
     ``confidence`` is None where the mapping leaves it to the data source. ``effective_at`` is the record's own
