@@ -49,6 +49,8 @@ def _statements(
     """None where nobody's consent is asked."""
     if terms.consent == "none" or entity_type in consent.NOBODYS:
         return None
+    if entity_type in consent.SOMEBODYS_AT_TIMES and not state.get(consent_store.PATIENT):
+        return None
     return consent_store.statements(tx, workspace_id, entity_id, entity_type, state)
 
 

@@ -22,9 +22,12 @@ CODES: Final = frozenset({WITHDRAWN, MISSING})
 
 NOBODYS: Final = frozenset(
     {"consent", "practitioner", "practitioner_role", "organization", "location", "healthcare_service", "schedule",
-     "slot", "medication", "endpoint", "questionnaire", "device"}
+     "slot", "medication", "endpoint", "questionnaire"}
 )  # fmt: skip
 """Types of records that are no patient's own; and the word about consent itself, which always goes."""
+
+SOMEBODYS_AT_TIMES: Final = frozenset({"device"})
+"""Types of which a record is a patient's own where it names one: what was implanted, not what stands in a ward."""
 
 TRUSTED: Final = 0.8
 """A permission counts from this confidence on; a refusal counts however faintly it was heard."""

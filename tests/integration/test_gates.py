@@ -95,6 +95,21 @@ def test_a_consent_that_is_entered_in_error_speaks_no_more(clinic: Clinic, ehr: 
     assert len(store.all("Patient")) == 1
 
 
+def test_what_was_implanted_is_the_patients_what_stands_in_a_ward_is_nobodys(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], consent="opt_out", entity_types=["patient", "device"])
+    devices = [
+        {"resourceType": "Device", "id": "d1", "serialNumber": "1", "patient": {"reference": "Patient/p1"}},
+        {"resourceType": "Device", "id": "d2", "serialNumber": "2"},
+        {"resourceType": "Device", "id": "d3", "serialNumber": "3", "patient": {"reference": "Patient/p2"}},
+    ]
+    clinic.land("ehr", at(10), a_patient("p2"), a_consent(kind="deny"), *devices)
+    clinic.flow("store")
+    assert sorted(device["serialNumber"] for device in store.all("Device")) == ["2", "3"]
+
+
 def test_a_refusal_on_the_phone_counts_at_once(clinic: Clinic, ehr: System, store: System) -> None:
     clinic.source("ehr", ehr)
     clinic.source("store", store, **ASKING)
