@@ -322,6 +322,13 @@ def test_an_id_of_the_sinks_making_is_its_own() -> None:
     assert found({**before, "active": True}, before) == []
 
 
+def test_a_digest_in_which_a_short_name_stands_by_chance_tells_nothing() -> None:
+    ours = "1f0c2b9e-4ada-5d11-9c3e-0b7a54c1d2e3"
+    named = {**PATIENT, "id": ours, "name": [{"family": "Okafor", "given": ["Ada"]}]}
+    assert found(named, client_ref=ours) == []
+    assert found(named) == [(POLICY, "id", "protected_id")]
+
+
 def test_no_problem_quotes_a_value_or_a_foreign_name() -> None:
     for base, place, value, *_ in (*SYNTACTIC_RULES, *SEMANTIC_RULES):
         planted = json.loads(json.dumps(value, default=str).replace("x", CANARY)) if value is not ... else ...
