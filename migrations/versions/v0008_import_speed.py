@@ -7,7 +7,7 @@ from alembic import op
 from migrations.protection import SWEEP, TENANT, protect
 
 revision = "0008"
-down_revision = "0007"
+down_revision = "0006"
 
 # Entities that refer to the same target mostly arrive together: a row for all of them costs a tenth of one for each,
 # and what an entity refers to stands in its state, so only the way back needs an index.

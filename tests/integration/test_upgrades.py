@@ -54,7 +54,7 @@ def related(database: Database, workspace: str) -> list[tuple[str, str, str, boo
 
 
 def test_relationships_of_before_are_on_pages_each_once_and_in_their_workspace(url: str) -> None:
-    migrations.upgrade(url, to="0007")
+    migrations.upgrade(url, to="0006")
     database, mine, other = Database(url), new_id(), new_id()
     said = {mine: relate(database, mine, VISITS), other: relate(database, other, 3)}
     migrations.upgrade(url)
