@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import psutil
@@ -141,6 +142,11 @@ def people(directory: Path, resources: int, seed: int = 1) -> int:
         cwd=ROOT,
     )  # fmt: skip
     return sum(path.stat().st_size for path in directory.iterdir())
+
+
+def birth_date(n: int) -> str:
+    """Of the n-th person: few share one, or a sink asked for who could be the same would answer with all of them."""
+    return str(date(1930, 1, 1) + timedelta(days=n % 30_000))
 
 
 def report(name: str, figures: dict[str, object]) -> None:

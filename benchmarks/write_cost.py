@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.machine import Bench, bench, report
+from benchmarks.machine import Bench, bench, birth_date, report
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.connectors import directory
 from connector_runner.infra.database import execute, one
@@ -112,7 +112,7 @@ def patients(first: int, count: int, phone: int) -> list[dict[str, Any]]:
             "confidence": 1,
             "facts": {
                 "name": {"family": f"Bench{n}", "given": ["Test"]},
-                "birth_date": "1980-01-01",
+                "birth_date": birth_date(n),
                 "telecom": [{"system": "phone", "use": "home", "value": f"+1617555{phone:04}"}],
             },
         }

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import report
+from benchmarks.machine import birth_date, report
 from connector_runner.bootstrap import Runner, build
 from connector_runner.infra.database import rows
 from connector_runner.infra.queue import RELEASE
@@ -43,7 +43,7 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
             "event_type": "patient.created",
             "source": "manual",
             "confidence": 1,
-            "facts": {"name": {"family": family, "given": ["Test"]}, "birth_date": "1980-01-01"},
+            "facts": {"name": {"family": family, "given": ["Test"]}, "birth_date": birth_date(n)},
         }
         with runner.database.begin(workspace_id) as tx:
             outcome = appending.append(
@@ -77,7 +77,7 @@ def lanes_ready(runner: Runner, workspace_id: str, appended: dict[str, float]) -
         found = rows(
             tx,
             "SELECT e.state->'name'->>'family' AS family, extract(epoch FROM l.wanted_at)::float8 AS ready"
-            " FROM sync_lane l JOIN entity e USING (workspace_id, entity_id) WHERE l.workspace_id = :ws",
+            " FROM sync_lane l JOIN projection e USING (workspace_id, entity_id) WHERE l.workspace_id = :ws",
             ws=workspace_id,
         )
     return sorted(row["ready"] - appended[row["family"]] for row in found)

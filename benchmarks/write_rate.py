@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import report
+from benchmarks.machine import birth_date, report
 from connector_runner.infra.database import Database, execute, one
 from tests.acceptance.stack import Stack, a_stack, store_settings, wait_for
 
@@ -48,7 +48,7 @@ def prepare(stack: Stack, fhir: str, writes: int, rate: dict[str, object]) -> Da
             "event_type": "patient.created",
             "source": "manual",
             "confidence": 1.0,
-            "facts": {"name": {"family": f"Bench{n}", "given": ["Test"]}, "birth_date": "1980-01-01"},
+            "facts": {"name": {"family": f"Bench{n}", "given": ["Test"]}, "birth_date": birth_date(n)},
         }
         for n in range(writes)
     ]
