@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 import requests
 
 from connector_runner.connectors import directory, registry
@@ -25,6 +26,7 @@ from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.pace_memory import SqlMemory
 from connector_runner.outbound.release import release, subscriber
 from connector_runner.outbound.sinks import DirectorySinks
+from connector_runner.outbound.writing import Hands
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.review.verdicts import Verdict, decide
@@ -273,6 +275,18 @@ class Clinic:
         """Change something behind the code's back."""
         with self.database.begin(self.workspace) as tx:
             execute(tx, sql, **values)
+
+
+def once_planned(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
+    """``work`` is done between the first plan of a write and the intent that is opened for it."""
+    opened, done = Hands._open, []
+
+    def after_work(hands: Hands, *planned: Any) -> Any:
+        if not done:
+            done.append(work())
+        return opened(hands, *planned)
+
+    monkeypatch.setattr(Hands, "_open", after_work)
 
 
 def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.outbound.pacing import Pacer
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, once_planned
 from tests.integration.test_drain import BOTH, PATIENTS, phones, spoken
 
 ASKING = {"accept_from": ["ehr"], "consent": "opt_out", **BOTH}
@@ -131,15 +130,7 @@ def test_consent_withdrawn_after_planning_still_counts(
     clinic.source("store", store, **ASKING)
     clinic.land("ehr", at(10))
     clinic.release()
-    take, calls = Pacer.take, []
-
-    def withdrawn_meanwhile(pacer: Pacer) -> bool:
-        calls.append(1)
-        if len(calls) == 2:  # the first is for the claim, the second after planning
-            clinic.land("ehr", a_consent("inactive"))
-        return take(pacer)
-
-    monkeypatch.setattr(Pacer, "take", withdrawn_meanwhile)
+    once_planned(monkeypatch, lambda: clinic.land("ehr", a_consent("inactive")))
     done = clinic.flow("store")
     assert done.outcomes["outdated"] == 1
     assert (where(clinic), store.writes()) == (("idle", "consent_withdrawn"), [])

@@ -14,13 +14,12 @@ from connector_runner.infra.database import one, rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.outbound import logbook, status, undo_store, undoing
-from connector_runner.outbound.pacing import Pacer
 from connector_runner.outbound.undo_store import Selection
 from connector_runner.outbound.undoing import Asked, Undoable
 from connector_runner.settings import PROJECT_ROOT
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.world import reading
-from tests.integration.outbound_stack import Clinic, System, a_patient
+from tests.integration.outbound_stack import Clinic, System, a_patient, once_planned
 
 PATIENTS = {"entity_types": ["patient"]}
 OLD, NEW = "617-555-0101", "617-555-0199"
@@ -105,17 +104,8 @@ def test_asked_while_another_write_is_planned_the_undo_goes_first(
     told(clinic, ehr)
     heard(clinic, "617-555-0333")
     clinic.release()
-    take = Pacer.take
-    calls: list[int] = []
     asked: list[Asked] = []
-
-    def meanwhile(pacer: Pacer) -> bool:
-        calls.append(1)
-        if len(calls) == 2:  # the first is for the claim, the second after planning
-            asked.append(ask(clinic, mapping=PATIENT_MAPPING))
-        return take(pacer)
-
-    monkeypatch.setattr(Pacer, "take", meanwhile)
+    once_planned(monkeypatch, lambda: asked.append(ask(clinic, mapping=PATIENT_MAPPING)))
     assert clinic.flow("ehr").outcomes["outdated"] == 1
     [request] = requests(clinic, asked[0])
     assert (request["status"], request["skipped"]) == ("undone", [])

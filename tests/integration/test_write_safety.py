@@ -24,7 +24,7 @@ from connector_runner.outbound.sinks import Sinks
 from connector_runner.outbound.sweeping import reap
 from connector_runner.resilience.limiter import Limit
 from connector_runner.world.reading import EntityView
-from tests.integration.outbound_stack import Clinic, System, a_patient
+from tests.integration.outbound_stack import Clinic, System, a_patient, once_planned
 from tests.integration.test_drain import PATIENTS, phones, spoken
 
 
@@ -76,15 +76,7 @@ def test_a_verdict_that_falls_after_planning_still_counts(
     event = spoken(clinic)
     clinic.judge(event)
     clinic.release()
-    take, calls = Pacer.take, []
-
-    def judged_meanwhile(pacer: Pacer) -> bool:
-        calls.append(1)
-        if len(calls) == 2:  # the first is for the claim, the second after planning
-            clinic.judge(event, approve=False)
-        return take(pacer)
-
-    monkeypatch.setattr(Pacer, "take", judged_meanwhile)
+    once_planned(monkeypatch, lambda: clinic.judge(event, approve=False))
     done = clinic.flow("store")
     assert done.outcomes["outdated"] == 1
     assert len(store.writes()) == 1
