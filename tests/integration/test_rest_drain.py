@@ -134,6 +134,25 @@ def test_a_lost_create_is_looked_up_and_not_repeated(clinic: Clinic, ehr: System
     assert len(made) == 1
 
 
+def test_a_wrong_address_pauses_the_sink_and_quarantines_nobody(clinic: Clinic, ehr: System, crm: System) -> None:
+    clinic.source("ehr", ehr)
+    apply_crm(clinic, crm)
+    crm.faults({"on": "PUT contacts", "kind": "html", "status": 404})
+    clinic.land("ehr", *(a_patient(f"p{number}") for number in range(3)))
+    clinic.flow("crm")
+    assert {(lane["state"], lane["reason"]) for lane in clinic.lanes("crm")} <= {("ready", "auth"), ("ready", None)}
+    assert len(crm.writes()) <= 2, "no more than what was on its way"
+    assert clinic.drain("crm").closed == "paused"
+    with clinic.database.begin(clinic.workspace) as tx:
+        (shown,) = [sink for sink in lanes_by_state(tx, clinic.workspace) if sink["name"] == "crm"]
+        assert shown["paused_reason"] == "http_404"
+        end_pause(tx, clinic.workspace, clinic.ids["crm"])
+    crm.faults()
+    clinic.execute("UPDATE sync_lane SET due_at = now() WHERE state = 'ready'")
+    clinic.flow("crm")
+    assert len(contacts(crm)) == 3
+
+
 def test_a_sink_that_may_duplicate_stays_closed_until_that_is_accepted(
     clinic: Clinic, ehr: System, crm: System
 ) -> None:

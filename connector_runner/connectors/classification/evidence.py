@@ -27,7 +27,10 @@ EPIC_SYSTEM: Final = "urn:oid:1.2.840.114350"
 ERROR_SEVERITY: Final = "severity:error"
 ECW_STATUS: Final = "eclinicalworks:status"
 """There is a number, whichever."""
+NO_ROUTE: Final = "router:no_route"
+"""What stands before the API says that it knows no such place, in the words of frameworks and gateways."""
 
+_NO_ROUTE_TEXTS: Final = frozenset({"not found", "no route matched with those values"})
 # http://hl7.org/fhir/R4/valueset-issue-type.html; another word could be anything, a name included.
 ISSUE_TYPES: Final = frozenset(
     """invalid structure required value invariant security login unknown expired forbidden suppressed
@@ -138,7 +141,7 @@ def _places(issue: Json) -> Iterator[str]:
 
 
 def _own_codes(document: Json, vendor: str) -> Iterator[str]:
-    """Codes in envelopes that are not FHIR: HubSpot's, Google's, and eClinicalWorks' number in ``status``."""
+    """Codes in envelopes that are not FHIR: HubSpot's, Google's, routers', eClinicalWorks' number in ``status``."""
     if document.get("status") == "error" and "correlationId" in document:
         for key in ("category", "errorType", "policyName"):
             yield from _words("hubspot", document.get(key))
@@ -149,6 +152,8 @@ def _own_codes(document: Json, vendor: str) -> Iterator[str]:
         yield from _words("google", failure.get("status"))
     elif isinstance(failure, str) and re.fullmatch(r"[a-z_]{3,40}", failure):
         yield f"oauth:{failure}"
+    if any(str(document.get(key)).casefold() in _NO_ROUTE_TEXTS for key in ("detail", "message", "error")):
+        yield NO_ROUTE
     status = document.get("status")
     if vendor == "eclinicalworks" and "resourceType" not in document and re.fullmatch(r"\d{1,4}", str(status)):
         yield from (f"eclinicalworks:{int(str(status))}", ECW_STATUS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from connector_runner.connectors.classification.evidence import NO_ROUTE
 from connector_runner.connectors.classification.rules import CREATING, READING, WRITING, Rule, rule
 from connector_runner.connectors.sinks import Outcome
 
@@ -25,6 +26,12 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
         Outcome.AUTH, "search_not_offered", f"{_9110}, section 15.5.5: the list itself is not there", 404, to="search"
     ),
     rule(Outcome.ABSENT, "not_found", f"{_9110}, section 15.5.5", 404, to=(*READING, "update", "transaction")),
+    # What is to be created cannot be missing. A router that knows no such place answers without a word of the API; the
+    # API's own JSON may mean what the record refers to.
+    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, NO_ROUTE, to=CREATING),
+    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="empty"),
+    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="markup"),
+    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="text"),
     rule(Outcome.POISON, "not_found", f"{_9110}, section 15.5.5", 404, to=CREATING),
     rule(Outcome.GONE, "gone", f"{_9110}, section 15.5.11", 410),
     rule(Outcome.CONFLICT, "conflict", f"{_9110}, section 15.5.10", 409),
