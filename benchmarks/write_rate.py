@@ -8,6 +8,7 @@ All that is to be written is ready before the sink is opened, so what is measure
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -56,10 +57,10 @@ def prepare(stack: Stack, fhir: str, writes: int, rate: dict[str, object]) -> Da
     return database
 
 
-def ready(database: Database) -> int:
-    """How many lanes wait to be drained."""
+def count(database: Database, state: str) -> int:
+    """How many lanes are in a state."""
     with database.sweep() as tx:
-        found = one(tx, "SELECT count(*) AS n FROM sync_lane WHERE state = 'ready'")
+        found = one(tx, "SELECT count(*) AS n FROM sync_lane WHERE state = :state", state=state)
     return 0 if found is None else int(found["n"])
 
 
@@ -71,12 +72,13 @@ def drive(stack: Stack, processes: int, per_second: float, burst: int, seconds: 
     database = prepare(stack, sandbox.fhir, writes, rate)
     for _ in range(processes):
         stack.start("worker", "--pool", "io")
-    wait_for("every lane to be ready", lambda: ready(database) == writes, timeout_s=120)
+    wait_for("every lane to be ready", lambda: count(database, "ready") == writes, timeout_s=120)
     time.sleep(STARTING_S)
     workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]
     with database.begin(workspace_id) as tx:
         execute(tx, "UPDATE data_source SET sink_paused_reason = NULL")
-    stack.settled(timeout_s=seconds * 3 + 60)
+    # Looked at seldom and cheaply: that is done on the processors which are measured.
+    wait_for("every lane to be idle", lambda: count(database, "idle") == writes, timeout_s=seconds * 3 + 60, every_s=1)
     database.dispose()
     entries = [entry for entry in sandbox.journal() if entry["path"].startswith("/fhir")]
     times = sorted(entry["time"] for entry in entries)
@@ -84,6 +86,7 @@ def drive(stack: Stack, processes: int, per_second: float, burst: int, seconds: 
     driven = (len(times) - 1) / (times[-1] - times[0])
     return {
         "processes": processes,
+        "load": round(os.getloadavg()[0], 1),
         "requests": len(times),
         "resources": len(set(committed)),
         "duplicates": len(committed) - len(set(committed)),
