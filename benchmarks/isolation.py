@@ -3,9 +3,9 @@
 python -m benchmarks.isolation [--sinks 20 --seconds 20 --rounds 4 --per-second 5 --to one --breaker 1000]
 
 Stretches in which all sinks answer take turns with stretches in which one hangs, on the same processes, each pair in
-the other order than the one before: the median over pairs, and all of a kind together. An event goes to one sink after the other,
-or with ``--to all`` to all of them at once, which lets them queue for the processor. With the breaker at its 1000
-failures the hanging sink is tried all the time, which is the worst case.
+the other order than the one before: the median over pairs, and all of a kind together. An event goes to one sink
+after the other, or with ``--to all`` to all of them at once, which lets them queue for the processor. With the breaker
+at its 1000 failures the hanging sink is tried all the time, which is the worst case.
 """
 
 from __future__ import annotations
