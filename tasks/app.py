@@ -11,6 +11,7 @@ from celery.signals import setup_logging
 from connector_runner.infra.logging import configure
 from connector_runner.infra.queue import configuration
 from connector_runner.settings import Settings
+from tasks import broker
 
 MODULES = (
     "tasks.drain",
@@ -43,6 +44,7 @@ def _configuration() -> dict[str, Any]:
 # A line or two for each hint, of which there are many and most find nothing to do.
 _CHATTY = ("celery.worker.strategy", "celery.worker.request", "celery.app.trace")
 
+broker.install()
 app = Celery("connector_runner", include=list(MODULES))
 app.add_defaults(_configuration)
 app.steps["worker"].add("tasks.minding:MindingStep")

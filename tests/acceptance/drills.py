@@ -186,9 +186,9 @@ class Clinic:
         return not self.missing()
 
     def _supervise(self) -> None:
-        """Replace workers that ended, as whatever runs the Procfile does."""
+        """Replace workers that a drill killed, as whatever runs the Procfile does; none ends by itself."""
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
-            print(f"a worker ended ({worker.returncode})", flush=True)
+            assert worker.returncode == -signal.SIGKILL, f"a worker ended by itself ({worker.returncode})"
             self.workers.remove(worker)
             self.stack.processes.remove(worker)
         while len(self.workers) < 2:
