@@ -66,7 +66,7 @@ LEGAL: Final[dict[State, dict[State, str]]] = {
         State.PAUSED: "an operator",
     },
     State.QUARANTINED: {
-        State.READY: "an operator replays it, or a promise that was refused is another one by now",
+        State.READY: "an operator replays it, or what was refused is another thing by now",
         State.UNKNOWN: "an operator has it read back",
         State.PAUSED: "an operator",
     },

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import canonical_id, derived_id, entity_id_of
+from connector_runner.outbound import sink_store
 from connector_runner.outbound.gates import is_ours
 from connector_runner.outbound.intents import Intent
 from connector_runner.outbound.lanes import Lane
@@ -79,6 +80,15 @@ def answered(view: EntityView, sink: str, chosen: Iterable[Claim]) -> bool:
     return bool(refusals) and any(
         claim.ingested_at > max(refusals) and is_ours(claim.source, claim.source_system) for claim in chosen
     )
+
+
+def mended(tx: Tx, workspace_id: str, lane: str, chosen: Iterable[Claim]) -> bool:
+    """Whether anything that may leave was said since a sink, or validation, refused what there was to say.
+
+    Content only: what is ambiguous, gone or forbidden there waits for a person whatever is said.
+    """
+    refused = sink_store.content_refused_at(tx, workspace_id, lane)
+    return refused is not None and any(claim.ingested_at > refused for claim in chosen)
 
 
 def lift(tx: Tx, world: World, workspace_id: str, lane: Lane, intent: Intent, now: datetime) -> None:

@@ -210,9 +210,12 @@ def consider(
     if (
         now is State.QUARANTINED
         and isinstance(plan, Wanted)
-        and refusals.answered(view, terms.name, plan.choice.chosen.values())
+        and (
+            refusals.answered(view, terms.name, plan.choice.chosen.values())
+            or refusals.mended(tx, workspace_id, lane_id(terms.sink_id, view.entity_id), plan.choice.chosen.values())
+        )
     ):
-        # What was refused is not what is to be said by now: the patient has been asked.
+        # What was refused is not what is to be said by now: the patient was asked, or the record was corrected.
         undo_store.wake(tx, workspace_id, lane_id(terms.sink_id, view.entity_id))
         return True
     if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):

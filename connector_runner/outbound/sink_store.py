@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
@@ -170,3 +171,19 @@ def want(
     if row is None:
         raise LookupError("the lane is not visible in this transaction")
     return State(row["state"])
+
+
+def content_refused_at(tx: Tx, workspace_id: str, lane_id: str) -> datetime | None:
+    """When a lane was last put aside for what it had to say; None when it was for anything else as well.
+
+    400 and 422 are about the body (R4, http.html#create); ``invalid_*`` is what our own validation says of one.
+    """
+    row = one(
+        tx,
+        "SELECT max(last_seen_at) AS at FROM quarantine WHERE workspace_id = :ws AND stage = 'outbound'"
+        " AND subject = :lane AND status IN ('open', 'discarded')"
+        " HAVING bool_and(starts_with(code, 'invalid_') OR context->>'status' IN ('400', '422'))",
+        ws=workspace_id,
+        lane=lane_id,
+    )
+    return None if row is None else row["at"]

@@ -9,6 +9,7 @@ import pytest
 
 from connector_runner.infra.database import Row, rows
 from connector_runner.outbound import status
+from connector_runner.outbound.release import request_all
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 from tests.integration.test_creation import FACTS
 from tests.integration.test_drain import BOTH
@@ -119,6 +120,53 @@ def test_nobody_was_promised_what_another_system_says(clinic: Clinic, ehr: Syste
     clinic.flow("store")
     assert clinic.lane("store", "appointment")["state"] == "quarantined"
     assert tasks(clinic) == []
+
+
+@pytest.mark.parametrize("discarded", [False, True])
+def test_what_was_corrected_at_its_origin_goes_without_an_operator(
+    clinic: Clinic, ehr: System, store: System, discarded: bool
+) -> None:
+    """And what was not is not tried again."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **BOTH)
+    store.faults({"on": "PUT Patient", "kind": "status", "status": 422, "next": 1})
+    clinic.land("ehr", a_patient())
+    clinic.flow("store")
+    assert clinic.lane("store")["state"] == "quarantined"
+    if discarded:
+        with clinic.database.begin(clinic.workspace) as tx:
+            [entry] = clinic.outbound.quarantine.list(tx, clinic.workspace)
+            clinic.outbound.quarantine.discard(tx, clinic.workspace, [entry.quarantine_id])
+
+    with clinic.database.begin(clinic.workspace) as tx:
+        request_all(tx, clinic.workspace)
+    clinic.flow("store")
+    assert clinic.lane("store")["state"] == "quarantined"
+
+    clinic.land("ehr", a_patient(gender="male"))
+    clinic.flow("store")
+    assert (clinic.lane("store")["state"], clinic.lane("store")["reason"]) == ("idle", "landed")
+    [there] = store.all("Patient")
+    assert there["gender"] == "male"
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert clinic.outbound.quarantine.count_open(tx, clinic.workspace) == 0
+
+
+def test_what_is_not_about_content_waits_for_a_person_whatever_is_said(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **BOTH)
+    clinic.land("ehr", a_patient())
+    clinic.flow("store")
+    store.faults({"on": "PUT Patient", "kind": "status", "status": 410})
+    clinic.land("ehr", a_patient(gender="male"))
+    clinic.flow("store")
+    assert clinic.lane("store")["state"] == "quarantined"
+    store.faults()
+    clinic.land("ehr", a_patient(gender="other"))
+    clinic.flow("store")
+    assert clinic.lane("store")["state"] == "quarantined"
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: "-".join(str(part) for part in answer.values()))
