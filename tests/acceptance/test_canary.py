@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ import pytest
 import redis
 import requests
 
-from tests.acceptance.stack import Sandbox, Stack, a_stack, ehr_settings, store_settings, wait_for
+from connector_runner.cli import demo
+from connector_runner.infra.queue import RECONCILE, Publisher
+from tests.acceptance.gossip import a_gossip
+from tests.acceptance.stack import ROOT, Sandbox, Stack, a_stack, ehr_settings, store_settings, wait_for
 
 CANARY = ("Zyzzyvacanary", "zyzzyva@canary.example", "617-555-0142", "6175550142", "1931-07-09")
 FLOWER = ("ops", "ops-password")
@@ -30,7 +36,22 @@ def a_canary(resource_id: str, **more: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with a_stack(tmp_path_factory.mktemp("canary")) as made:
+        made.environment |= {
+            "CONNECTOR_RUNNER_LLM_BASE_URL": f"http://127.0.0.1:{_free_port()}/v1",
+            "CONNECTOR_RUNNER_LLM_MODEL": "nobody-there",
+            "CONNECTOR_RUNNER_RECONCILE_EVERY_S": "2",
+        }
         yield made
+
+
+@pytest.fixture(scope="module")
+def ehr(stack: Stack) -> Sandbox:
+    return stack.sandbox("ehr", "--seed", "4", "--patients", "2")
+
+
+@pytest.fixture(scope="module")
+def store(stack: Stack) -> Sandbox:
+    return stack.sandbox("store")
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +97,11 @@ def fail_in_every_way(stack: Stack, ehr: Sandbox, store: Sandbox) -> None:
     )  # fmt: skip
 
 
-def test_a_canary_is_nowhere_that_she_must_not_be(stack: Stack, flower: str) -> None:
-    ehr = stack.sandbox("ehr", "--seed", "4", "--patients", "2")
-    store = stack.sandbox("store")
+def test_a_canary_is_nowhere_that_she_must_not_be(stack: Stack, flower: str, ehr: Sandbox, store: Sandbox) -> None:
     fail_in_every_way(stack, ehr, store)
-    stack.cli("source", "apply", stack.write("ehr.json", ehr_settings(ehr.fhir)))
+    settings = ehr_settings(ehr.fhir)
+    settings["settings"]["sink"]["capabilities"] = {"transaction": True}
+    stack.cli("source", "apply", stack.write("ehr.json", settings))
     stack.cli("source", "apply", stack.write("store.json", store_settings(store.fhir)))
     for arguments in (("worker", "--pool", "io"), ("worker", "--pool", "cpu"), ("beat",)):
         stack.start(*arguments)
@@ -89,10 +110,28 @@ def test_a_canary_is_nowhere_that_she_must_not_be(stack: Stack, flower: str) -> 
             "source": "voice_agent", "confidence": CANARY[0], "facts": {"name": {"family": CANARY[0]}}}]  # fmt: skip
     stack.cli("event", "append", stack.write("bad.json", bad), code=1)
     wait_for("writes", lambda: any(entry["committed"] for entry in store.journal()), every_s=0.5)
-    stack.settled()
+    at_rest(stack)
 
     wait_for("task events", lambda: "poll.run" in requests.get(f"{flower}/api/tasks", auth=FLOWER, timeout=20).text)
-    seen = {
+    look_for_her(stack, flower)
+
+
+def at_rest(stack: Stack) -> None:
+    """Until nothing is on its way; what hangs on a record that is quarantined waits for good."""
+
+    def look() -> bool:
+        lanes = [sink["lanes"] for sink in stack.status()["sinks"]]
+        moving = sum(
+            n for sink in lanes for state, n in sink.items() if state not in ("idle", "quarantined", "waiting")
+        )
+        return not moving and not stack.pending()
+
+    wait_for("the lanes to rest", look, every_s=1)
+
+
+def look_for_her(stack: Stack, flower: str, **more: str) -> None:
+    """Wherever she must not be."""
+    seen = more | {
         "logs": (stack.folder / "processes.log").read_text(errors="replace"),
         "redis": redis_dump(stack.services.services.redis_url),
         "flower tasks": requests.get(f"{flower}/api/tasks", auth=FLOWER, timeout=10).text,
@@ -107,6 +146,138 @@ def test_a_canary_is_nowhere_that_she_must_not_be(stack: Stack, flower: str) -> 
         if place == "quarantine list":
             found = [word for word in found if word != CANARY[0]]
         assert not found, f"{place} tells of the canary"
+
+
+def test_nor_on_the_way_out(stack: Stack, flower: str, ehr: Sandbox, store: Sandbox) -> None:
+    """Sinks that refuse, quote and forget her; a promise that is refused; and all that is then asked about her."""
+    crm, web = stack.sandbox("crm"), f"http://127.0.0.1:{_free_port()}"
+    crm.put("_sandbox/faults", [{"on": "PUT contacts", "kind": "status", "status": 422, "next": 1},
+                                {"on": "PUT contacts", "kind": "drop_answer", "next": 1}])  # fmt: skip
+    with a_gossip(CANARY[0]) as gossip:
+        stack.start("web", "--port", web.rpartition(":")[2])
+        for name, url in (("crm", f"{crm.root}/api"), ("gossip", gossip)):
+            stack.cli("source", "apply", stack.write(f"{name}.json", crm_settings(name, url)))
+        ehr.put("fhir/Appointment/canary", a_visit())
+        stack.cli("outbound", "retry", "--sink", "store")
+        promise(stack, ehr)
+        wait_for("the refused promise", lambda: stack.cli("entity", "list", "--type", "outbound_task")["total"] and
+                 reasons(stack) >= {"possible_duplicate"}, every_s=1)  # fmt: skip
+        wait_for("the refusals", lambda: {lane["sink"] for lane in quarantined(stack)} >= {"gossip", "ehr"}, every_s=1)
+        wait_for("the question", lambda: stack.cli("outbound", "translate")["translations"], every_s=1)
+        forget(stack, ehr, store)
+        told = ask_about_her(stack)
+    pages = {path: requests.get(web + path, timeout=20).text for path in ("/metrics", "/", "/ready")}
+    assert "sample_read_back" in pages["/metrics"] or "lanes" in pages["/metrics"]
+    look_for_her(stack, flower, **told, **pages, **{"outbound status": json.dumps(stack.cli("outbound", "status"))})
+
+
+def crm_settings(name: str, url: str) -> dict[str, Any]:
+    """The demo's CRM, in a hurry."""
+    every = demo.documents(dict.fromkeys(demo.SYSTEMS, url))
+    made: dict[str, Any] = next(document for document in every if document["name"] == "crm")
+    made["settings"]["sink"] |= {"quiet_period_s": 1, "rate": {"per_second": 50, "burst": 10, "concurrency": 2}}
+    return made | {"name": name}
+
+
+def a_visit() -> dict[str, Any]:
+    """Whose kind no vocabulary knows."""
+    return {
+        "resourceType": "Appointment", "id": "canary", "status": "booked", "description": f"{CANARY[0]} comes",
+        "appointmentType": {"text": f"{CANARY[0]} check of the wing"},
+        "start": "2027-12-01T09:00:00Z", "end": "2027-12-01T09:20:00Z",
+        "participant": [{"actor": {"reference": "Patient/canary"}, "status": "accepted"}],
+    }  # fmt: skip
+
+
+def promise(stack: Stack, ehr: Sandbox) -> None:
+    """She calls: whom we have twice already; and her son, unknown so far, who is promised a visit that is refused."""
+    ehr.put("_sandbox/faults", [
+        {"on": "POST", "kind": "entry_fails", "status": 409, "entry": 1, "code": "business-rule"},
+        {"on": "PUT Appointment", "kind": "status", "status": 409, "code": "business-rule"},
+    ])  # fmt: skip
+    phone = {"system": "phone", "use": "home", "value": "+1" + CANARY[3]}
+    base = {"source": "voice_agent", "confidence": 0.5, "correlation_id": "call-9"}
+    people = [
+        {**base, "entity_type": "patient", "canonical_id": f"voice_agent:Patient:{name.lower()}",
+         "facts": {"name": {"family": CANARY[0], "given": [name]}, "birth_date": born, "telecom": [phone]}}
+        for name, born in (("Ida", CANARY[4]), ("Otto", "1975-02-03"))
+    ]  # fmt: skip
+    times = {"start": "2027-12-02T09:00:00Z", "end": "2027-12-02T09:20:00Z"}
+    visit = {**base, "entity_type": "appointment", "canonical_id": "voice_agent:Appointment:otto",
+             "facts": {"status": "booked", **times, "patient": {"ref": "voice_agent:Patient:otto"}}}  # fmt: skip
+    said = stack.cli("event", "append", stack.write("call.json", [*people, visit]))["events"]
+    for event in reversed(said):
+        stack.cli("review", "approve", event["id"])
+
+
+def quarantined(stack: Stack) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = stack.cli("outbound", "status", "--state", "quarantined")["lanes"]
+    return found
+
+
+def reasons(stack: Stack) -> set[str]:
+    return {lane["reason"] for lane in quarantined(stack)}
+
+
+def forget(stack: Stack, ehr: Sandbox, store: Sandbox) -> None:
+    """The store takes what is new of her, and shows what was before: the sample finds it out."""
+    publisher = Publisher(stack.services.services.redis_url)
+    ehr.put("fhir/Patient/canary", a_canary("canary", gender="female"))
+    wait_for("the change", lambda: any(each.get("gender") == "female" and each["name"][0]["family"] == CANARY[0]
+             for each in store.every("Patient")))  # fmt: skip
+    store.put("_sandbox/faults", [{"on": "GET Patient", "kind": "stale"}])
+
+    def found_out() -> bool:
+        publisher.hint(RECONCILE)
+        return any("silent_reject" in sink["drift"] for sink in stack.cli("outbound", "status")["sinks"])
+
+    wait_for("the silent reject", found_out, every_s=1)
+
+
+def ask_about_her(stack: Stack) -> dict[str, str]:
+    """What commands say: those that fail in full, those that show records on purpose beside what they show."""
+    lanes, question = quarantined(stack), stack.cli("outbound", "translate")["translations"][0]["id"]
+    twice = next(lane["lane_id"] for lane in lanes if lane["reason"] == "possible_duplicate")
+    other = next(lane["lane_id"] for lane in lanes if lane["reason"] != "possible_duplicate")
+    her = "ehr:Patient:canary"
+    showing = [
+        *(("outbound", "preview", her, "--sink", sink) for sink in ("store", "crm", "gossip")),
+        ("outbound", "log", "--bodies"),
+        ("outbound", "undo", "--since", "1h"),
+        ("outbound", "translate"),
+        ("entity", "explain", her),
+    ]
+    failing = [
+        ("outbound", "preview", her, "--sink", "nowhere"),
+        ("outbound", "steps", "no such call"),
+        ("outbound", "same", other, "--none"),
+        ("outbound", "translate", question, "no-such-code"),
+        ("entity", "explain", "ehr:Patient:nobody"),
+    ]
+    silent = [("outbound", "gaps"), ("outbound", "log"), ("outbound", "steps", "call-9"),
+              ("quarantine", "replay", "--all", "--dry-run")]  # fmt: skip
+    told = {}
+    with ThreadPoolExecutor(3) as pool:
+        for ran in pool.map(lambda words: typed(stack, *words), [*showing, *failing, *silent]):
+            words = tuple(ran.args[3:])
+            assert "Traceback" not in ran.stderr, words
+            assert (ran.returncode != 0) or words not in failing, words
+            on_purpose = words in showing and ran.returncode == 0
+            told[" ".join(words)] = ran.stderr if on_purpose else ran.stdout + ran.stderr
+            if words in (("entity", "explain", her), ("outbound", "log", "--bodies"), ("outbound", "translate")):
+                assert CANARY[0] in ran.stdout, f"{words} does not show her: nothing is proved"
+    for last in (("outbound", "same", twice, "Patient/canary"), ("quarantine", "replay", "--all")):
+        ran = typed(stack, *last)
+        told[" ".join(last)] = ran.stdout + ran.stderr
+    assert ran.returncode == 1, "what cannot be read fails again"
+    return told
+
+
+def typed(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "connector_runner.cli", *arguments],
+        cwd=ROOT, env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 def redis_dump(url: str) -> str:
