@@ -14,8 +14,8 @@ import psycopg2
 from benchmarks.machine import Bench, bench, report
 from connector_runner.infra.database import Database, execute, one, rows
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import store
-from connector_runner.outbound.lanes import Lane, State
+from connector_runner.outbound.lanes import store
+from connector_runner.outbound.lanes.lane import Lane, State
 
 HELD: Final = 2000
 MIXED: Final = "mixed"

@@ -13,7 +13,7 @@ import psycopg2
 from benchmarks.machine import bench, report
 from connector_runner.infra.database import Tx, execute
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import reconcile_store
+from connector_runner.outbound.reconciling import reconcile_store
 
 TERMS = 42
 STRETCH = 5000

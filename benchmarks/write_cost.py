@@ -26,8 +26,8 @@ from connector_runner.infra.session import Session
 from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound.drain import drain
-from connector_runner.outbound.release import release
+from connector_runner.outbound.lanes.drain import drain
+from connector_runner.outbound.releasing.release import release
 from connector_runner.settings import Settings
 
 

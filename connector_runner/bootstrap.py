@@ -19,11 +19,11 @@ from connector_runner.infra.queue import Publisher
 from connector_runner.infra.sealing import Sealer, installation_key
 from connector_runner.intake.landing import Intake
 from connector_runner.kernel.errors import Misconfigured, Unavailable
-from connector_runner.outbound.deciding import Deciding
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.pace_memory import SqlMemory
-from connector_runner.outbound.release import subscriber as request_release
-from connector_runner.outbound.sinks import DirectorySinks
+from connector_runner.outbound.releasing.release import subscriber as request_release
+from connector_runner.outbound.sinks.directory import DirectorySinks
+from connector_runner.outbound.sinks.pace_memory import SqlMemory
+from connector_runner.outbound.translating.deciding import Deciding
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.settings import Settings

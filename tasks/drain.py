@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connector_runner.infra.queue import DRAIN
-from connector_runner.outbound import drain as outbound
+from connector_runner.outbound.lanes import drain as outbound
 from tasks import running
 from tasks.app import app
 from tasks.base import RunnerTask

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from connector_runner.infra.queue import RECONCILE, RECONCILE_SINK, SAMPLE
-from connector_runner.outbound import reconcile as outbound
-from connector_runner.outbound import reconcile_sample
+from connector_runner.outbound.reconciling import reconcile as outbound
+from connector_runner.outbound.reconciling import reconcile_sample
 from tasks.app import app
 from tasks.base import RunnerTask
 from tasks.follow_ups import after_reconcile, after_sample, reconcile_due

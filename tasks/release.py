@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connector_runner.infra.queue import RELEASE
-from connector_runner.outbound import release as outbound
+from connector_runner.outbound.releasing import release as outbound
 from tasks.app import app
 from tasks.base import RunnerTask
 from tasks.follow_ups import drain_after

@@ -8,8 +8,8 @@ import typer
 
 from connector_runner.cli.console import ACTOR, Json, Workspace, hint_outbound, open_runner, show, table, workspace_of
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.outbound import gap_store
-from connector_runner.outbound.duplicate_search import decide
+from connector_runner.outbound.planning import gap_store
+from connector_runner.outbound.planning.duplicate_search import decide
 from connector_runner.world import reading
 
 

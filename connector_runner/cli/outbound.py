@@ -32,10 +32,10 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.outbound import logbook, undo_store, undoing
-from connector_runner.outbound import preview as previews
-from connector_runner.outbound import status as lanes_of
-from connector_runner.outbound.undo_store import Selection
+from connector_runner.outbound.operating import logbook, undo_store, undoing
+from connector_runner.outbound.operating import preview as previews
+from connector_runner.outbound.operating import status as lanes_of
+from connector_runner.outbound.operating.undo_store import Selection
 from connector_runner.world import reading
 
 _LOOK_EVERY_S: Final = 0.5

@@ -27,7 +27,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.outbound import replay as replaying
+from connector_runner.outbound.operating import replay as replaying
 from connector_runner.resilience.quarantine import Entry
 
 _PAGE = 500

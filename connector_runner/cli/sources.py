@@ -13,8 +13,8 @@ from connector_runner.connectors import directory
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
 from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound import release
-from connector_runner.outbound.fitting import require_fit
+from connector_runner.outbound.planning.fitting import require_fit
+from connector_runner.outbound.releasing import release
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
-from connector_runner.outbound.steps import steps as steps_of
+from connector_runner.outbound.operating.steps import steps as steps_of
 
 COLUMNS = ("sink", "entity_type", "standing", "state", "reason", "reason_detail", "attempts", "sink_ref", "landed_at",
            "waits_for", "entity_id", "lane_id")  # fmt: skip

@@ -12,15 +12,17 @@ from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 from connector_runner.observability import entities, explain_store
 from connector_runner.observability.tracing import Tracer
-from connector_runner.outbound import intents, sink_store, steps, store
-from connector_runner.outbound.choosing import public_name
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.lanes import Lane, State
-from connector_runner.outbound.plans import Plan, Wanted
-from connector_runner.outbound.preview import judged
-from connector_runner.outbound.release import goes_to
-from connector_runner.outbound.safety import Safety, Standing, replay_safety
-from connector_runner.outbound.sinks import terms_of
+from connector_runner.outbound.gating.choosing import public_name
+from connector_runner.outbound.lanes import intents, store
+from connector_runner.outbound.lanes.lane import Lane, State
+from connector_runner.outbound.operating import steps
+from connector_runner.outbound.operating.preview import judged
+from connector_runner.outbound.operating.safety import Safety, Standing, replay_safety
+from connector_runner.outbound.planning.plans import Plan, Wanted
+from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.outbound.releasing.release import goes_to
+from connector_runner.outbound.sinks.directory import terms_of
 from connector_runner.world import reading
 from connector_runner.world.atoms import field_of, split
 from connector_runner.world.fold import VERDICT_PREFIX, Settled

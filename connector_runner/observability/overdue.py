@@ -13,7 +13,8 @@ from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, 
 from connector_runner.intake import polling
 from connector_runner.intake.imports import running as imports
 from connector_runner.observability import store
-from connector_runner.outbound import sweeping, translation_store
+from connector_runner.outbound.lanes import sweeping
+from connector_runner.outbound.translating import translation_store
 
 LIMIT = 500
 HINT_AGAIN_S = 1.0

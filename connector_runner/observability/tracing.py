@@ -11,7 +11,7 @@ from connector_runner.intake import raw
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.paths import compile_path
-from connector_runner.outbound.choosing import same_value
+from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.unification.engine import Mapping as InboundMapping
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext

@@ -8,9 +8,9 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.metrics import counter
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.outbound.planning import Planner
+from connector_runner.outbound.planning.planner import Planner
 from connector_runner.outbound.ports import REAL, Runtime
-from connector_runner.outbound.sinks import Sinks
+from connector_runner.outbound.sinks.directory import Sinks
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.unification.loader import MappingSet

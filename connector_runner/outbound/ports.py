@@ -16,11 +16,11 @@ from typing import Any, Protocol, TypeVar
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound.dependencies import NOBODY
-from connector_runner.outbound.intents import Confirmed, Intent
-from connector_runner.outbound.lanes import Lane, State, Withheld
-from connector_runner.outbound.plans import Nothing, Wait
-from connector_runner.outbound.sink_state import SinkState
+from connector_runner.outbound.lanes.intents import Confirmed, Intent
+from connector_runner.outbound.lanes.lane import Lane, State, Withheld
+from connector_runner.outbound.planning.dependencies import NOBODY
+from connector_runner.outbound.planning.plans import Nothing, Wait
+from connector_runner.outbound.sinks.sink_state import SinkState
 
 T = TypeVar("T")
 

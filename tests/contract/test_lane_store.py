@@ -10,8 +10,8 @@ import pytest
 
 from connector_runner.kernel.errors import Conflict
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound.intents import CREATE, Confirmed, Intent
-from connector_runner.outbound.lanes import Lane, State, client_ref
+from connector_runner.outbound.lanes.intents import CREATE, Confirmed, Intent
+from connector_runner.outbound.lanes.lane import Lane, State, client_ref
 from tests.simulation.memory_store import MemoryLaneStore
 from tests.simulation.sql_store import VirtualDatabase, lane_store
 

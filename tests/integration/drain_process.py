@@ -6,7 +6,7 @@ import sys
 import time
 
 from connector_runner.infra.database import Database
-from connector_runner.outbound.drain import drain
+from connector_runner.outbound.lanes.drain import drain
 from tests.integration.outbound_stack import outbound_of
 
 

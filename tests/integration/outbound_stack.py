@@ -21,12 +21,12 @@ from connector_runner.intake import appending
 from connector_runner.intake.landing import Intake, Landed, Origin
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import parse_instant, utc_now
-from connector_runner.outbound.drain import Drained, drain
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.pace_memory import SqlMemory
-from connector_runner.outbound.release import release, subscriber
-from connector_runner.outbound.sinks import DirectorySinks
-from connector_runner.outbound.writing import Hands
+from connector_runner.outbound.lanes.drain import Drained, drain
+from connector_runner.outbound.lanes.writing import Hands
+from connector_runner.outbound.releasing.release import release, subscriber
+from connector_runner.outbound.sinks.directory import DirectorySinks
+from connector_runner.outbound.sinks.pace_memory import SqlMemory
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.review.verdicts import Verdict, decide

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from connector_runner.cli.main import app
 from connector_runner.infra.database import rows
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.outbound import gap_store, status
-from connector_runner.outbound.duplicate_search import decide
-from connector_runner.outbound.preview import preview
+from connector_runner.outbound.operating import status
+from connector_runner.outbound.operating.preview import preview
+from connector_runner.outbound.planning import gap_store
+from connector_runner.outbound.planning.duplicate_search import decide
 from tests.integration.outbound_stack import KEY, Clinic, System, a_patient, an_appointment
 from tests.integration.test_drain import BOTH, PATIENTS
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector_runner.outbound import status
-from connector_runner.outbound.preview import preview
+from connector_runner.outbound.operating import status
+from connector_runner.outbound.operating.preview import preview
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 

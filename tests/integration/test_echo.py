@@ -13,8 +13,9 @@ from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel import exact_json
-from connector_runner.outbound import quarrels, status
-from connector_runner.outbound.sinks import Sinks
+from connector_runner.outbound.gating import quarrels
+from connector_runner.outbound.operating import status
+from connector_runner.outbound.sinks.directory import Sinks
 from connector_runner.sandbox import launch
 from connector_runner.world import reading
 from connector_runner.world.fold import Claim, Settled

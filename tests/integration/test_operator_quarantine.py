@@ -19,9 +19,9 @@ from connector_runner.intake.imports import running
 from connector_runner.intake.landing import Intake
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability.explain import explain
-from connector_runner.outbound import release as releasing
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.replay import Replayed, replay
+from connector_runner.outbound.operating.replay import Replayed, replay
+from connector_runner.outbound.releasing import release as releasing
 from connector_runner.resilience.quarantine import Entry, Quarantine
 from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings

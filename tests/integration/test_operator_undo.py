@@ -13,9 +13,9 @@ import pytest
 from connector_runner.infra.database import one, rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
-from connector_runner.outbound import logbook, status, undo_store, undoing
-from connector_runner.outbound.undo_store import Selection
-from connector_runner.outbound.undoing import Asked, Undoable
+from connector_runner.outbound.operating import logbook, status, undo_store, undoing
+from connector_runner.outbound.operating.undo_store import Selection
+from connector_runner.outbound.operating.undoing import Asked, Undoable
 from connector_runner.settings import PROJECT_ROOT
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.world import reading

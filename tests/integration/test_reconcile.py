@@ -14,10 +14,11 @@ import pytest
 
 from connector_runner.infra.database import one
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound import reconcile_store, sweeping
-from connector_runner.outbound.lanes import RECONCILE
-from connector_runner.outbound.reconcile import Reconciled, find, reconcile
-from connector_runner.outbound.release import release
+from connector_runner.outbound.lanes import sweeping
+from connector_runner.outbound.lanes.lane import RECONCILE
+from connector_runner.outbound.reconciling import reconcile_store
+from connector_runner.outbound.reconciling.reconcile import Reconciled, find, reconcile
+from connector_runner.outbound.releasing.release import release
 from connector_runner.settings import PROJECT_ROOT
 from connector_runner.unification.loader import load_mappings
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
@@ -222,7 +223,7 @@ def test_a_walk_that_is_done_is_not_due_until_its_time(settled: Clinic) -> None:
 
 
 def test_with_enough_waiting_a_walk_asks_for_no_more(settled: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connector_runner.outbound.reconcile._MOST_WAITING", 1)
+    monkeypatch.setattr("connector_runner.outbound.reconciling.reconcile._MOST_WAITING", 1)
     settled.execute("DELETE FROM release_mark")
     walk(settled, stretch=1)
     assert pending(settled) == 1

@@ -13,9 +13,9 @@ import requests
 from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx, rows
-from connector_runner.outbound import status
-from connector_runner.outbound.reconcile import find
-from connector_runner.outbound.reconcile_sample import Sampled, sample
+from connector_runner.outbound.operating import status
+from connector_runner.outbound.reconciling.reconcile import find
+from connector_runner.outbound.reconciling.reconcile_sample import Sampled, sample
 from tests.integration.outbound_stack import Clinic, System, a_patient
 
 PATIENTS = {"entity_types": ["patient"], "accept_from": ["ehr"]}

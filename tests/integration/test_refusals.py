@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connector_runner.infra.database import Row, rows
-from connector_runner.outbound import status
-from connector_runner.outbound.release import request_all
+from connector_runner.outbound.operating import status
+from connector_runner.outbound.releasing.release import request_all
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 from tests.integration.test_creation import FACTS
 from tests.integration.test_drain import BOTH

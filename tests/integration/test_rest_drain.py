@@ -11,8 +11,8 @@ import requests
 
 from connector_runner.connectors import directory
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound.sink_state_store import end_pause
-from connector_runner.outbound.status import lanes_by_state
+from connector_runner.outbound.operating.status import lanes_by_state
+from connector_runner.outbound.sinks.sink_state_store import end_pause
 from connector_runner.sandbox import launch
 from tests.integration.outbound_stack import FAST, Clinic, System, a_patient, an_appointment, eventually, sinks_of
 

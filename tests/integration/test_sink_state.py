@@ -13,11 +13,11 @@ from connector_runner.connectors.sinks import Outcome, Pace, Reply
 from connector_runner.infra.database import one
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
-from connector_runner.outbound import sink_state
-from connector_runner.outbound.pace_memory import SqlMemory
-from connector_runner.outbound.pacing import Pacer, limit_of
-from connector_runner.outbound.sink_state import SinkState, Watch
-from connector_runner.outbound.sweeping import sweep
+from connector_runner.outbound.lanes.sweeping import sweep
+from connector_runner.outbound.sinks import sink_state
+from connector_runner.outbound.sinks.pace_memory import SqlMemory
+from connector_runner.outbound.sinks.pacing import Pacer, limit_of
+from connector_runner.outbound.sinks.sink_state import SinkState, Watch
 from connector_runner.resilience.pace_memory import Period
 from tests.integration.outbound_stack import Clinic, System, a_patient
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from connector_runner.cli.main import app
 from connector_runner.infra.database import rows
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.outbound import steps
-from connector_runner.outbound.steps import Standing, Write
+from connector_runner.outbound.operating import steps
+from connector_runner.outbound.operating.steps import Standing, Write
 from tests.integration.outbound_stack import KEY, Clinic, System
 from tests.integration.test_creation import FACTS
 from tests.integration.test_transactions import BOOKED, CALL, name_of, sent

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from connector_runner.infra.database import Row, rows
-from connector_runner.outbound import sink_state
-from connector_runner.outbound.bench import Drained
+from connector_runner.outbound.lanes.bench import Drained
+from connector_runner.outbound.sinks import sink_state
 from tests.integration.outbound_stack import Clinic, System
 from tests.integration.test_creation import FACTS
 

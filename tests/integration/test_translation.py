@@ -18,7 +18,7 @@ from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 from connector_runner.observability import overdue
 from connector_runner.observability.explain import explain
-from connector_runner.outbound.deciding import MOST_ATTEMPTS, Decided, Deciding
+from connector_runner.outbound.translating.deciding import MOST_ATTEMPTS, Decided, Deciding
 from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.unification.translation_prompt import PROMPT_VERSION

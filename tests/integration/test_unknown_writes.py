@@ -15,15 +15,16 @@ import pytest
 from connector_runner.connectors.sinks import Outcome, Reply
 from connector_runner.infra.database import Database, one, rows
 from connector_runner.kernel.errors import Conflict
-from connector_runner.outbound import intents, logbook
-from connector_runner.outbound import store as lanes
-from connector_runner.outbound.desk import SqlDesk
-from connector_runner.outbound.lane_store import SqlLaneStore
-from connector_runner.outbound.lanes import State
-from connector_runner.outbound.outcomes import Settler
-from connector_runner.outbound.plans import Wanted
-from connector_runner.outbound.sweeping import sweep
-from connector_runner.outbound.undo_store import Selection
+from connector_runner.outbound.lanes import intents
+from connector_runner.outbound.lanes import store as lanes
+from connector_runner.outbound.lanes.desk import SqlDesk
+from connector_runner.outbound.lanes.lane import State
+from connector_runner.outbound.lanes.lane_store import SqlLaneStore
+from connector_runner.outbound.lanes.outcomes import Settler
+from connector_runner.outbound.lanes.sweeping import sweep
+from connector_runner.outbound.operating import logbook
+from connector_runner.outbound.operating.undo_store import Selection
+from connector_runner.outbound.planning.plans import Wanted
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, eventually
 

@@ -11,8 +11,8 @@ import pytest
 from connector_runner.connectors.sinks import Json, Outcome, Pace, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
-from connector_runner.outbound import sink_state
-from connector_runner.outbound.sinks import Sinks
+from connector_runner.outbound.sinks import sink_state
+from connector_runner.outbound.sinks.directory import Sinks
 from tests.integration.outbound_stack import Clinic, System, a_patient
 from tests.integration.test_drain import PATIENTS, phones
 from tests.integration.test_unknown_writes import settle

@@ -13,15 +13,17 @@ from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound import sink_state, sink_store, writing
-from connector_runner.outbound import store as lanes
-from connector_runner.outbound.desk import SqlDesk
-from connector_runner.outbound.lanes import BACKFILL, RECONCILE
-from connector_runner.outbound.outcomes import PAUSE_S
-from connector_runner.outbound.pacing import Pacer
-from connector_runner.outbound.planning import Planner
-from connector_runner.outbound.sinks import Sinks
-from connector_runner.outbound.sweeping import reap
+from connector_runner.outbound.lanes import store as lanes
+from connector_runner.outbound.lanes import writing
+from connector_runner.outbound.lanes.desk import SqlDesk
+from connector_runner.outbound.lanes.lane import BACKFILL, RECONCILE
+from connector_runner.outbound.lanes.outcomes import PAUSE_S
+from connector_runner.outbound.lanes.sweeping import reap
+from connector_runner.outbound.planning.planner import Planner
+from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.outbound.sinks import sink_state
+from connector_runner.outbound.sinks.directory import Sinks
+from connector_runner.outbound.sinks.pacing import Pacer
 from connector_runner.resilience.limiter import Limit
 from connector_runner.world.reading import EntityView
 from tests.integration.outbound_stack import Clinic, System, a_patient, once_planned

@@ -12,11 +12,11 @@ from typing import Any
 
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.kernel import exact_json
-from connector_runner.outbound.dependencies import NOBODY
-from connector_runner.outbound.intents import CREATE, UPDATE, Confirmed, Intent
-from connector_runner.outbound.lanes import Lane, Withheld
-from connector_runner.outbound.patching import patch
-from connector_runner.outbound.plans import IN_STEP, SINK_NEWER, Nothing, Wait
+from connector_runner.outbound.lanes.intents import CREATE, UPDATE, Confirmed, Intent
+from connector_runner.outbound.lanes.lane import Lane, Withheld
+from connector_runner.outbound.planning.dependencies import NOBODY
+from connector_runner.outbound.planning.patching import patch
+from connector_runner.outbound.planning.plans import IN_STEP, SINK_NEWER, Nothing, Wait
 from connector_runner.outbound.ports import LaneTx, Writable
 from tests.simulation.server import instant
 

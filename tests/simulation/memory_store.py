@@ -12,9 +12,9 @@ from typing import Any, TypeVar, cast
 
 from connector_runner.connectors.sinks import Json, Reply
 from connector_runner.kernel.errors import BadRecord, Conflict
-from connector_runner.outbound.intents import Confirmed, Intent
-from connector_runner.outbound.lanes import ALONE, DEPENDENCY, Lane, State, Withheld, client_ref, lane_id, legal
-from connector_runner.outbound.sink_state import QUOTA, SinkState
+from connector_runner.outbound.lanes.intents import Confirmed, Intent
+from connector_runner.outbound.lanes.lane import ALONE, DEPENDENCY, Lane, State, Withheld, client_ref, lane_id, legal
+from connector_runner.outbound.sinks.sink_state import QUOTA, SinkState
 from connector_runner.resilience.breaker import BreakerLimits
 from tests.simulation.tables import LaneRow, Logged, OpenIntent, SinkRow, Tables
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, Step
-from connector_runner.outbound.intents import Intent
-from connector_runner.outbound.lanes import Lane, State
+from connector_runner.outbound.lanes.intents import Intent
+from connector_runner.outbound.lanes.lane import Lane, State
 from tests.simulation.world import Sabotage
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from connector_runner.infra.http import Answer, AnswerLost
 from connector_runner.kernel.errors import Unavailable
-from connector_runner.outbound.patching import patch
+from connector_runner.outbound.planning.patching import patch
 from tests.simulation.scheduling import Process, Scheduler
 
 BASE = datetime(2031, 3, 1, tzinfo=UTC)

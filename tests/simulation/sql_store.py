@@ -15,11 +15,12 @@ from sqlalchemy import text
 
 from connector_runner.infra.database import Database, Tx, execute, rows
 from connector_runner.infra.sealing import Sealer
-from connector_runner.outbound import intents, sink_store
-from connector_runner.outbound.dependency_store import wake_dependents
-from connector_runner.outbound.intents import Confirmed
-from connector_runner.outbound.lane_store import SqlLaneStore, SqlLaneTx
-from connector_runner.outbound.lanes import Lane, State, client_ref, lane_id
+from connector_runner.outbound.lanes import intents
+from connector_runner.outbound.lanes.intents import Confirmed
+from connector_runner.outbound.lanes.lane import Lane, State, client_ref, lane_id
+from connector_runner.outbound.lanes.lane_store import SqlLaneStore, SqlLaneTx
+from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.resilience.quarantine import Quarantine
 from tests.simulation.server import instant
 

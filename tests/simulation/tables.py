@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from connector_runner.outbound.intents import Confirmed, Intent
-from connector_runner.outbound.lanes import Lane
+from connector_runner.outbound.lanes.intents import Confirmed, Intent
+from connector_runner.outbound.lanes.lane import Lane
 from connector_runner.resilience.breaker import Breaker
 
 

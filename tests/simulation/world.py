@@ -11,8 +11,8 @@ from connector_runner.connectors.sinks import Capabilities, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.errors import RunnerError
 from connector_runner.kernel.ids import derived_id, new_id
-from connector_runner.outbound.drain import work_off
-from connector_runner.outbound.lanes import State, client_ref
+from connector_runner.outbound.lanes.drain import work_off
+from connector_runner.outbound.lanes.lane import State, client_ref
 from connector_runner.outbound.ports import Runtime
 from connector_runner.resilience.limiter import Limiter
 from tests.simulation.clinic import FOREIGN, OWNED, PATIENT, Clinic, Entity, moment

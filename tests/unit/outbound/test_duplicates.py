@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.outbound.duplicates import Likeness, judge, like
+from connector_runner.outbound.planning.duplicates import Likeness, judge, like
 
 ADA = {"name": {"family": "Okafor", "given": ["Ada", "Ngozi"]}, "birth_date": "1982-03-04",
        "telecom": [{"system": "phone", "use": "home", "value": "+16175550101"}]}  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel import exact_json
-from connector_runner.outbound.choosing import choose, may_create, public_name, record_in, still_said
-from connector_runner.outbound.gates import GATES, GateFacts, first_closed, verdicts
+from connector_runner.outbound.gating.choosing import choose, may_create, public_name, record_in, still_said
+from connector_runner.outbound.gating.gates import GATES, GateFacts, first_closed, verdicts
 from connector_runner.world.fold import Claim, Settled
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_runner.outbound.inverse import EDITED_SINCE, Piece, Write, inverse, public_piece
+from connector_runner.outbound.operating.inverse import EDITED_SINCE, Piece, Write, inverse, public_piece
 
 Json = dict[str, Any]
 

@@ -8,9 +8,9 @@ import pytest
 
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import is_uuid, new_id
-from connector_runner.outbound.dependencies import References, missing, rank, refs_in
-from connector_runner.outbound.dependency_store import Held
-from connector_runner.outbound.lanes import LEGAL, State, backoff_s, client_ref, lane_id, legal
+from connector_runner.outbound.lanes.lane import LEGAL, State, backoff_s, client_ref, lane_id, legal
+from connector_runner.outbound.planning.dependencies import References, missing, rank, refs_in
+from connector_runner.outbound.planning.dependency_store import Held
 from connector_runner.unification.model import Dependency
 
 TABLE = {

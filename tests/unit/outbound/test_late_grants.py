@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from connector_runner.connectors.sinks import Outcome, Reply, Sink
-from connector_runner.outbound.pacing import Pacer
-from connector_runner.outbound.searching import Unhurried
+from connector_runner.outbound.lanes.searching import Unhurried
+from connector_runner.outbound.sinks.pacing import Pacer
 from connector_runner.resilience.limiter import Grant, Limit, Limiter
 
 LIMIT = Limit(per_second=10, burst=1, concurrency=1, slot_s=5)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector_runner.outbound.patching import patch
+from connector_runner.outbound.planning.patching import patch
 
 HOME = {"system": "phone", "use": "home", "value": "1"}
 WORK = {"system": "phone", "use": "work", "value": "2"}

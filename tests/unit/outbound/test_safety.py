@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector_runner.outbound.lanes import State
-from connector_runner.outbound.safety import Standing, replay_safety
+from connector_runner.outbound.lanes.lane import State
+from connector_runner.outbound.operating.safety import Standing, replay_safety
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 from connector_runner.connectors.sinks import Outcome, Reply
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.ids import new_id
-from connector_runner.outbound.intents import CREATE, UPDATE, Intent
-from connector_runner.outbound.lanes import Lane, State
-from connector_runner.outbound.outcomes import Settler
+from connector_runner.outbound.lanes.intents import CREATE, UPDATE, Intent
+from connector_runner.outbound.lanes.lane import Lane, State
+from connector_runner.outbound.lanes.outcomes import Settler
+from connector_runner.outbound.lanes.transacted import Transacted
 from connector_runner.outbound.ports import Desk, LaneStore
-from connector_runner.outbound.transacted import Transacted
 from tests.simulation.memory_store import MemoryLaneStore
 
 

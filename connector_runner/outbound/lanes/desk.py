@@ -1,0 +1,224 @@
+"""What entities want of a sink, over Postgres and the planner: ``ports.Desk`` for one sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from connector_runner.connectors.sinks import Json, Reply, Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.infra.metrics import SYNC_SECONDS
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.ids import canonical_id
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.gating.choosing import same_value
+from connector_runner.outbound.lanes import refusals, store
+from connector_runner.outbound.lanes.intents import CREATE, Intent
+from connector_runner.outbound.lanes.lane import Lane, Withheld
+from connector_runner.outbound.lanes.lane_store import SqlLaneTx
+from connector_runner.outbound.operating import undo, undo_store
+from connector_runner.outbound.operating.undo import Inverse
+from connector_runner.outbound.planning import duplicate_search, ordered_store
+from connector_runner.outbound.planning.checking import problems_of
+from connector_runner.outbound.planning.dependencies import NOBODY
+from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.planning.planner import Planner
+from connector_runner.outbound.planning.plans import Nothing, Wait, Wanted, with_ref
+from connector_runner.outbound.ports import LaneTx, Problem, Writable
+from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.world import reading
+from connector_runner.world.atoms import split
+from connector_runner.world.events import SentAtom
+
+log = get_logger(__name__)
+
+NO_ENTITY = "no_entity"
+URN = "urn:uuid:"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan of the planner's, as the engine takes it."""
+
+    wanted: Wanted
+    planner: Planner
+    terms: SinkTerms
+
+    @property
+    def ref(self) -> str | None:
+        """``Type/id`` of the resource in the sink, if there is one."""
+        return self.wanted.ref
+
+    @property
+    def desired_hash(self) -> bytes:
+        """Stands for everything that is to be said."""
+        return self.wanted.desired_hash
+
+    @property
+    def known(self) -> Json | None:
+        """The resource as it was last confirmed, if nothing else was seen there since."""
+        return self.wanted.known
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """What is not said, and why."""
+        return self.wanted.withheld
+
+    def creation(self, lane: Lane, sink: Sink) -> Intent | Nothing:
+        """The intent of a create, our identity in its body."""
+        body = self.planner.body(self.wanted)
+        if isinstance(body, Nothing):
+            return body
+        return self.planner.creation(self.wanted, lane, sink.identified(body, lane.client_ref))
+
+    def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
+        """The smallest change of ``current``."""
+        return self.planner.change(self.wanted, lane, self.terms, current, etag)
+
+    def adopting(self, ref: str) -> Planned:
+        """For a resource that turned out to be there."""
+        return replace(self, wanted=with_ref(self.wanted, ref))
+
+
+@dataclass(frozen=True, slots=True)
+class SqlDesk:
+    """Reads entities in the engine's transactions. One for a drain."""
+
+    outbound: Outbound
+    workspace_id: str
+    terms: SinkTerms
+
+    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Planned | Inverse:
+        """What is to be undone, else what the entity wants now; raises BadRecord where it can want nothing."""
+        own = _own(tx)
+        if lane.undo_asked:
+            inverse = undo.planned(own, self.outbound, self.workspace_id, self.terms, lane)
+            if inverse is not None:
+                return inverse
+        view = reading.view(own, self.workspace_id, lane.entity_id)
+        if view is None:
+            return Nothing(NO_ENTITY)
+        sources = sink_store.source_ids(own, self.workspace_id)
+        plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources, along)
+        if not isinstance(plan, Wanted):
+            return plan
+        if plan.upto is not None:
+            ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
+        return Planned(plan, self.outbound.planner, self.terms)
+
+    def reference(self, lane: Lane, planned: Writable) -> str:
+        """Its place where we choose ids, else the name that its entry goes by (R4, bundle.html#references)."""
+        if not isinstance(planned, Planned):
+            raise TypeError("only what is planned here is referred to")
+        kind = planned.wanted.mapping.resource_type
+        return f"{kind}/{lane.client_ref}" if self.terms.client_id else f"{URN}{lane.client_ref}"
+
+    def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
+        """Whether the entity was not folded anew since, nobody asks for an undo first and consent still allows it.
+
+        Of an undo: whether it is asked still.
+        """
+        if isinstance(planned, Inverse):
+            asked = undo_store.open_request(_own(tx), lane.lane_id)
+            return asked is not None and asked["undo_id"] == planned.undo_id
+        if not isinstance(planned, Planned):
+            raise TypeError("this desk carries out its own plans only")
+        own = _own(tx)
+        if store.revision_of(own, lane) != planned.wanted.revision:
+            return False
+        refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, planned.wanted)
+        return refusal is None
+
+    def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
+        """Join the record that is about to be made to its entity, lest a poll that is quicker take it for another."""
+        if intent.operation == CREATE and self.terms.client_id:
+            key = canonical_id(self.terms.name, intent.resource_type, lane.client_ref)
+            self.outbound.world.adopt(
+                _own(tx), self.workspace_id, key, lane.entity_id, self.terms.sink_id, now=self.outbound.clock()
+            )
+
+    def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
+        """Adopt the record, remember what was sent so that its echo is known, and wake who waited for it."""
+        own, now = _own(tx), self.outbound.clock()
+        record_key = canonical_id(self.terms.name, *ref.split("/", 1))
+        if lane.sink_ref != ref:
+            self.outbound.world.adopt(own, self.workspace_id, record_key, lane.entity_id, self.terms.sink_id, now=now)
+        if body is not None:
+            sent = self._sent_atoms(body, intent)
+            self.outbound.world.remember_sent(own, self.workspace_id, record_key, sent, now=now)
+        if undo.is_inverse(intent):
+            undo.landed(own, self.outbound, self.workspace_id, lane, intent)
+        refusals.lift(own, self.outbound.world, self.workspace_id, lane, intent, now)
+        if lane.sink_ref is None:
+            wake_dependents(own, self.workspace_id, self.terms.sink_id, lane.entity_id)
+        if lane.wanted_at is not None:
+            SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))
+
+    def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
+        """Where a patient was told otherwise, put it on the record and ask for the patient to be told."""
+        own, now = _own(tx), self.outbound.clock()
+        return refusals.refuse(own, self.outbound.world, self.workspace_id, self.terms.name, lane, intent, code, now)
+
+    def carries(self, found: Json, intent: Intent) -> bool:
+        """Read through the sink's inbound mapping; an inverse, piece by piece."""
+        if undo.is_inverse(intent):
+            return undo.restores(found, intent)
+        try:
+            held = split(self._facts(found))
+            meant = split(self._facts({**intent.body, "id": found.get("id") or "unknown"}))
+            before = {} if intent.before is None else split(self._facts(intent.before))
+        except BadRecord:
+            return False
+        return all(
+            atom in held
+            and (same_value(held[atom], meant[atom]) or _came_along(meant[atom], held[atom], before.get(atom)))
+            for atom in (claim.atom for claim in intent.changed)
+            if atom in meant
+        ) and not any(atom in held for atom in before if atom not in meant)
+
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
+        """A patient whom only conversations know is searched for first; see ``duplicate_search``."""
+        return duplicate_search.search(self.outbound, self.workspace_id, self.terms, lane, intent, sink)
+
+    def check(self, intent: Intent) -> Sequence[Problem]:
+        """Layer by layer, against the standard, the mapping and the sink's terms; see ``checking``."""
+        return problems_of(self.outbound.mappings, self.terms, intent, self.outbound.clock())
+
+    def _facts(self, resource: Json) -> Json:
+        return self.outbound.planner.facts(self.terms, resource)
+
+    def _sent_atoms(self, body: Json, intent: Intent) -> list[SentAtom]:
+        """What went out, as a poll will see it: through the sink's own inbound mapping."""
+        try:
+            values = split(self._facts(body))
+        except BadRecord as exc:
+            log.warning("echo_not_remembered", sink=self.terms.name, code=exc.code)
+            return []
+        return [
+            SentAtom(
+                claim.atom,
+                values[claim.atom],
+                claim.event_id,
+                claim.source,
+                claim.source_system,
+                claim.confidence,
+                datetime.fromisoformat(claim.since),
+            )
+            for claim in intent.changed
+            if claim.atom in values
+        ]
+
+
+def _came_along(meant: object, held: object, before: object) -> bool:
+    """Whether a reference to a record of the same transaction was written, whose name there only the sink knew."""
+    return URN in exact_json.dumps(meant) and not same_value(held, before)
+
+
+def _own(tx: LaneTx) -> Tx:
+    if not isinstance(tx, SqlLaneTx):
+        raise TypeError("this desk works in transactions of the SQL store only")
+    return tx.tx

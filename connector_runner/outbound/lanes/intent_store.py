@@ -1,0 +1,140 @@
+"""SQL of open intents and of the write log. Quiet periods are on the database's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one
+from connector_runner.outbound.lanes.lane import Lane
+
+
+def insert_intent(
+    tx: Tx,
+    lane: Lane,
+    *,
+    intent_id: str,
+    operation: str,
+    key: str,
+    body_hash: bytes,
+    precondition: str | None,
+    quiet_period_s: float,
+) -> None:
+    """Open an intent; the primary key refuses a second one on the same lane, by the COMMIT at the latest."""
+    later(
+        tx,
+        hot(
+            "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key,"
+            " body_hash, precondition, resolve_after) VALUES (:ws, :lane, :sink, :intent, :fence, :operation, :key,"
+            " :hash, :precondition, clock_timestamp() + :quiet * interval '1 second')"
+        ),
+        ws=lane.workspace_id,
+        lane=lane.lane_id,
+        sink=lane.sink_id,
+        intent=intent_id,
+        fence=lane.fence,
+        operation=operation,
+        key=key,
+        hash=body_hash,
+        precondition=precondition,
+        quiet=quiet_period_s,
+    )
+
+
+_CLOSE: Final = hot("DELETE FROM open_intent WHERE lane_id = :lane AND intent_id = :intent")
+
+
+def close_intent(tx: Tx, lane: Lane, intent_id: str) -> bool:
+    """Close an intent whose outcome is known; False when it was closed before."""
+    return execute(tx, _CLOSE, lane=lane.lane_id, intent=intent_id) == 1
+
+
+def close_unasked(tx: Tx, lane: Lane, intent_id: str) -> None:
+    """The same, along with the next statement."""
+    later(tx, _CLOSE, lane=lane.lane_id, intent=intent_id)
+
+
+def resolve_later(tx: Tx, lane: Lane, intent_id: str, quiet_period_s: float) -> None:
+    """The answer was lost now: the quiet period runs from here."""
+    execute(
+        tx,
+        "UPDATE open_intent SET resolve_after = clock_timestamp() + :quiet * interval '1 second'"
+        " WHERE lane_id = :lane AND intent_id = :intent",
+        quiet=quiet_period_s,
+        lane=lane.lane_id,
+        intent=intent_id,
+    )
+
+
+def open_intent_of(tx: Tx, lane_id: str) -> Row | None:
+    """The intent that is open on a lane."""
+    return one(
+        tx,
+        "SELECT intent_id, greatest(extract(epoch FROM resolve_after - clock_timestamp()), 0)::float8 AS early_s"
+        " FROM open_intent WHERE lane_id = :lane",
+        lane=lane_id,
+    )
+
+
+def insert_write(
+    tx: Tx,
+    lane: Lane,
+    *,
+    write_id: str,
+    intent_id: str,
+    phase: str,
+    operation: str,
+    key: str,
+    body_hash: bytes,
+    precondition: str | None,
+    mapping_version: str,
+    causes: Sequence[str],
+    sealed: bytes | None,
+    outcome: str | None = None,
+    code: str | None = None,
+    http_status: int | None = None,
+    sink_ref: str | None = None,
+    sink_etag: str | None = None,
+) -> None:
+    """Append to the write log."""
+    later(
+        tx,
+        hot(
+            "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence,"
+            " attempt, operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref,"
+            " sink_etag, mapping_version, causes, sealed) VALUES (:ws, :write, :sink, :lane, :entity, :intent, :phase,"
+            " :fence, :attempt, :operation, :key, :hash, :precondition, :outcome, :status, :code, :ref, :etag,"
+            " :mapping, CAST(:causes AS uuid[]), :sealed)"
+        ),
+        ws=lane.workspace_id,
+        write=write_id,
+        sink=lane.sink_id,
+        lane=lane.lane_id,
+        entity=lane.entity_id,
+        intent=intent_id,
+        phase=phase,
+        fence=lane.fence,
+        attempt=lane.attempts,
+        operation=operation,
+        key=key,
+        hash=body_hash,
+        precondition=precondition,
+        outcome=outcome,
+        status=http_status,
+        code=code,
+        ref=sink_ref,
+        etag=sink_etag,
+        mapping=mapping_version,
+        causes=id_array(causes),
+        sealed=sealed,
+    )
+
+
+def intent_write(tx: Tx, lane_id: str, intent_id: str) -> Row | None:
+    """The write log's entry of an intent."""
+    return one(
+        tx,
+        "SELECT write_id, sealed FROM write_log WHERE lane_id = :lane AND intent_id = :intent AND phase = 'intent'",
+        lane=lane_id,
+        intent=intent_id,
+    )

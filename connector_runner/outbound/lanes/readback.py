@@ -1,0 +1,112 @@
+"""Unknown outcomes: after the quiet period, look whether the write landed. Never send blindly again."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from connector_runner.connectors.sinks import Outcome, Reply, Sink
+from connector_runner.kernel.errors import BadRecord
+from connector_runner.outbound.lanes.intents import CREATE, Intent
+from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
+from connector_runner.outbound.lanes.outcomes import CONFLICT, Settled, Settler, heed
+from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
+from connector_runner.outbound.sinks.pacing import Pacer
+from connector_runner.outbound.sinks.sink_state import sink_fault
+
+_UNTELLABLE: Final = frozenset({Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH})
+
+
+class ReadBack:
+    """Resolves the unknown lanes of one sink."""
+
+    def __init__(
+        self, store: LaneStore, desk: Desk, sink: Sink, settler: Settler, chance: random.Random, quiet_s: float
+    ) -> None:
+        self._store, self._desk, self._sink, self._settler, self._chance = store, desk, sink, settler, chance
+        self._quiet_s = quiet_s
+
+    def resolve(self, lane: Lane, pacer: Pacer) -> Settled:
+        """Settle the intent that is open on a claimed lane."""
+        with self._store.begin() as tx:
+            try:
+                found = tx.find_intent(lane)
+            except BadRecord as exc:
+                return self._settler.quarantine(tx, lane, exc.code, exc.message)
+            if found is None:
+                tx.give_back(lane, State.READY, reason=None, counts=False)
+                return Settled("absent")
+            intent, too_early = found
+            if too_early > 0:
+                tx.give_back(lane, State.UNKNOWN, reason="unknown", delay_s=too_early, counts=False)
+                return Settled("unknown")
+        if not pacer.take():
+            self._again(lane, pacer.wait_s, counts=False)
+            return Settled("limiter", stop=True)
+        pacer.use()
+        reply = self._look(lane, intent)
+        heed(pacer, reply)
+        return self._settle(lane, intent, reply)
+
+    def _look(self, lane: Lane, intent: Intent) -> Reply:
+        if intent.operation == CREATE:
+            return self._sink.find(intent.resource_type, lane.client_ref)
+        return self._sink.read(intent.target or "")
+
+    def _settle(self, lane: Lane, intent: Intent, reply: Reply) -> Settled:
+        if reply.outcome is Outcome.LANDED and reply.body is not None:
+            # Still the version that was to be replaced: nothing landed, whatever the resource says.
+            untouched = intent.operation != CREATE and intent.precondition and reply.etag == intent.precondition
+            if untouched and lane.reason == CONFLICT:
+                return self._behind(lane, intent)
+            if not untouched and (intent.operation == CREATE or self._desk.carries(reply.body, intent)):
+                return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
+        elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
+            if lane.attempts >= MAX_ATTEMPTS and not sink_fault(reply):
+                return self._store.retrying(lambda tx: self._given_up(tx, lane, reply))
+            self._again(lane, backoff_s(lane.attempts, self._chance), counts=True, reply=reply)
+            return Settled("unknown")
+        return self._store.retrying(lambda tx: self._not_there(tx, lane, intent, reply))
+
+    def _given_up(self, tx: LaneTx, lane: Lane, reply: Reply) -> Settled:
+        """The sink answers, and what it says of this record is of no use. The intent stays: a replay looks again."""
+        message = "whether it landed cannot be told from what the sink answers"
+        return self._settler.quarantine(tx, lane, reply.code or "unreadable", message, reply=reply)
+
+    def _behind(self, lane: Lane, intent: Intent) -> Settled:
+        """The sink has said that this version is no longer the last, so this read came from a copy that lags."""
+        with self._store.begin() as tx:
+            tx.resolve_later(lane, intent.intent_id, self._quiet_s)
+            tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=CONFLICT, delay_s=self._quiet_s, counts=False)
+        return Settled("unknown")
+
+    def _not_there(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply) -> Settled:
+        if reply.outcome in _UNTELLABLE:
+            return self._settler.held_up(tx, lane, reply, State.UNKNOWN)
+        tx.log_outcome(lane, intent, "absent", reply, reply.code or "read_back")
+        if not tx.lock(lane):
+            return Settled("fence_lost")
+        tx.close_intent(lane, intent.intent_id)
+        refusal = _refusal(intent, reply)
+        if refusal is not None:
+            return self._settler.quarantine(tx, lane, reply.code or str(reply.outcome), refusal, reply=reply)
+        return self._settler.retry(tx, lane, "absent", "read_back", delay_s=0.0)
+
+    def _again(self, lane: Lane, delay_s: float, *, counts: bool, reply: Reply | None = None) -> None:
+        with self._store.begin() as tx:
+            if reply is not None:
+                self._settler.faulted(tx, reply)
+            tx.give_back(lane, State.UNKNOWN, reason="unknown", delay_s=delay_s, counts=counts)
+
+
+def _refusal(intent: Intent, reply: Reply) -> str | None:
+    """Why this is a case for a person; None where sending again is right."""
+    if reply.outcome is Outcome.ABSENT and intent.operation == CREATE:
+        return None
+    return {
+        Outcome.GONE: "the resource was deleted in the sink",
+        Outcome.ABSENT: "the resource is no longer in the sink",
+        Outcome.DUPLICATES: "more than one resource of the sink carries our identifier",
+        Outcome.POISON: "the sink refuses to be asked for this",
+        Outcome.FORBIDDEN: "a policy of the sink refuses this record to us",
+    }.get(reply.outcome)

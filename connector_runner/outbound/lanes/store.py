@@ -1,0 +1,269 @@
+"""SQL of lanes. Leases and due times are on the database's clock.
+
+Every change to a leased lane is fenced: it counts only while the lane carries the number of the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
+from connector_runner.kernel import exact_json
+from connector_runner.outbound.lanes.lane import Lane, State, Withheld, legal
+
+LANE = (
+    "l.workspace_id, l.sink_id, l.lane_id, l.entity_id, l.entity_type, l.state, l.fence, l.attempts, l.client_ref,"
+    " l.desired_revision, l.synced_revision, l.synced_hash, l.last_sent, l.sink_ref, l.sink_etag, l.reason,"
+    " l.wanted_at, l.lease_owner AS owner, l.withheld,"
+    " EXISTS (SELECT 1 FROM open_intent i WHERE i.workspace_id = l.workspace_id AND i.lane_id = l.lane_id)"
+    " AS open_intent,"
+    " EXISTS (SELECT 1 FROM undo_request u WHERE u.workspace_id = l.workspace_id AND u.lane_id = l.lane_id"
+    " AND u.status = 'open') AS undo_asked,"
+    " EXISTS (SELECT 1 FROM held_back h WHERE h.workspace_id = l.workspace_id AND h.lane_id = l.lane_id)"
+    " AS holds_back"
+)
+
+
+# Read once a statement: compared with a clock that may move in between, no index could bound what is read.
+NOW_ONCE = "(SELECT clock_timestamp())"
+
+
+def lane_in(row: Row) -> Lane:
+    """The lane in a row of ``LANE``."""
+    return Lane(
+        **{
+            **row,
+            "state": State(row["state"]),
+            "synced_hash": None if row["synced_hash"] is None else bytes(row["synced_hash"]),
+            "last_sent": None if row["last_sent"] is None else bytes(row["last_sent"]),
+        }
+    )
+
+
+_DUE = (
+    "SELECT * FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND {}"
+    " LIMIT 1 FOR UPDATE SKIP LOCKED)"
+)
+_CLAIM = (
+    # Materialized: inlined, the planner may run the locking query more than once and lease several. The second part
+    # is not begun, and locks nothing, where the first has a lane.
+    "WITH due AS MATERIALIZED ("
+    + _DUE.format(f"state = 'unknown' AND due_at <= {NOW_ONCE} ORDER BY due_at")
+    + " u UNION ALL "
+    + _DUE.format(f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at")
+    + " r LIMIT 1) UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
+    " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
+    " updated_at = clock_timestamp() FROM due"
+    f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {LANE}"
+)
+
+
+def claim(tx: Tx, workspace_id: str, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
+    """Lease the lane that is due first: an unknown one whose quiet period is over, else by priority.
+
+    None when nothing is due that nobody else holds.
+    """
+    row = one(tx, hot(_CLAIM), ws=workspace_id, sink=sink_id, owner=owner, lease=lease_s)
+    return None if row is None else lane_in(row)
+
+
+def lane_by_id(tx: Tx, lane_id: str) -> Lane | None:
+    """One lane."""
+    row = one(tx, f"SELECT {LANE} FROM sync_lane l WHERE l.lane_id = :id", id=lane_id)
+    return None if row is None else lane_in(row)
+
+
+def lane_of(tx: Tx, sink_id: str, entity_id: str) -> Lane | None:
+    """The lane of an entity in a sink."""
+    row = one(
+        tx,
+        hot(f"SELECT {LANE} FROM sync_lane l WHERE l.sink_id = :sink AND l.entity_id = :entity"),
+        sink=sink_id,
+        entity=entity_id,
+    )
+    return None if row is None else lane_in(row)
+
+
+def lock_lane(tx: Tx, lane: Lane) -> bool:
+    """Lock a claimed lane's row; False when the claim is no longer ours."""
+    row = one(
+        tx,
+        hot("SELECT 1 FROM sync_lane WHERE lane_id = :lane AND fence = :fence AND state = 'leased' FOR UPDATE"),
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return row is not None
+
+
+def give_back(
+    tx: Tx,
+    lane: Lane,
+    to: State,
+    *,
+    reason: str | None,
+    detail: str | None = None,
+    delay_s: float = 0.0,
+    counts: bool = True,
+    status: int | None = None,
+    withheld: Sequence[Withheld] | None = None,
+    forget_version: bool = False,
+) -> bool:
+    """Move a claimed lane to where it goes next; False when the claim is no longer ours.
+
+    ``counts`` is whether this was an attempt. Where the entity changed since the lane was read, a lane that would
+    be idle is ready instead. ``forget_version``: the ETag is no longer true.
+    """
+    if not legal(State.LEASED, to):
+        raise ValueError(f"a lane never moves from leased to {to}")
+    found = execute(
+        tx,
+        hot(
+            "UPDATE sync_lane SET state = CASE WHEN :to = 'idle' AND desired_revision > :seen THEN 'ready'"
+            " ELSE CAST(:to AS text) END, reason = :reason, reason_detail = :detail,"
+            " due_at = clock_timestamp() + :delay * interval '1 second',"
+            " attempts = CASE WHEN :to = 'idle' THEN 0 WHEN :counts THEN attempts ELSE greatest(attempts - 1, 0) END,"
+            " last_status = coalesce(:status, last_status),"
+            " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+            " sink_etag = CASE WHEN :forget THEN NULL ELSE sink_etag END,"
+            " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
+        to=str(to),
+        seen=lane.desired_revision,
+        reason=reason,
+        detail=detail,
+        delay=delay_s,
+        counts=counts,
+        status=status,
+        withheld=None if withheld is None else withheld_json(withheld),
+        forget=forget_version,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def confirm(
+    tx: Tx,
+    lane: Lane,
+    *,
+    reason: str,
+    synced_hash: bytes | None,
+    revision: int,
+    last_sent: bytes | None,
+    sink_ref: str | None,
+    sink_etag: str | None,
+    status: int | None,
+    again: bool = False,
+    withheld: Sequence[Withheld] | None = None,
+) -> bool:
+    """A write landed: keep what the sink holds now; False when the claim is no longer ours.
+
+    The lane is idle, or ready where the entity changed meanwhile or ``again`` is asked.
+    """
+    found = execute(
+        tx,
+        hot(
+            "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
+            "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
+            " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
+            " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
+            " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
+            " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
+            " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+            # What was written is yet to be found there; where nothing was, what was last found still counts.
+            " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
+            " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
+            " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
+        again=again,
+        withheld=None if withheld is None else withheld_json(withheld),
+        reason=reason,
+        hash=synced_hash,
+        revision=revision,
+        sent=last_sent,
+        ref=sink_ref,
+        etag=sink_etag,
+        status=status,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def withheld_json(withheld: Sequence[Withheld]) -> str:
+    """As the lane's column holds it."""
+    return exact_json.dumps([{"atom": item.atom, "code": item.code} for item in dict.fromkeys(withheld)])
+
+
+def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
+    """Hold a claimed lane for so long from now; False when the claim is no longer ours."""
+    found = execute(
+        tx,
+        hot(
+            "UPDATE sync_lane SET lease_until = clock_timestamp() + :lease * interval '1 second'"
+            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+        ),
+        lease=lease_s,
+        lane=lane.lane_id,
+        fence=lane.fence,
+    )
+    return found == 1
+
+
+def revision_of(tx: Tx, lane: Lane) -> int | None:
+    """How often a lane's entity was folded: the same number, the same view. None without one, or with an undo asked."""
+    found = one(
+        tx,
+        hot(
+            "SELECT revision FROM entity WHERE entity_id = :id AND NOT EXISTS (SELECT 1 FROM undo_request u"
+            " WHERE u.workspace_id = :ws AND u.lane_id = :lane AND u.status = 'open')"
+        ),
+        id=lane.entity_id,
+        ws=lane.workspace_id,
+        lane=lane.lane_id,
+    )
+    return None if found is None else int(found["revision"])
+
+
+def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:
+    """Whether a write of another lane of the sink landed in the last ``within_s`` seconds."""
+    row = one(
+        tx,
+        "SELECT 1 FROM write_log WHERE workspace_id = :ws AND sink_id = :sink AND lane_id <> :lane"
+        f" AND outcome = 'landed' AND written_at > {NOW_ONCE} - :within * interval '1 second' LIMIT 1",
+        ws=lane.workspace_id,
+        sink=lane.sink_id,
+        lane=lane.lane_id,
+        within=within_s,
+    )
+    return row is not None
+
+
+def in_flight(tx: Tx, workspace_id: str, sink_id: str) -> list[tuple[str, float]]:
+    """Who may have a request to a sink under way, and for how many seconds at most: the holders of its leases."""
+    found = rows(
+        tx,
+        "SELECT lease_owner, extract(epoch FROM lease_until - clock_timestamp())::float8 AS left_s FROM sync_lane"
+        " WHERE workspace_id = :ws AND sink_id = :sink AND state = 'leased' AND lease_until > clock_timestamp()",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+    return [(row["lease_owner"], row["left_s"]) for row in found]
+
+
+def due_count(tx: Tx, workspace_id: str, sink_id: str, limit: int) -> int:
+    """How many lanes of a sink are due now, counted up to ``limit``."""
+    row = one(
+        tx,
+        # Each part by an index of its own, which together they could not use.
+        "SELECT count(*) AS n FROM ((SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        f" AND state = 'unknown' AND due_at <= {NOW_ONCE} LIMIT :limit) UNION ALL"
+        " (SELECT 1 FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        f" AND state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} LIMIT :limit) LIMIT :limit) due",
+        ws=workspace_id,
+        sink=sink_id,
+        limit=limit,
+    )
+    return int(row["n"]) if row is not None else 0

@@ -1,0 +1,80 @@
+"""SQL of the sweep: looks across workspaces at tables without PHI, and writes within one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector_runner.infra.database import Row, Tx, execute, rows
+from connector_runner.outbound.lanes.store import NOW_ONCE
+
+
+def workspaces_with_expired_leases(tx: Tx, limit: int) -> list[str]:
+    """Workspaces in which a lane's lease is over."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT workspace_id FROM sync_lane WHERE state = 'leased' AND lease_until < clock_timestamp()"
+        " LIMIT :limit",
+        limit=limit,
+    )
+    return [row["workspace_id"] for row in found]
+
+
+def end_expired(tx: Tx, workspace_id: str, limit: int) -> int:
+    """End the leases of a workspace that are over; how many. The fence moves when the lane is claimed again."""
+    return execute(
+        tx,
+        "WITH e AS MATERIALIZED (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws"
+        "  AND state = 'leased' AND lease_until < clock_timestamp() LIMIT :limit FOR UPDATE SKIP LOCKED)"
+        " UPDATE sync_lane l SET state = CASE WHEN i.lane_id IS NULL THEN 'ready' ELSE 'unknown' END,"
+        " reason = CASE WHEN i.lane_id IS NULL THEN 'lease_expired' ELSE 'unknown' END,"
+        " due_at = coalesce(i.resolve_after, clock_timestamp()),"
+        " lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+        " FROM e LEFT JOIN open_intent i ON i.workspace_id = e.workspace_id AND i.lane_id = e.lane_id"
+        " WHERE l.workspace_id = e.workspace_id AND l.lane_id = e.lane_id",
+        ws=workspace_id,
+        limit=limit,
+    )
+
+
+def pending_workspaces(tx: Tx, limit: int) -> list[str]:
+    """Workspaces with entities that wait to be released."""
+    found = rows(
+        tx,
+        "SELECT w.workspace_id FROM workspace w WHERE w.status = 'active' AND EXISTS"
+        " (SELECT 1 FROM pending_release p WHERE p.workspace_id = w.workspace_id) LIMIT :limit",
+        limit=limit,
+    )
+    return [row["workspace_id"] for row in found]
+
+
+def due_sinks(tx: Tx, hint_every_s: float, limit: int) -> list[Row]:
+    """Open sinks with lanes that are due and that were not hinted lately; the longest silent first."""
+    return rows(
+        tx,
+        "SELECT d.workspace_id, w.slug, d.data_source_id AS sink_id, d.name FROM data_source d"
+        " JOIN workspace w USING (workspace_id)"
+        " WHERE w.status = 'active' AND d.sink_enabled AND d.enabled"
+        " AND (d.sink_breaker_until IS NULL OR d.sink_breaker_until <= clock_timestamp())"
+        " AND (d.sink_next_wake_at <= clock_timestamp()"
+        "  OR d.sink_next_wake_at IS NULL AND d.sink_paused_reason IS NULL)"
+        " AND (d.sink_hinted_at IS NULL"
+        "  OR d.sink_hinted_at <= clock_timestamp() - :every * interval '1 second')"
+        " AND (EXISTS (SELECT 1 FROM sync_lane l WHERE l.workspace_id = d.workspace_id"
+        f"   AND l.sink_id = d.data_source_id AND l.state IN ('ready', 'waiting') AND l.due_at <= {NOW_ONCE})"
+        "  OR EXISTS (SELECT 1 FROM sync_lane l WHERE l.workspace_id = d.workspace_id"
+        f"   AND l.sink_id = d.data_source_id AND l.state = 'unknown' AND l.due_at <= {NOW_ONCE}))"
+        " ORDER BY d.sink_hinted_at NULLS FIRST LIMIT :limit",
+        every=hint_every_s,
+        limit=limit,
+    )
+
+
+def hinted(tx: Tx, workspace_id: str, sink_ids: Sequence[str]) -> None:
+    """Note that these sinks are hinted now."""
+    execute(
+        tx,
+        "UPDATE data_source SET sink_hinted_at = clock_timestamp()"
+        " WHERE workspace_id = :ws AND data_source_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=list(sink_ids),
+    )

@@ -1,0 +1,1 @@
+"""What people see of the writes, and what they may do: preview, undo, replay."""

@@ -1,0 +1,1 @@
+"""What a sink shall hold of an entity, and by which change it gets there."""

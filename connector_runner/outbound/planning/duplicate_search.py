@@ -1,0 +1,156 @@
+"""Before a patient whom we know from conversations alone is created: is the sink's own record of them there?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from connector_runner.audit import log as audit
+from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.kernel.errors import BadRecord, RunnerError
+from connector_runner.kernel.ids import canonical_id
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.gating.choosing import OUR_IDENTIFIER, home_of
+from connector_runner.outbound.lanes import store
+from connector_runner.outbound.lanes.intents import Intent
+from connector_runner.outbound.lanes.lane import Lane
+from connector_runner.outbound.planning import duplicate_store
+from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.planning.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
+from connector_runner.outbound.releasing import release_store as sink_store
+
+log = get_logger(__name__)
+
+_OUR_SYSTEM: Final = OUR_IDENTIFIER.removeprefix("identifier[")
+_ACTOR: Final = "connector_runner"
+_SHOWN: Final = 5
+
+
+class Searchable(Protocol):
+    """The part of a sink that is searched."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def candidates(self, body: Json) -> Found:
+        """Resources that could be the record of ``body``."""
+
+
+def search(
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
+) -> Reply | str | None:
+    """The ``Type/id`` to go on with, None to create, or the reply that says why it cannot be told.
+
+    What the search finds to be the same is adopted. Raises BadRecord (``possible_duplicate``) where a person must
+    decide.
+    """
+    found = look(outbound, workspace_id, terms, lane, intent, sink)
+    if isinstance(found, Looked) and found.ref is not None and not found.decided:
+        ref = found.ref
+        outbound.database.retrying(workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, ref, _ACTOR))
+        log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
+    return found.ref if isinstance(found, Looked) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The record to go on with, None where there is none. ``decided``: a person said so."""
+
+    ref: str | None
+    decided: bool = False
+
+
+def look(
+    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
+) -> Reply | Looked:
+    """As ``search``, and changes nothing."""
+    if lane.entity_type not in SEARCHED or not sink.capabilities.search:
+        return Looked(None)
+    with outbound.database.begin(workspace_id) as tx:
+        name, decided = duplicate_store.standing(tx, lane.entity_id, lane.lane_id)
+        # Another system's record is known by its name.
+        if name is None or home_of(name, sink_store.source_ids(tx, workspace_id)) is not None:
+            return Looked(None)
+    if decided is not None:
+        return Looked(decided.ref, decided=True)
+    found: dict[str, Json] = {}
+    for body in _questions(intent.body):
+        answer = sink.candidates(body)
+        if answer.reply.outcome is Outcome.ABSENT:
+            continue
+        if answer.reply.outcome is not Outcome.LANDED:
+            return answer.reply
+        found |= {f"{item['resourceType']}/{item['id']}": item for item in answer.resources if item.get("id")}
+    judged = judge(
+        outbound.planner.facts(terms, {**intent.body, "id": lane.client_ref}),
+        [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],
+    )
+    if judged.possible:
+        named = ", ".join(judged.possible[:_SHOWN])
+        raise BadRecord(f"may be the same as {named} of the sink", code=POSSIBLE_DUPLICATE, where=named)
+    return Looked(judged.same)
+
+
+def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
+    """A person's word on a possible duplicate: go on with ``Type/id`` of the sink, or (None) create all the same.
+
+    The lane is put back; audited. Raises BadRecord (``no_such_lane``, ``not_in_question``, ``reference``).
+    """
+    if ref is not None and ref.count("/") != 1:
+        raise BadRecord("a record of the sink is named Type/id", code="reference")
+
+    def work(tx: Tx) -> None:
+        lane = store.lane_by_id(tx, lane_id)
+        if lane is None:
+            raise BadRecord("there is no such lane in this workspace", code="no_such_lane", where=lane_id)
+        if lane.reason != POSSIBLE_DUPLICATE:
+            raise BadRecord("nobody asks this of the lane", code="not_in_question", where=lane_id)
+        terms = next((t for t in outbound.sinks.terms(tx, workspace_id) if t.sink_id == lane.sink_id), None)
+        if terms is None:
+            raise RunnerError("the sink is switched off", code="disabled", where=lane.sink_id)
+        duplicate_store.decide(tx, workspace_id, lane_id, ref, actor)
+        if ref is not None:
+            _adopt(tx, outbound, terms, lane, ref, actor)
+        else:
+            _audit(tx, outbound, lane, "outbound.not_a_duplicate", {"lane_id": lane_id}, actor)
+        outbound.quarantine.settle(tx, workspace_id, "outbound", [lane_id])
+
+    outbound.database.retrying(workspace_id, work)
+
+
+def _questions(body: Json) -> list[Json]:
+    """What to search for: by numbers that others gave out, and by what people are known by."""
+    held = body.get("identifier")
+    numbers = [
+        item
+        for item in (held if isinstance(held, list) else [])
+        if not (isinstance(item, dict) and str(item.get("system")).startswith(_OUR_SYSTEM))
+    ]
+    plain = {key: value for key, value in body.items() if key != "identifier"}
+    return [{**plain, "identifier": numbers}, plain] if numbers else [plain]
+
+
+def _adopt(tx: Tx, outbound: Outbound, terms: SinkTerms, lane: Lane, ref: str, actor: str) -> None:
+    """Join the sink's record to the entity: from now on it is the one that is written, and that others refer to."""
+    key = canonical_id(terms.name, *ref.split("/", 1))
+    outbound.world.adopt(tx, lane.workspace_id, key, lane.entity_id, terms.sink_id, now=outbound.clock())
+    duplicate_store.go_on_with(tx, lane.lane_id, ref)
+    wake_dependents(tx, lane.workspace_id, lane.sink_id, lane.entity_id)
+    detail = {"lane_id": lane.lane_id, "entity_id": lane.entity_id, "sink": terms.name, "ref": ref}
+    _audit(tx, outbound, lane, "outbound.adopted", detail, actor)
+
+
+def _audit(tx: Tx, outbound: Outbound, lane: Lane, action: str, detail: Json, actor: str) -> None:
+    audit.append(
+        tx,
+        lane.workspace_id,
+        actor=actor,
+        action=action,
+        object=lane.entity_id,
+        detail=detail,
+        now=outbound.clock(),
+    )

@@ -1,0 +1,273 @@
+"""Release: an entity changed, so which sinks shall hear of it? The gates decide, lanes remember."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
+from connector_runner.kernel.errors import BadRecord, RunnerError
+from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.gating import consent_store
+from connector_runner.outbound.gating.choosing import NOT_OWNED
+from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
+from connector_runner.outbound.gating.quarrels import PING_PONG
+from connector_runner.outbound.lanes import refusals, store
+from connector_runner.outbound.lanes.lane import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
+from connector_runner.outbound.operating import undo_store
+from connector_runner.outbound.operating.undo_store import UNDONE
+from connector_runner.outbound.planning import gap_store
+from connector_runner.outbound.planning.creating import MISSING_REQUIRED
+from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
+from connector_runner.outbound.planning.dependency_store import recheck_dependents
+from connector_runner.outbound.planning.plans import IN_STEP, Nothing, Plan, Wait, Wanted
+from connector_runner.outbound.reconciling import reconcile_marks, reconcile_store
+from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.outbound.translating.translating import UNTRANSLATED
+from connector_runner.policy import consent
+from connector_runner.world.changes import EntityChange
+from connector_runner.world.confidence import HIGH, confidence_class
+from connector_runner.world.fold import Claim
+from connector_runner.world.reading import EntityView, views
+
+log = get_logger(__name__)
+
+INTERNAL_ERROR: Final = "internal_error"
+DEPENDENCY_RECHECK_S: Final = 300.0
+FIRST_RECHECK_S: Final = 2.0
+"""A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
+saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
+
+_STOPPED: Final = (
+    UNVERIFIED
+    | consent.CODES
+    | {
+        DEPENDENCY_BELOW_THRESHOLD,
+        MISSING_REQUIRED,
+        PING_PONG,
+        UNTRANSLATED,
+    }
+)
+"""Reasons for which an entity stays out of a sink until somebody does something about it."""
+_ASKED_ABOUT: Final = _STOPPED | {NOT_OWNED, UNDONE}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadySink:
+    """A sink that has something to be sent."""
+
+    sink_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many entities were looked at, which sinks got work, and whether more entities wait."""
+
+    entities: int
+    sinks: tuple[ReadySink, ...]
+    more: bool
+
+
+def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
+    """World's EntityChanged: ask for a release of those that any sink covers, in the same transaction.
+
+    With a word about consent, everything of that patient is looked at anew.
+    """
+    covered = sink_store.covered_types(tx, workspace_id)
+    consents = [change.entity_id for change in changes if change.entity_type == consent_store.CONSENT]
+    people = consent_store.follow(tx, workspace_id, consents) if consents else []
+    if not covered:
+        return
+    if people:
+        consent_store.request_release_of_people(tx, workspace_id, people, sorted(covered), INTERACTIVE)
+    wanted = [change.entity_id for change in changes if change.entity_type in covered]
+    if wanted:
+        sink_store.request_release(tx, workspace_id, wanted)
+
+
+def request_all(tx: Tx, workspace_id: str) -> None:
+    """Ask for a look at every entity that a sink covers, as when a sink or its terms are new."""
+    sink_store.request_release_of_types(tx, workspace_id, sorted(sink_store.covered_types(tx, workspace_id)))
+
+
+def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released:
+    """Look at the entities that changed longest ago and bring their lanes to where they belong.
+
+    Safe to run many times at once. A change that comes meanwhile asks again and is looked at again.
+    """
+
+    def work(tx: Tx) -> Released:
+        taken = sink_store.take_pending(tx, workspace_id, limit)
+        if not taken:
+            return Released(0, (), False)
+        ready: dict[str, ReadySink] = {}
+        all_terms = outbound.sinks.terms(tx, workspace_id)
+        sources = sink_store.source_ids(tx, workspace_id)
+        asked = {pending.entity_id: pending.prio for pending in taken}
+        seen = views(tx, list(asked))
+        for view in seen:
+            for terms in all_terms:
+                if view.entity_type in terms.entity_types and _considered(
+                    outbound, tx, workspace_id, terms, view, sources, asked[view.entity_id]
+                ):
+                    ready[terms.sink_id] = ReadySink(terms.sink_id, terms.name)
+        marks = reconcile_marks.terms_marks(all_terms, outbound.mappings)
+        reconcile_store.mark(tx, workspace_id, [(v.entity_id, v.revision, marks.get(v.entity_type)) for v in seen])
+        sink_store.released(tx, workspace_id, taken)
+        return Released(len(taken), tuple(ready.values()), len(taken) == limit)
+
+    return outbound.database.retrying(workspace_id, work)
+
+
+def _considered(
+    outbound: Outbound,
+    tx: Tx,
+    workspace_id: str,
+    terms: SinkTerms,
+    view: EntityView,
+    sources: Mapping[str, str],
+    asked: int,
+) -> bool:
+    """``consider``; an entity that makes it fail is put aside, so that it holds up no other."""
+    try:
+        return consider(outbound, tx, workspace_id, terms, view, sources, asked)
+    except BadRecord as error:
+        code, message = error.code, error.message
+    except RunnerError:
+        raise
+    except Exception as error:
+        log.error("release_failed", entity_id=view.entity_id, sink=terms.name, exc_info=error)
+        code, message = INTERNAL_ERROR, "deciding what may leave failed; the log says where"
+    outbound.quarantine.put(
+        tx,
+        workspace_id,
+        stage="release",
+        subject=f"{terms.sink_id}:{view.entity_id}",
+        code=code,
+        message=message,
+        place="",
+        data_source_id=terms.sink_id,
+        body=None,
+        context={"entity_id": view.entity_id, "sink": terms.name},
+        now=outbound.clock(),
+    )
+    return False
+
+
+def consider(
+    outbound: Outbound,
+    tx: Tx,
+    workspace_id: str,
+    terms: SinkTerms,
+    view: EntityView,
+    sources: Mapping[str, str],
+    asked: int = FRESH,
+) -> bool:
+    """Bring one lane to where its entity belongs; whether it has something to be sent now.
+
+    ``asked`` is the priority with which this was asked for: behind FRESH, or before it, so is the lane.
+    """
+    lane = store.lane_of(tx, terms.sink_id, view.entity_id)
+    if lane is not None and lane.undo_asked:
+        # First what is to be undone; the drain plans anew after it.
+        undo_store.wake(tx, workspace_id, lane.lane_id)
+        return True
+    plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
+    state, reason, detail, withheld = goes_to(plan, lane)
+    if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
+        return False
+    _note_gaps(tx, workspace_id, terms, view, lane, plan)
+    prio = _priority(plan, view, asked)
+    if isinstance(plan, Wait) and prio < FRESH and (lane is None or lane.state in (State.IDLE, State.READY)):
+        # Once: what is waited for would else come in its own time, and this with it.
+        sink_store.request_release(tx, workspace_id, plan.on, prio=INTERACTIVE)
+    now = sink_store.want(
+        tx,
+        workspace_id,
+        sink_id=terms.sink_id,
+        lane_id=lane_id(terms.sink_id, view.entity_id),
+        entity_id=view.entity_id,
+        entity_type=view.entity_type,
+        client_ref=client_ref(terms.sink_id, view.entity_id),
+        state=state,
+        prio=prio,
+        policy=terms.policies.get(view.entity_type, "latest"),
+        revision=view.revision,
+        delay_s=_delay_s(plan, state),
+        reason=reason,
+        detail=detail,
+        withheld=withheld,
+        sink_ref=plan.ref if isinstance(plan, Wanted) else None,
+    )
+    if (
+        now is State.QUARANTINED
+        and isinstance(plan, Wanted)
+        and (
+            refusals.answered(view, terms.name, plan.choice.chosen.values())
+            or refusals.mended(tx, workspace_id, lane_id(terms.sink_id, view.entity_id), plan.choice.chosen.values())
+        )
+    ):
+        # What was refused is not what is to be said by now: the patient was asked, or the record was corrected.
+        undo_store.wake(tx, workspace_id, lane_id(terms.sink_id, view.entity_id))
+        return True
+    if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
+        recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
+    return now is State.READY
+
+
+def _delay_s(plan: Plan, state: State) -> float:
+    """When a lane is to be looked at again that has nothing to send now."""
+    if state is State.WAITING:
+        return FIRST_RECHECK_S
+    return plan.again_in_s if isinstance(plan, Nothing) else 0.0
+
+
+def _note_gaps(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan) -> None:
+    """Keep the list of what is missing before the record can be created, for those who ask people for it."""
+    fields = plan.fields if isinstance(plan, Nothing) else ()
+    if fields or (lane is not None and lane.reason == MISSING_REQUIRED):
+        gap_store.note(tx, workspace_id, terms.sink_id, view.entity_id, fields)
+
+
+def goes_to(plan: Plan, lane: Lane | None) -> tuple[State, str | None, str | None, tuple[Withheld, ...]]:
+    """Where a lane belongs by its plan: state, reason, detail and withheld atoms."""
+    if isinstance(plan, Nothing):
+        return State.IDLE, plan.reason, plan.detail, plan.withheld
+    if isinstance(plan, Wait):
+        return State.WAITING, plan.reason, plan.detail, plan.withheld
+    # What a poll last saw there may be older than what we wrote since: it tells only where we never wrote.
+    written = lane is not None and lane.last_sent is not None
+    in_step = (lane is not None and plan.desired_hash == lane.synced_hash) or (
+        not written and plan.ref is not None and not plan.removed and not plan.choice.differing()
+    )
+    if in_step:
+        return State.IDLE, IN_STEP, None, plan.withheld
+    return State.READY, None, None, plan.withheld
+
+
+def _worth_showing(reason: str | None, withheld: Sequence[Withheld]) -> bool:
+    """Whether a person may ask why this was not sent; another system's word that a sink never takes is not that."""
+    return reason in _ASKED_ABOUT or any(item.code in _ASKED_ABOUT for item in withheld)
+
+
+def _priority(plan: Plan, view: EntityView, asked: int) -> int:
+    """What agents and people said goes before what systems said; within that, what others refer to goes first.
+
+    What nobody changed now, but was found wanting, goes behind both. What must wait has its place all the same, and
+    what it waits for takes that place.
+    """
+    if asked != FRESH:
+        return asked + rank(view.entity_type)
+    interactive = isinstance(plan, Wanted | Wait) and any(external_system(claim) is None for claim in _said(plan, view))
+    return (INTERACTIVE if interactive else FRESH) + rank(view.entity_type)
+
+
+def _said(plan: Wanted | Wait, view: EntityView) -> Iterable[Claim]:
+    if isinstance(plan, Wanted):
+        return plan.choice.chosen.values()
+    winners = (settled.winner for settled in view.folded.atoms.values())
+    return (claim for claim in winners if confidence_class(claim.confidence) == HIGH)

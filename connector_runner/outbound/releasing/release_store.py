@@ -1,0 +1,189 @@
+"""SQL of what sinks there are, and of what waits to be released to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
+from connector_runner.outbound.lanes.lane import BACKFILL, FRESH, State, Withheld
+from connector_runner.outbound.lanes.store import withheld_json
+
+
+def covered_types(tx: Tx, workspace_id: str) -> set[str]:
+    """Entity types that any enabled sink of the workspace takes."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT jsonb_object_keys(settings->'sink'->'entity_types') AS entity_type FROM data_source"
+        " WHERE workspace_id = :ws AND sink_enabled AND enabled"
+        " AND jsonb_typeof(settings->'sink'->'entity_types') = 'object'",
+        ws=workspace_id,
+    )
+    return {row["entity_type"] for row in found}
+
+
+def source_ids(tx: Tx, workspace_id: str) -> dict[str, str]:
+    """Name -> id of every data source."""
+    found = rows(tx, hot("SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws"), ws=workspace_id)
+    return {row["name"]: row["data_source_id"] for row in found}
+
+
+def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
+    """Sinks that are switched on: ids and names."""
+    return rows(
+        tx,
+        "SELECT data_source_id, name FROM data_source WHERE workspace_id = :ws AND sink_enabled AND enabled"
+        " ORDER BY name",
+        ws=workspace_id,
+    )
+
+
+_ASKED_AGAIN = (
+    " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
+    " prio = least(p.prio, excluded.prio)"
+)
+
+
+def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str], *, prio: int = FRESH) -> None:
+    """Ask for a look at entities that changed; in id order, so that two who ask never wait for each other.
+
+    ``prio`` is of lanes: who asks behind FRESH is served behind, and so are the lanes that it makes ready.
+    """
+    execute(
+        tx,
+        "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        f" SELECT :ws, id, :prio FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id{_ASKED_AGAIN}",
+        ws=workspace_id,
+        ids=sorted(set(entity_ids)),
+        prio=prio,
+    )
+
+
+def request_release_of_types(tx: Tx, workspace_id: str, entity_types: Sequence[str]) -> int:
+    """Ask for a look at all entities of some types, behind what is fresh; how many."""
+    return execute(
+        tx,
+        "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        " SELECT workspace_id, entity_id, :prio FROM entity WHERE workspace_id = :ws"
+        f" AND entity_type = ANY(CAST(:types AS text[])) ORDER BY entity_id{_ASKED_AGAIN}",
+        ws=workspace_id,
+        types=list(entity_types),
+        prio=BACKFILL,
+    )
+
+
+class Pending(NamedTuple):
+    """An entity that waits for its release; ``generation`` counts who asked, ``prio`` is as of lanes."""
+
+    entity_id: str
+    generation: int
+    prio: int
+
+
+def take_pending(tx: Tx, workspace_id: str, limit: int) -> list[Pending]:
+    """Lock the entities that are served first: by priority, then by how long they wait."""
+    found = rows(
+        tx,
+        "SELECT entity_id, generation, prio FROM pending_release WHERE workspace_id = :ws"
+        " ORDER BY prio, requested_at LIMIT :limit FOR UPDATE SKIP LOCKED",
+        ws=workspace_id,
+        limit=limit,
+    )
+    return [Pending(**row) for row in found]
+
+
+def released(tx: Tx, workspace_id: str, taken: Sequence[Pending]) -> int:
+    """Forget requests that were served, unless they were made anew meanwhile; how many."""
+    return execute(
+        tx,
+        "DELETE FROM pending_release p USING unnest(CAST(:ids AS uuid[]), CAST(:generations AS bigint[]))"
+        " t(entity_id, generation) WHERE p.workspace_id = :ws AND p.entity_id = t.entity_id"
+        " AND p.generation = t.generation",
+        ws=workspace_id,
+        ids=[pending.entity_id for pending in taken],
+        generations=[pending.generation for pending in taken],
+    )
+
+
+def want(
+    tx: Tx,
+    workspace_id: str,
+    *,
+    sink_id: str,
+    lane_id: str,
+    entity_id: str,
+    entity_type: str,
+    client_ref: str,
+    state: State,
+    prio: int,
+    policy: str,
+    revision: int,
+    delay_s: float,
+    reason: str | None,
+    detail: str | None,
+    withheld: Sequence[Withheld],
+    sink_ref: str | None,
+) -> State:
+    """Bring a lane to ``state`` (idle, ready or waiting) unless something is under way there; where it is now.
+
+    Under way are a lease, an unknown outcome, a quarantine and a pause: they learn only that more is desired, by a
+    number that grows with every call.
+    """
+    row = one(
+        tx,
+        hot(
+            "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state,"
+            " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, wanted_at) VALUES ("
+            ":ws, :sink, :lane, :entity, :type, :client, :state, :prio, :policy,"
+            " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
+            " :ref, clock_timestamp())"
+            " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
+            " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
+            " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
+            "  ELSE l.wanted_at END,"
+            " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
+            " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
+            " prio = CASE WHEN l.state = 'idle' THEN excluded.prio ELSE least(l.prio, excluded.prio) END,"
+            " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
+            " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
+            "  ELSE l.reason_detail END,"
+            " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
+            " updated_at = clock_timestamp()"
+            " RETURNING l.state"
+        ),
+        ws=workspace_id,
+        sink=sink_id,
+        lane=lane_id,
+        entity=entity_id,
+        type=entity_type,
+        client=client_ref,
+        state=str(state),
+        prio=prio,
+        policy=policy,
+        delay=delay_s,
+        revision=revision,
+        reason=reason,
+        detail=detail,
+        withheld=withheld_json(withheld),
+        ref=sink_ref,
+    )
+    if row is None:
+        raise LookupError("the lane is not visible in this transaction")
+    return State(row["state"])
+
+
+def content_refused_at(tx: Tx, workspace_id: str, lane_id: str) -> datetime | None:
+    """When a lane was last put aside for what it had to say; None when it was for anything else as well.
+
+    400 and 422 are about the body (R4, http.html#create); ``invalid_*`` is what our own validation says of one.
+    """
+    row = one(
+        tx,
+        "SELECT max(last_seen_at) AS at FROM quarantine WHERE workspace_id = :ws AND stage = 'outbound'"
+        " AND subject = :lane AND status IN ('open', 'discarded')"
+        " HAVING bool_and(starts_with(code, 'invalid_') OR context->>'status' IN ('400', '422'))",
+        ws=workspace_id,
+        lane=lane_id,
+    )
+    return None if row is None else row["at"]

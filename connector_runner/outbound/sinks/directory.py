@@ -1,0 +1,134 @@
+"""The sinks of a workspace: their terms, from the settings of data sources, and the open connection to one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from typing import Final, Protocol
+
+from connector_runner.connectors import directory, registry
+from connector_runner.connectors.base import DataSource
+from connector_runner.connectors.sinks import Sink
+from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra import secrets
+from connector_runner.infra.database import Database, Tx
+from connector_runner.infra.http import HTTP
+from connector_runner.infra.sealing import Sealer
+from connector_runner.kernel.errors import Misconfigured
+from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.outbound.sinks import sink_state
+
+_FRESH_S: Final = 2.0
+
+
+class Sinks(Protocol):
+    """What the outbound side needs to know of sinks."""
+
+    def terms(self, tx: Tx, workspace_id: str) -> list[SinkTerms]:
+        """Every sink that is switched on and set up right."""
+
+    def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
+        """One sink, ready to be written to. Raises Misconfigured."""
+
+
+class DirectorySinks:
+    """Sinks as the directory of data sources has them. Terms may be two seconds old."""
+
+    def __init__(self, database: Database, http: HTTP, sealer: Sealer) -> None:
+        self._database = database
+        self._http = http
+        self._sealer = sealer
+        self._known: dict[str, tuple[float, list[SinkTerms]]] = {}
+        self._lock = threading.Lock()
+
+    def terms(self, tx: Tx, workspace_id: str) -> list[SinkTerms]:
+        """Sinks that are on. One whose settings cannot be read counts as off: its owner is told where it is polled."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._known.get(workspace_id)
+        if known is not None and now - known[0] < _FRESH_S:
+            return known[1]
+        found: list[SinkTerms] = []
+        for row in sink_store.enabled_sinks(tx, workspace_id):
+            try:
+                found.append(terms_of(directory.load(tx, workspace_id, row["data_source_id"])))
+            except Misconfigured as exc:
+                sink_state.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
+        with self._lock:
+            self._known[workspace_id] = (now, found)
+        return found
+
+    def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
+        """The sink with its write credential as a reference; the value is read when a request needs it."""
+        source = directory.load(tx, workspace_id, sink_id)
+
+        def reveal(reference: str) -> str:
+            if not reference.startswith("secret:"):
+                return secrets.resolve(reference)
+            with self._database.begin(workspace_id) as own:
+                return secrets.resolve(reference, own, workspace_id, self._sealer)
+
+        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), self._http, reveal)
+        if sink.capabilities.at_least_once and not terms.allow_possible_duplicates:
+            raise Misconfigured(
+                "this sink cannot tell a repeated create from a new one; allow_possible_duplicates accepts that",
+                code="possible_duplicates",
+                where=source.name,
+            )
+        return terms, sink
+
+
+def terms_of(source: DataSource) -> SinkTerms:
+    """The terms in a data source's settings. Raises Misconfigured (``not_a_sink``) when it is none."""
+    settings = source.settings
+    sink = settings.sink
+    if sink is None:
+        raise Misconfigured("nothing is written to this data source", code="not_a_sink", where=source.name)
+    types = {name: entity for name, entity in sink.entity_types.items() if entity.enabled}
+    reviewed = {name for name, entity in types.items() if entity.human_review}
+    return SinkTerms(
+        sink_id=source.data_source_id,
+        name=source.name,
+        system=settings.mapping,
+        entity_types={
+            name: sink.threshold if entity.threshold is None else entity.threshold for name, entity in types.items()
+        },
+        accept_from=frozenset(sink.accept_from),
+        depends={name: entity.depends for name, entity in types.items()},
+        policies={name: entity.policy for name, entity in types.items()},
+        per_second=sink.rate.per_second,
+        burst=sink.rate.burst,
+        concurrency=sink.rate.concurrency,
+        quiet_period_s=sink.quiet_period_s,
+        request_timeout_s=_request_timeout_s(source),
+        client_id=settings.sink_capabilities.client_id,
+        base_url=settings.base,
+        owns={name: frozenset(entity.owns) for name, entity in types.items() if entity.owns is not None},
+        required={name: entity.required for name, entity in types.items() if entity.required},
+        human_review=frozenset(reviewed | {name for name in sink.human_review if name in types}),
+        consent=sink.consent,
+        allow_possible_duplicates=sink.allow_possible_duplicates,
+        capabilities=settings.sink_capabilities,
+        per_day=sink.rate.per_day,
+        per_minute_fixed=sink.rate.per_minute_fixed,
+        calendar=sink.windows.calendar(),
+        breaker=sink.breaker.limits(),
+        workspace_id=source.workspace_id,
+    )
+
+
+def _request_timeout_s(source: DataSource) -> float:
+    """How long a request that writes may take: the sink's own time, else the connection's."""
+    sink = source.settings.sink
+    if sink is not None and sink.request_timeout_s is not None:
+        return sink.request_timeout_s
+    return float(getattr(source.settings, "request_timeout_s", 15.0))
+
+
+def _with_write_timeout(source: DataSource) -> DataSource:
+    """The source with the time that a write may take in place of the connection's, so that both mean the same."""
+    if not hasattr(source.settings, "request_timeout_s"):
+        return source
+    settings = source.settings.model_copy(update={"request_timeout_s": _request_timeout_s(source)})
+    return replace(source, settings=settings)
