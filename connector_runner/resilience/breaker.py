@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 REMEMBERED: Final = 20
-"""So many of the last outcomes are remembered; more than half of them faults opens the breaker too."""
+"""So many of the last outcomes are remembered, none being a success; more than half faults opens the breaker too."""
 _ALL: Final = (1 << REMEMBERED) - 1
 
 Phase = Literal["shut", "open", "half_open"]
@@ -29,13 +29,12 @@ class BreakerLimits:
 class Breaker:
     """The state, as a sink's row holds it. Times are seconds on any one clock.
 
-    ``recent`` has a bit for each remembered outcome, the latest in the lowest, 1 for a fault; ``seen`` says how many
-    of them there are. ``opens`` counts how often it opened since it was last shut, ``until`` when it may be tried.
+    ``recent`` has a bit for each remembered outcome, the latest in the lowest, 1 for a fault. ``opens`` counts
+    how often it opened since it was last shut, ``until`` when it may be tried.
     """
 
     in_a_row: int = 0
     recent: int = 0
-    seen: int = 0
     opens: int = 0
     until: float | None = None
 
@@ -60,7 +59,6 @@ class Breaker:
             self,
             in_a_row=min(self.in_a_row + 1, 32_000),
             recent=(self.recent << 1 | 1) & _ALL,
-            seen=min(self.seen + 1, REMEMBERED),
         )
         phase = self.phase(now)
         if phase == "open":
@@ -78,12 +76,7 @@ class Breaker:
             return Breaker()
         if phase == "open":
             return self
-        recent, seen = (self.recent << 1) & _ALL, min(self.seen + 1, REMEMBERED)
-        if recent == 0:
-            return Breaker()
-        return Breaker(0, recent, seen)
+        return Breaker(0, (self.recent << 1) & _ALL)
 
     def _tripped(self, limits: BreakerLimits) -> bool:
-        if self.in_a_row >= limits.failures:
-            return True
-        return self.seen >= REMEMBERED and self.recent.bit_count() * 2 > REMEMBERED
+        return self.in_a_row >= limits.failures or self.recent.bit_count() * 2 > REMEMBERED

@@ -14,10 +14,10 @@ PACE = """
 -- (sink_rate_now, requests a second) with the instant that it is of.
 ALTER TABLE data_source ADD COLUMN sink_pause_until timestamptz, ADD COLUMN sink_rate_at timestamptz;
 
--- The breaker: the last outcomes (a bit each, 1 for a fault, the latest lowest), how many they are, how often in a
--- row it opened. sink_breaker_failures are faults in a row, sink_breaker_until is when it may be tried.
+-- The breaker: the last outcomes (a bit each, 1 for a fault, the latest lowest), how often in a row it
+-- opened. sink_breaker_failures are faults in a row, sink_breaker_until is when it may be tried.
 ALTER TABLE data_source ADD COLUMN sink_breaker_recent integer NOT NULL DEFAULT 0,
-    ADD COLUMN sink_breaker_seen smallint NOT NULL DEFAULT 0, ADD COLUMN sink_breaker_opens integer NOT NULL DEFAULT 0;
+    ADD COLUMN sink_breaker_opens integer NOT NULL DEFAULT 0;
 
 -- So many requests may have been granted in a period at most: they are booked here in blocks before Redis grants them.
 CREATE TABLE sink_quota (

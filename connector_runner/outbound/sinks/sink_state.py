@@ -180,9 +180,7 @@ class Watch:
 
 def _breaker(row: Row) -> Breaker:
     until: datetime | None = row["until"]
-    return Breaker(
-        row["failures"], row["recent"], row["seen"], row["opens"], None if until is None else until.timestamp()
-    )
+    return Breaker(row["failures"], row["recent"], row["opens"], None if until is None else until.timestamp())
 
 
 def _keep(tx: Tx, workspace_id: str, sink_id: str, breaker: Breaker) -> None:
@@ -192,7 +190,6 @@ def _keep(tx: Tx, workspace_id: str, sink_id: str, breaker: Breaker) -> None:
         sink_id,
         failures=breaker.in_a_row,
         recent=breaker.recent,
-        seen=breaker.seen,
         opens=breaker.opens,
         until=breaker.until,
     )

@@ -14,7 +14,7 @@ def pace_row(tx: Tx, workspace_id: str, sink_id: str, *, lock: bool = False) -> 
     return one(
         tx,
         "SELECT sink_enabled AND enabled AS open, sink_paused_reason AS paused, sink_breaker_failures AS failures,"
-        " sink_breaker_recent AS recent, sink_breaker_seen AS seen, sink_breaker_opens AS opens,"
+        " sink_breaker_recent AS recent, sink_breaker_opens AS opens,"
         " sink_breaker_until AS until, sink_next_wake_at AS wake_at,"
         " settings->'sink'->'windows' AS windows, settings->'sink'->'breaker' AS breaker, clock_timestamp() AS now"
         f" FROM data_source WHERE {_SINK}{' FOR NO KEY UPDATE' if lock else ''}",
@@ -67,7 +67,6 @@ def set_breaker(
     *,
     failures: int,
     recent: int,
-    seen: int,
     opens: int,
     until: float | None,
 ) -> None:
@@ -75,11 +74,10 @@ def set_breaker(
     execute(
         tx,
         "UPDATE data_source SET sink_breaker_failures = :failures, sink_breaker_recent = :recent,"
-        " sink_breaker_seen = :seen, sink_breaker_opens = :opens, sink_breaker_until = to_timestamp(:until)"
+        " sink_breaker_opens = :opens, sink_breaker_until = to_timestamp(:until)"
         f" WHERE {_SINK}",
         failures=failures,
         recent=recent,
-        seen=seen,
         opens=opens,
         until=until,
         ws=workspace_id,
