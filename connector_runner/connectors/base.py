@@ -8,10 +8,19 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from connector_runner.connectors.settings import SourceSettings
+from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import TryAgain
 
 Reveal = Callable[[str], str]
 """From a secret reference to its value; raises Misconfigured naming the reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a connector is given when it is opened for one data source."""
+
+    http: HTTP
+    reveal: Reveal
 
 
 class SourceKey(Protocol):

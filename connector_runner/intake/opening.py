@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from connector_runner.connectors import registry
-from connector_runner.connectors.base import DataSource, Source
+from connector_runner.connectors.base import DataSource, Opening, Source
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Database
 from connector_runner.infra.http import HTTP
@@ -49,7 +49,7 @@ def open_source(deps: Deps, source: DataSource) -> Source:
         with deps.database.begin(source.workspace_id) as tx:
             return secrets.resolve(reference, tx, source.workspace_id, deps.sealer)
 
-    return registry.open_source(source, deps.http, reveal)
+    return registry.open_source(source, Opening(deps.http, reveal))
 
 
 def origin_of(source: DataSource) -> Origin:

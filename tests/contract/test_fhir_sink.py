@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from connector_runner.connectors.fhir_store.answers import reply_to
-from connector_runner.connectors.fhir_store.client import FHIRClient
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.sink import IDENTIFIER_SYSTEM, FHIRSink
+from connector_runner.connectors.fhir.answers import reply_to
+from connector_runner.connectors.fhir.client import FHIRClient
+from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.fhir.sink import IDENTIFIER_SYSTEM, FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Outcome
 from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel.errors import Misconfigured
@@ -37,7 +37,7 @@ def clean(running: launch.Running) -> launch.Running:
 
 
 def sink_of(system: launch.Running, *, client_id: bool = True, base_url: str | None = None) -> FHIRSink:
-    settings = FhirStoreSettings(base_url=base_url or system.base_url, request_timeout_s=1)
+    settings = FHIRSettings(base_url=base_url or system.base_url, request_timeout_s=1)
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
     return FHIRSink(FHIRClient(http, settings, lambda reference: reference), Capabilities(client_id=client_id))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.connectors.fhir_store.sink import IDENTIFIER_SYSTEM, FHIRSink
+from connector_runner.connectors.fhir.sink import IDENTIFIER_SYSTEM, FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Outcome
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from connector_runner.connectors.fhir_store.client import FHIRClient
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.fhir.client import FHIRClient
+from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Outcome, Step
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel import exact_json
@@ -42,7 +42,7 @@ def clean(running: launch.Running) -> launch.Running:
 
 
 def sink_of(system: launch.Running, **can: Any) -> FHIRSink:
-    settings = FhirStoreSettings(base_url=system.base_url, request_timeout_s=2)
+    settings = FHIRSettings(base_url=system.base_url, request_timeout_s=2)
     client = FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
     return FHIRSink(client, Capabilities(**can))
 

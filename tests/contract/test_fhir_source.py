@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from connector_runner.connectors.base import Page, WindowLost
-from connector_runner.connectors.fhir_store.client import FHIRClient, outcome_codes, retry_after_s
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.source import FHIRSource
+from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, retry_after_s
+from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.fhir.source import FHIRSource
 from connector_runner.connectors.settings import parse
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import BadRecord, Forbidden, Misconfigured, RateLimited, TokenExpired, Unavailable
@@ -29,7 +29,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 def source_of(server: ScriptedServer, **settings: Any) -> FHIRSource:
-    typed = parse(FhirStoreSettings, {"base_url": server.base_url, "overlap_s": 60, **settings})
+    typed = parse(FHIRSettings, {"base_url": server.base_url, "overlap_s": 60, **settings})
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
     return FHIRSource(FHIRClient(http, typed, lambda reference: f"value-of-{reference}"))
 

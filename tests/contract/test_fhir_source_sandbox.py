@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from connector_runner.connectors.fhir_store.client import FHIRClient
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.source import FHIRSource
+from connector_runner.connectors.fhir.client import FHIRClient
+from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.fhir.source import FHIRSource
 from connector_runner.connectors.settings import parse
 from connector_runner.infra.http import HTTP
 from connector_runner.sandbox import launch
@@ -26,7 +26,7 @@ def ehr() -> Iterator[launch.Running]:
 
 @pytest.fixture
 def source(ehr: launch.Running) -> FHIRSource:
-    typed = parse(FhirStoreSettings, {"base_url": ehr.base_url, "page_size": 25})
+    typed = parse(FHIRSettings, {"base_url": ehr.base_url, "page_size": 25})
     return FHIRSource(FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), typed, str))
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from connector_runner.connectors.fhir_store.client import FHIRClient
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
-from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.fhir.client import FHIRClient
+from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.sinks import Capabilities, Outcome, Reply
@@ -82,7 +82,7 @@ def hostile(answer: Answering) -> Iterator[Hostile]:
 
 
 def sink_of(server: Hostile, *, client_id: bool = True, timeout_s: float = PATIENT_S) -> FHIRSink:
-    settings = FhirStoreSettings(base_url=server.base_url, request_timeout_s=timeout_s)
+    settings = FHIRSettings(base_url=server.base_url, request_timeout_s=timeout_s)
     client = FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
     return FHIRSink(client, Capabilities(client_id=client_id))
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from connector_runner.connectors import directory, registry
-from connector_runner.connectors.base import SourceRecord
+from connector_runner.connectors.base import Opening, SourceRecord
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Database, Row, execute, one, rows
 from connector_runner.infra.http import HTTP
@@ -187,7 +187,7 @@ class Clinic:
         with self.database.begin(self.workspace) as tx:
             source = directory.load(tx, self.workspace, name)
         http = HTTP(Settings(http_allow=("127.0.0.1",)))
-        opened = registry.open_source(source, http, secrets.resolve)
+        opened = registry.open_source(source, Opening(http, secrets.resolve))
         intake = Intake(self.outbound.world, MAPPINGS, self.outbound.quarantine)
         landed = Landed()
         for page in opened.pages(resource_type, {}, full=True):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
 from connector_runner.connectors.classification.classify import classify
-from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.sinks import Capabilities, Reply, Step

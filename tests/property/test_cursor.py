@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_runner.connectors.base import SourceRecord
-from connector_runner.connectors.fhir_store.paging import ParsedPage
-from connector_runner.connectors.fhir_store.window import Window, instant, moment, open_window, resumed
+from connector_runner.connectors.fhir.paging import ParsedPage
+from connector_runner.connectors.fhir.window import Window, instant, moment, open_window, resumed
 from connector_runner.kernel import exact_json
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from connector_runner.connectors.fhir_store.sink import FHIRSink
+from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.sinks import Capabilities, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.kernel.errors import RunnerError

@@ -1,1 +1,1 @@
-"""Any server that speaks FHIR R4 REST, both ways."""
+"""A FHIR R4 store without a vendor's quirks, read and written."""

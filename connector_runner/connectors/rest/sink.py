@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from connector_runner.connectors.base import Reveal
+from connector_runner.connectors.base import Opening, Reveal
 from connector_runner.connectors.classification.classify import Classified, classify
 from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.classification.failures import reply_to_failure
@@ -23,7 +23,8 @@ from connector_runner.connectors.rest.records import (
     wrapped,
 )
 from connector_runner.connectors.rest.settings import RecordSettings, RestSettings
-from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
+from connector_runner.connectors.settings import SourceSettings
+from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Sink, Step
 from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
@@ -32,6 +33,13 @@ from connector_runner.kernel.errors import Misconfigured, RunnerError
 _MOST_BYTES: Final = 8 * 1024 * 1024
 _PLACE: Final = re.compile(r"[A-Za-z_][\w.]{0,80}")
 _JSON: Final = "application/json"
+
+
+def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
+    """The outbound side of a REST API."""
+    if not isinstance(settings, RestSettings) or settings.sink is None:
+        raise Misconfigured("these are not the settings of a REST API that is written to", code="settings")
+    return RestSink(opening.http, settings, opening.reveal)
 
 
 class RestSink:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from connector_runner.connectors import directory, registry
+from connector_runner.connectors.base import Opening
 from connector_runner.infra.database import Tx
 from connector_runner.infra.http import HTTP, Answer, Params
 from connector_runner.kernel import exact_json
@@ -62,7 +63,7 @@ def rehearsed(tx: Tx, workspace_id: str, sink_id: str, intent: Intent, client_re
     Raises Misconfigured when the data source is no sink.
     """
     http = Rehearsal()
-    sink = registry.open_sink(directory.load(tx, workspace_id, sink_id), http, lambda reference: _HIDDEN)
+    sink = registry.open_sink(directory.load(tx, workspace_id, sink_id), Opening(http, lambda reference: _HIDDEN))
     if intent.operation == CREATE:
         sink.create(intent.body, client_ref)
     else:

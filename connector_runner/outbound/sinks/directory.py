@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from connector_runner.connectors import directory, registry
-from connector_runner.connectors.base import DataSource
+from connector_runner.connectors.base import DataSource, Opening
 from connector_runner.connectors.sinks import Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra import secrets
@@ -69,7 +69,7 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
-        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), self._http, reveal)
+        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), Opening(self._http, reveal))
         if sink.capabilities.at_least_once and not terms.allow_possible_duplicates:
             raise Misconfigured(
                 "this sink cannot tell a repeated create from a new one; allow_possible_duplicates accepts that",

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from connector_runner.connectors.base import Reveal
 from connector_runner.connectors.classification.evidence import ISSUE_TYPES
-from connector_runner.connectors.fhir_store.settings import FhirStoreSettings
+from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.rate_headers import retry_after_s
 from connector_runner.infra.http import HTTP, Answer
 from connector_runner.kernel.errors import (
@@ -36,7 +36,7 @@ _VENDOR_CODE = re.compile(r"\d{3,6}")
 class FHIRClient:
     """Requests to one FHIR server, with the credential of one direction."""
 
-    def __init__(self, http: HTTP, settings: FhirStoreSettings, reveal: Reveal) -> None:
+    def __init__(self, http: HTTP, settings: FHIRSettings, reveal: Reveal) -> None:
         self._http = http
         self._settings = settings
         self._reveal = reveal
@@ -44,7 +44,7 @@ class FHIRClient:
         self._origin = _origin(self._base)
 
     @property
-    def settings(self) -> FhirStoreSettings:
+    def settings(self) -> FHIRSettings:
         """The settings that this client was made with."""
         return self._settings
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connector_runner.connectors.base import WindowLost
-from connector_runner.connectors.fhir_store.paging import ParsedPage
+from connector_runner.connectors.fhir.paging import ParsedPage
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.kernel.ids import new_id
 
