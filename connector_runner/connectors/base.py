@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from connector_runner.connectors.fhir.profile import Measured, Roster
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import TryAgain
@@ -21,6 +22,10 @@ class Opening:
 
     http: HTTP
     reveal: Reveal
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    """By record type, what a probe found; nothing before the first."""
+    roster: Roster | None = None
+    """The patients that the source is known to have."""
 
 
 class SourceKey(Protocol):
@@ -94,6 +99,12 @@ class Page:
     whole: bool = False
     window: str = ""
     """Names the window, the same over all its pages, however many polls they take."""
+    warnings: tuple[str, ...] = ()
+    """Codes by which the source qualified what it gave."""
+    ignored: tuple[str, ...] = ()
+    """Search parameters that the source was seen to ignore."""
+    strategy: str = ""
+    """How the window is read (see connectors/fhir/profile)."""
 
 
 class WindowLost(TryAgain):

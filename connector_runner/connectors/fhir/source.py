@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from connector_runner.connectors.fhir.paging import (
     parse_page,
     read_resource,
 )
+from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
 from connector_runner.connectors.fhir.window import Window, instant, moment, open_window, resumed
 from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
@@ -33,8 +34,22 @@ _MAX_HISTORY_PAGES: Final = 20_000
 class FHIRSource:
     """The inbound side of a FHIR store. Without state: all that it must remember is in the cursor."""
 
-    def __init__(self, client: FHIRClient, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        client: FHIRClient,
+        *,
+        profile: Profile = PLAIN,
+        measured: Mapping[str, Measured] | None = None,
+        roster: Roster | None = None,
+        feed: ChangedFeed | None = None,
+        bulk: ChangedFeed | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
         self._client = client
+        self._profile = profile
+        self._measured = measured or {}
+        self._roster = roster
+        self._feeds: dict[Strategy, ChangedFeed | None] = {"changed_feed": feed, "bulk": bulk}
         self._settings = client.settings
         self._clock = clock
 
