@@ -29,8 +29,8 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 __all__ = [
-    "CONCURRENT_WRITE", "Database", "Row", "Tx", "copy_json", "copy_lines", "copy_rows", "copy_text", "execute",
-    "hot", "id_array", "later", "one", "rows", "tuples",
+    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "copy_json", "copy_lines", "copy_rows", "copy_text",
+    "execute", "hot", "id_array", "later", "one", "rows", "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"
@@ -159,6 +159,7 @@ class Database:
                 if not tx.invalidated:
                     _finish(tx, "ROLLBACK")
                 raise
+            _session(tx).committed()
 
     def check_role(self) -> None:
         """Raise Misconfigured when the role could read past row-level security."""
@@ -290,6 +291,11 @@ def execute(tx: Tx, sql: str, /, **params: Any) -> int:
     """Run a statement; the number of rows that it touched."""
     with _ran(tx, sql, params) as cursor:
         return int(cursor.rowcount)
+
+
+def after_commit(tx: Tx, call: Callable[[], None]) -> None:
+    """Make a call once the transaction is committed, to tell of what it did: a log line, a counter."""
+    _session(tx).afterwards(call)
 
 
 def later(tx: Tx, sql: str, /, **params: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -70,6 +70,7 @@ class Session(psycopg2.extensions.connection):
         super().__init__(*args, **kwargs)
         self._opening = b""
         self._waiting: list[bytes] = []
+        self._afterwards: list[Callable[[], None]] = []
         self._begun = True
         self._keeps_plans = False
         self._planned: set[str] = set()
@@ -86,6 +87,7 @@ class Session(psycopg2.extensions.connection):
     def start(self, sql: str, params: Mapping[str, Any]) -> None:
         """A transaction begins with ``sql``, which is sent with its first statement."""
         self._waiting.clear()
+        self._afterwards.clear()
         self._begun = False
         self._opening = self._written(sql, params)
         now = time.monotonic()
@@ -100,6 +102,16 @@ class Session(psycopg2.extensions.connection):
         """Run a statement with the next one, or with the COMMIT. What is wrong with it shows there."""
         statement, missing = self._planned_or_plain(sql)
         self._waiting.append(missing + self._written(statement, params))
+
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call it once the transaction is committed; never when it is not."""
+        self._afterwards.append(call)
+
+    def committed(self) -> None:
+        """Make the calls that waited for the COMMIT."""
+        waiting, self._afterwards = self._afterwards, []
+        for call in waiting:
+            call()
 
     def run(self, cursor: Any, sql: str, params: Mapping[str, Any]) -> None:
         """Send what waits and ``sql``, in one message; the answer is to ``sql``. Raises psycopg2.Error."""
