@@ -125,13 +125,15 @@ class HTTP:
         deadline_s: float | None = None,
         max_bytes: int = 64 * 1024 * 1024,
         allow_redirects: bool = False,
+        certificate: tuple[str, str] | None = None,
     ) -> Answer:
         """Send one request and read its whole answer, whatever its status.
 
         ``timeout_s`` bounds connecting and each silence, ``deadline_s`` (default four times that) everything
         together save a slow name resolver, ``max_bytes`` the decoded body. Redirects are returned as they are
         unless ``allow_redirects``; then GET and HEAD follow up to five, each checked anew, and headers that
-        may hold credentials stay with the first origin.
+        may hold credentials stay with the first origin, as does ``certificate`` (the files of a client
+        certificate and of its key, both PEM).
 
         Raises Unavailable (``not_sent``), AnswerLost, BadAnswer, Misconfigured (``address_refused``,
         ``bad_url``, ``bad_header``, ``bad_redirect``).
@@ -140,7 +142,7 @@ class HTTP:
         sent = CaseInsensitiveDict({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **(headers or {})})
         first = parts = _checked(url)
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._once(method, url, sent, params, data, attempt, max_bytes)
+            answer = self._once(method, url, sent, params, data, attempt, max_bytes, certificate)
             location = answer.headers.get("Location")
             follows = allow_redirects and method in ("GET", "HEAD") and answer.status in (301, 302, 303, 307, 308)
             if not follows or location is None:
@@ -149,6 +151,7 @@ class HTTP:
             url, params = parts.geturl(), None
             if _origin(parts) != _origin(first):
                 sent = CaseInsensitiveDict({k: v for k, v in sent.items() if k.lower() in _CROSS_ORIGIN_HEADERS})
+                certificate = None
         raise Misconfigured("more than five redirects", code="bad_redirect", where=_place(method, first))
 
     def close(self) -> None:
@@ -174,6 +177,7 @@ class HTTP:
         data: bytes | None,
         attempt: Attempt,
         max_bytes: int,
+        certificate: tuple[str, str] | None,
     ) -> Answer:
         parts = _checked(url)
         place = _place(method, parts)
@@ -182,7 +186,9 @@ class HTTP:
         token = current_attempt.set(attempt)
         try:
             timeout = (attempt.read_timeout_s, attempt.read_timeout_s)
-            response = self._transport().send(prepared, stream=True, timeout=timeout, verify=self._verify)
+            response = self._transport().send(
+                prepared, stream=True, timeout=timeout, verify=self._verify, cert=certificate
+            )
             try:
                 body = _read(response, attempt, max_bytes, place)
             finally:

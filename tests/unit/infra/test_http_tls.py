@@ -104,3 +104,34 @@ def test_another_name_or_an_unknown_issuer_is_not_sent_to(server: Server) -> Non
             http.request("POST", f"https://{host}:{server.port}/", data=b"{}", timeout_s=3)
         assert caught.value.code == "not_sent"
     assert not any(server.requests)
+
+
+def test_a_client_certificate_is_shown_on_its_own_connections_only(tmp_path: Path) -> None:
+    server_pem, server_key = make_certificate(tmp_path, "ehr.example")
+    (tmp_path / "client").mkdir()
+    pem, private = make_certificate(tmp_path / "client", "client.example")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server_pem, server_key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(pem)
+    shown: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(connection: socket.socket) -> None:
+            with context.wrap_socket(connection, server_side=True) as secure:
+                while secure.recv(65536):
+                    subject = (secure.getpeercert() or {}).get("subject", ())
+                    shown.append(dict(pair[0] for pair in subject).get("commonName", "nobody"))
+                    secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        def accept() -> None:
+            for _ in range(2):
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        http = HTTP(Settings(http_allow=("ehr.example",)), ca_file=server_pem)
+        url = f"https://ehr.example:{listener.getsockname()[1]}/x"
+        for certificate in ((str(pem), str(private)), None, (str(pem), str(private)), None):
+            assert http.request("GET", url, certificate=certificate).body == b"ok"
+        http.close()
+    assert shown == ["client.example", "nobody", "client.example", "nobody"]
