@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from connector_runner.auth.credentials import Credential, OpenCredential, Reveal, without_tokens
+from connector_runner.auth.settings import Auth, Direction
 from connector_runner.connectors.fhir.profile import Measured, Roster
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import TryAgain
 
-Reveal = Callable[[str], str]
-"""From a secret reference to its value; raises Misconfigured naming the reference."""
+__all__ = ["BadEntry", "DataSource", "Opening", "Page", "Reveal", "Source", "SourceKey", "SourceRecord", "WindowLost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,13 @@ class Opening:
     """By record type, what a probe found; nothing before the first."""
     roster: Roster | None = None
     """The patients that the source is known to have."""
+    open_credential: OpenCredential | None = None
+    """Opens credentials; without it only the kinds that ask no server for tokens."""
+
+    def credential(self, auth: Auth, direction: Direction) -> Credential:
+        """The credential that ``auth`` describes, for reading or for writing. Raises Misconfigured."""
+        opened = self.open_credential or without_tokens(self.reveal)
+        return opened(auth, direction)
 
 
 class SourceKey(Protocol):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,42 +17,14 @@ from pydantic import (
     model_validator,
 )
 
+from connector_runner.auth.settings import KINDS, Auth, SecretReference, Strict
 from connector_runner.connectors.sinks import Capabilities
 from connector_runner.connectors.terms import Consent
 from connector_runner.connectors.windows import WindowSettings
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.resilience.breaker import BreakerLimits
 
-_REFERENCE = re.compile(r"(env|file|secret):\S+")
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def _secret_reference(text: str) -> str:
-    if not _REFERENCE.fullmatch(text):
-        raise ValueError("must be a reference to a secret (env:NAME, file:/path or secret:name), never its value")
-    return text
-
-
-SecretReference = Annotated[str, AfterValidator(_secret_reference)]
-
-
-class Strict(BaseModel):
-    """A part of settings: an unknown key is an error, and nothing changes after it was read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class Auth(Strict):
-    """How requests are authenticated."""
-
-    kind: Literal["none", "bearer"] = "none"
-    token: SecretReference | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Auth:
-        if (self.kind == "bearer") != (self.token is not None):
-            raise ValueError("kind bearer needs a token, kind none takes none")
-        return self
 
 
 class ResourceSettings(Strict):
@@ -185,7 +156,7 @@ class SourceSettings(Strict):
     default_region: str = Field("US", pattern=r"^[A-Z]{2}$")
     confidence: float = Field(1.0, ge=0, le=1)
     numeric_versions: bool = False
-    resources: dict[str, ResourceSettings] = {}
+    resources: dict[str, ResourceSettings] = Field(default_factory=dict)
     sink: SinkSettings | None = None
 
     @model_validator(mode="before")
@@ -230,6 +201,28 @@ def _list_to_defaults(value: Any, key: str) -> Any:
 
 S = TypeVar("S", bound=BaseModel)
 
+__all__ = [
+    "NAME_PATTERN",
+    "Auth",
+    "BreakerSettings",
+    "CapabilitySettings",
+    "FileDropSettings",
+    "RateSettings",
+    "ResourceSettings",
+    "SecretReference",
+    "SinkEntity",
+    "SinkSettings",
+    "SourceSettings",
+    "Strict",
+    "parse",
+]  # fmt: skip
+
+
+def _steps(place: tuple[int | str, ...]) -> list[str]:
+    """The keys of a place; the kind that pydantic puts after ``auth`` is none."""
+    steps = [str(step) for step in place]
+    return [s for n, s in enumerate(steps) if not (n and s in KINDS and steps[n - 1] in ("auth", "write_auth"))]
+
 
 def parse(model: type[S], value: object, *, file: str = "", at: str = "") -> S:
     """``value`` as ``model``.
@@ -241,7 +234,7 @@ def parse(model: type[S], value: object, *, file: str = "", at: str = "") -> S:
     except ValidationError as exc:
         faults = exc.errors(include_input=False, include_url=False, include_context=False)
         first, more = faults[0], len(faults) - 1
-        key = ".".join(part for part in (at, *(str(step) for step in first["loc"])) if part)
+        key = ".".join(part for part in (at, *_steps(first["loc"])) if part)
         message = first["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:] + (f" (and {more} more)" if more else "")
         raise Misconfigured(message, code="settings", where=": ".join(p for p in (file, key) if p)) from None

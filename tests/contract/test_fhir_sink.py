@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.fhir.answers import reply_to
 from connector_runner.connectors.fhir.client import FHIRClient
 from connector_runner.connectors.fhir.settings import FHIRSettings
@@ -39,7 +40,7 @@ def clean(running: launch.Running) -> launch.Running:
 def sink_of(system: launch.Running, *, client_id: bool = True, base_url: str | None = None) -> FHIRSink:
     settings = FHIRSettings(base_url=base_url or system.base_url, request_timeout_s=1)
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
-    return FHIRSink(FHIRClient(http, settings, lambda reference: reference), Capabilities(client_id=client_id))
+    return FHIRSink(FHIRClient(Opening(http, str), settings), Capabilities(client_id=client_id))
 
 
 def faults(system: launch.Running, *orders: dict[str, Any]) -> None:

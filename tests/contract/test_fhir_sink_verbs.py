@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.fhir.client import FHIRClient
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.sink import FHIRSink
@@ -43,7 +44,7 @@ def clean(running: launch.Running) -> launch.Running:
 
 def sink_of(system: launch.Running, **can: Any) -> FHIRSink:
     settings = FHIRSettings(base_url=system.base_url, request_timeout_s=2)
-    client = FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
+    client = FHIRClient(Opening(HTTP(Settings(http_allow=("127.0.0.1",))), str), settings)
     return FHIRSink(client, Capabilities(**can))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.connectors.base import Page, WindowLost
+from connector_runner.connectors.base import Opening, Page, WindowLost
 from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, retry_after_s
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.source import FHIRSource
@@ -31,7 +31,7 @@ def server() -> Iterator[ScriptedServer]:
 def source_of(server: ScriptedServer, **settings: Any) -> FHIRSource:
     typed = parse(FHIRSettings, {"base_url": server.base_url, "overlap_s": 60, **settings})
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
-    return FHIRSource(FHIRClient(http, typed, lambda reference: f"value-of-{reference}"))
+    return FHIRSource(FHIRClient(Opening(http, lambda reference: f"value-of-{reference}"), typed))
 
 
 def read_all(source: FHIRSource, cursor: dict[str, Any] | None = None, *, full: bool = False) -> list[Page]:

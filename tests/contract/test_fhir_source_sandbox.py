@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.fhir.client import FHIRClient
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.source import FHIRSource
@@ -27,7 +28,7 @@ def ehr() -> Iterator[launch.Running]:
 @pytest.fixture
 def source(ehr: launch.Running) -> FHIRSource:
     typed = parse(FHIRSettings, {"base_url": ehr.base_url, "page_size": 25})
-    return FHIRSource(FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), typed, str))
+    return FHIRSource(FHIRClient(Opening(HTTP(Settings(http_allow=("127.0.0.1",))), str), typed))
 
 
 def switchboard(ehr: launch.Running, path: str, body: Any = None) -> Any:

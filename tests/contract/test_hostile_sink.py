@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.fhir.client import FHIRClient
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.sink import FHIRSink
@@ -83,7 +84,7 @@ def hostile(answer: Answering) -> Iterator[Hostile]:
 
 def sink_of(server: Hostile, *, client_id: bool = True, timeout_s: float = PATIENT_S) -> FHIRSink:
     settings = FHIRSettings(base_url=server.base_url, request_timeout_s=timeout_s)
-    client = FHIRClient(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
+    client = FHIRClient(Opening(HTTP(Settings(http_allow=("127.0.0.1",))), str), settings)
     return FHIRSink(client, Capabilities(client_id=client_id))
 
 
@@ -99,7 +100,7 @@ def rest_sink_of(server: Hostile, timeout_s: float) -> RestSink:
             "sink": {"entity_types": ["patient"]},
         }
     )
-    return RestSink(HTTP(Settings(http_allow=("127.0.0.1",))), settings, lambda reference: reference)
+    return RestSink(Opening(HTTP(Settings(http_allow=("127.0.0.1",))), str), settings)
 
 
 def saying(head: str, body: bytes = b"") -> Answering:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.settings import parse
@@ -63,7 +64,8 @@ def settings_of(base_url: str, contact: dict[str, Any] = UPSERT, **more: Any) ->
 
 def sink_of(system: launch.Running, contact: dict[str, Any] = UPSERT, **more: Any) -> RestSink:
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
-    return RestSink(http, settings_of(system.base_url, contact, **more), lambda reference: f"value of {reference}")
+    opening = Opening(http, lambda reference: f"value of {reference}")
+    return RestSink(opening, settings_of(system.base_url, contact, **more))
 
 
 def faults(system: launch.Running, **fault: Any) -> None:
@@ -202,7 +204,7 @@ def test_the_write_credential_is_for_writes_alone(crm: launch.Running) -> None:
 
     sink = {"entity_types": ["patient"], "write_auth": {"kind": "bearer", "token": "env:WRITE"}}
     settings = settings_of(crm.base_url, auth={"kind": "bearer", "token": "env:READ"}, sink=sink)
-    opened = RestSink(HTTP(Settings(http_allow=("127.0.0.1",))), settings, reveal)
+    opened = RestSink(Opening(HTTP(Settings(http_allow=("127.0.0.1",))), reveal), settings)
     opened.find("Contact", "ours")
     opened.create(ADA, "ours")
     opened.read("Contact/1")
@@ -248,7 +250,7 @@ class Saying:
 
 
 def told(http: Any, contact: dict[str, Any]) -> RestSink:
-    return RestSink(http, settings_of("http://crm.example", contact), lambda reference: reference)
+    return RestSink(Opening(http, str), settings_of("http://crm.example", contact))
 
 
 @pytest.mark.parametrize("contact", [UPSERT, {**UPSERT, "create": "idempotent_post"}])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.classification.classify import classify
 from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.rest.settings import RestSettings
@@ -116,7 +117,7 @@ def test_a_fhir_sink_makes_a_reply_of_any_answer(
 @given(STATUSES, HEADERS, TYPED | VALUES)
 def test_a_rest_sink_makes_a_reply_of_any_answer(status: int, headers: dict[str, str], document: Any) -> None:
     http: Any = Says(an_answer(status, headers, document))
-    sink = RestSink(http, REST, lambda reference: reference, clock=lambda: NOW)
+    sink = RestSink(Opening(http, str), REST, clock=lambda: NOW)
     replies = [
         sink.read("Patient/ours"),
         sink.find("Patient", "ours"),

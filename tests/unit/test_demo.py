@@ -6,6 +6,7 @@ from typing import Any
 
 from connector_runner.cli import demo
 from connector_runner.connectors import registry
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.rest.sink import RestSink
 from connector_runner.connectors.settings import parse
@@ -19,7 +20,7 @@ def test_every_system_has_a_document_that_can_be_applied_and_written() -> None:
     assert sorted(document["name"] for document in documents) == sorted(demo.SYSTEMS)
     mappings = load_mappings(PROJECT_ROOT / "mappings")
     for document in documents:
-        kind = registry.source_type(document["source_type"])
+        kind = registry.source_type(document["source_type"], document["settings"])
         settings = parse(kind.settings, document["settings"], file=document["name"])
         assert kind.sink is not None
         assert settings.sink is not None
@@ -42,6 +43,6 @@ def test_a_patient_without_an_email_address_is_searched_for_before_the_crm_gets_
     documents = demo.documents({name: f"http://127.0.0.1:1/{name}" for name in demo.SYSTEMS})
     [crm] = [document["settings"] for document in documents if document["name"] == "crm"]
     http: Any = Nobody()
-    sink = RestSink(http, parse(RestSettings, crm), lambda reference: reference)
+    sink = RestSink(Opening(http, str), parse(RestSettings, crm))
     reply = sink.candidates({"resourceType": "Contact", "lastName": "Okafor", "birthDate": "1982-03-04"}).reply
     assert (reply.cause, asked) == ("no_match", [{"lastName": "Okafor", "birthDate": "1982-03-04"}])

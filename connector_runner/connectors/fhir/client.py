@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Literal
-from urllib.parse import urljoin, urlsplit
+from typing import Final
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urljoin, urlsplit
 
-from connector_runner.connectors.base import Reveal
-from connector_runner.connectors.classification.evidence import ISSUE_TYPES
+from connector_runner.auth.credentials import Credential
+from connector_runner.auth.settings import Direction
+from connector_runner.connectors.base import Opening
+from connector_runner.connectors.fhir.access import access_of
+from connector_runner.connectors.fhir.outcomes import issue_codes
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.rate_headers import retry_after_s
-from connector_runner.infra.http import HTTP, Answer
+from connector_runner.infra.http import Answer
 from connector_runner.kernel.errors import (
     Forbidden,
     Misconfigured,
@@ -26,22 +30,22 @@ from connector_runner.kernel.errors import (
     Unavailable,
 )
 
-Kind = Literal["read", "write"]
 FHIR_JSON: Final = "application/fhir+json"
 _PORTS = {"http": 80, "https": 443}
 _TRANSIENT = frozenset({408, 425, 500, 502, 503, 504})
-_VENDOR_CODE = re.compile(r"\d{3,6}")
+_INVALID_TOKEN = re.compile(r"\bBearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE | re.DOTALL)
 
 
 class FHIRClient:
     """Requests to one FHIR server, with the credential of one direction."""
 
-    def __init__(self, http: HTTP, settings: FHIRSettings, reveal: Reveal) -> None:
-        self._http = http
+    def __init__(self, opening: Opening, settings: FHIRSettings) -> None:
+        self._opening = opening
         self._settings = settings
-        self._reveal = reveal
         self._base = settings.base_url + "/"
         self._origin = _origin(self._base)
+        self._credentials: dict[Direction, Credential] = {}
+        self._lock = threading.Lock()
 
     @property
     def settings(self) -> FHIRSettings:
@@ -56,29 +60,59 @@ class FHIRClient:
         headers: Mapping[str, str] | None = None,
         params: list[tuple[str, str]] | None = None,
         body: bytes | None = None,
-        kind: Kind = "read",
+        kind: Direction = "read",
         max_bytes: int | None = None,
     ) -> Answer:
         """Send one request and return whatever the server answered.
 
         An absolute URL (a ``next`` link) is followed as it is, but only on the server's own origin. ``kind``
-        chooses the credential; ``max_bytes`` bounds the answer where a page's bound is too wide. Raises
-        Misconfigured (``foreign_link``, or a secret that cannot be read), Unavailable (``not_sent``) and AnswerLost
-        (``answer_lost``: a write may have happened).
+        chooses the credential, which is renewed once when the server refuses it; ``max_bytes`` bounds the answer
+        where a page's bound is too wide. Raises Misconfigured (``foreign_link``, or a credential that cannot be had),
+        Forbidden (``scope_not_granted``), Unavailable (``not_sent``) and AnswerLost (``answer_lost``: a write may have
+        happened).
         """
-        sent = {"Accept": FHIR_JSON, **self._authorization(kind), **(headers or {})}
+        url = self.address(path_or_url)
+        sent = {"Accept": FHIR_JSON, **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", f"{FHIR_JSON}; charset=utf-8")
-        return self._http.request(
+        credential = self._credential(kind)
+        limit = max_bytes or self._settings.max_page_bytes
+        answer = self._send(credential, method, url, dict(sent), list(params or ()), body, limit)
+        if refuses_credential(answer) and credential.renew():
+            answer = self._send(credential, method, url, dict(sent), list(params or ()), body, limit)
+        return answer
+
+    def _send(
+        self,
+        credential: Credential,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        params: list[tuple[str, str]],
+        body: bytes | None,
+        max_bytes: int,
+    ) -> Answer:
+        credential.apply(headers, params)
+        access = access_of(method, url.removeprefix(self._base)) if url.startswith(self._base) else None
+        if access is not None and not credential.grants(*access):
+            raise Forbidden(
+                "the server did not grant this access: widen the scopes of the client's registration",
+                code="scope_not_granted",
+                where=f"{access[0]}.{access[1]}",
+            )
+        hidden = credential.secret_parameters
+        answer = self._opening.http.request(
             method,
-            self.address(path_or_url),
-            headers=sent,
+            _without(url, hidden),
+            headers=headers,
             params=params,
             data=body,
             timeout_s=self._settings.request_timeout_s,
             deadline_s=self._settings.request_timeout_s,
-            max_bytes=max_bytes or self._settings.max_page_bytes,
+            max_bytes=max_bytes,
+            certificate=credential.certificate,
         )
+        return _silent(answer, [value for name, value in params if name in hidden]) if hidden else answer
 
     def address(self, path_or_url: str) -> str:
         """The absolute URL of a path below the base, or of a link; Misconfigured when it leaves the origin."""
@@ -93,14 +127,48 @@ class FHIRClient:
             )
         return url
 
-    def _authorization(self, kind: Kind) -> dict[str, str]:
-        auth = self._settings.auth
-        sink = self._settings.sink
-        if kind == "write" and sink is not None and sink.write_auth is not None:
-            auth = sink.write_auth
-        if auth.token is None:
-            return {}
-        return {"Authorization": f"Bearer {self._reveal(auth.token)}"}
+    def _credential(self, kind: Direction) -> Credential:
+        with self._lock:
+            found = self._credentials.get(kind)
+            if found is None:
+                sink = self._settings.sink
+                write_auth = sink.write_auth if kind == "write" and sink is not None else None
+                found = self._opening.credential(write_auth or self._settings.auth, kind)
+                self._credentials[kind] = found
+            return found
+
+
+def refuses_credential(answer: Answer) -> bool:
+    """Whether the credential itself is refused: 401, or another refusal that says so.
+
+    RFC 6750 (section 3.1) names the error in the header; R4's issue types ``login`` and ``expired`` mean the same, and
+    some servers send them under 400.
+    """
+    if answer.status == 401:
+        return True
+    if answer.status not in (400, 403):
+        return False
+    if _INVALID_TOKEN.search(answer.headers.get("WWW-Authenticate") or ""):
+        return True
+    return answer.status == 400 and not {"login", "expired"}.isdisjoint(outcome_codes(answer.body))
+
+
+def _without(url: str, names: frozenset[str]) -> str:
+    """The URL without these query parameters."""
+    parts = urlsplit(url)
+    if not names or not parts.query:
+        return url
+    kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in names]
+    return parts._replace(query=urlencode(kept)).geturl()
+
+
+def _silent(answer: Answer, secrets: list[str]) -> Answer:
+    """The answer without secrets that it repeats: servers write the whole query into the links of a page."""
+    forms = {form for secret in secrets if secret for form in (secret, quote(secret, safe=""), quote_plus(secret))}
+    body, url = answer.body, answer.url
+    for form in sorted(forms, key=len, reverse=True):
+        body, url = body.replace(form.encode(), b""), url.replace(form, "")
+    return Answer(answer.status, answer.headers, body, url)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -114,20 +182,7 @@ def outcome_codes(body: bytes) -> tuple[str, ...]:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return ()
-    issues = document.get("issue") if isinstance(document, dict) else None
-    codes: list[str] = []
-    for issue in issues if isinstance(issues, list) else ():
-        if not isinstance(issue, dict):
-            continue
-        if isinstance(issue.get("code"), str) and issue["code"] in ISSUE_TYPES:
-            codes.append(issue["code"])
-        details = issue.get("details")
-        codings = details.get("coding") if isinstance(details, dict) else None
-        for coding in codings if isinstance(codings, list) else ():
-            code = coding.get("code") if isinstance(coding, dict) else None
-            if isinstance(code, str) and _VENDOR_CODE.fullmatch(code):
-                codes.append(code)
-    return tuple(dict.fromkeys(codes))
+    return issue_codes(document)
 
 
 def read_failure(answer: Answer, what: str, now: datetime) -> RunnerError:

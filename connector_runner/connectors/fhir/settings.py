@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from connector_runner.connectors.settings import Auth, SourceSettings
+from connector_runner.auth.settings import Auth, NoAuth
+from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities
 
 Vendor = Literal["epic", "oracle", "athenahealth", "eclinicalworks", "nextgen", "hapi", "azure", "google"]
@@ -24,7 +25,7 @@ class FHIRSettings(SourceSettings):
     """
 
     base_url: str
-    auth: Auth = Auth()
+    auth: Auth = NoAuth()
     overlap_s: float = Field(60, ge=0, le=7 * 86400)
     page_size: int = Field(200, ge=1, le=10_000)
     request_timeout_s: float = Field(15, gt=0, le=300)

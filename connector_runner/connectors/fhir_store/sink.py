@@ -16,7 +16,7 @@ def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
     if not isinstance(settings, FHIRSettings) or settings.sink is None:
         raise Misconfigured("these are not the settings of a FHIR store that is written to", code="settings")
     return FHIRSink(
-        FHIRClient(opening.http, settings, opening.reveal),
+        FHIRClient(opening, settings),
         settings.sink_capabilities,
         vendor=settings.vendor or "",
         search_by=settings.search_by,

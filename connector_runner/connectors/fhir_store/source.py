@@ -14,5 +14,5 @@ def open_source(settings: SourceSettings, opening: Opening) -> Source:
     """The inbound side of a FHIR store."""
     if not isinstance(settings, FHIRSettings):
         raise Misconfigured("these are not the settings of a FHIR store", code="settings")
-    client = FHIRClient(opening.http, settings, opening.reveal)
+    client = FHIRClient(opening, settings)
     return FHIRSource(client, measured=opening.measured, roster=opening.roster)

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from connector_runner.connectors.settings import Auth, SinkSettings, SourceSettings, Strict
+from connector_runner.auth.settings import Auth, NoAuth, Strict
+from connector_runner.connectors.settings import SinkSettings, SourceSettings
 from connector_runner.connectors.sinks import Capabilities, Outcome
 
 _RECORD: Final = re.compile(r"[A-Z][A-Za-z]{0,63}")
@@ -121,7 +122,7 @@ class RestSettings(SourceSettings):
     """
 
     base_url: str
-    auth: Auth = Auth()
+    auth: Auth = NoAuth()
     request_timeout_s: float = Field(15, gt=0, le=300)
     vendor: Literal["hubspot", "salesforce"] | None = None
     records: dict[str, RecordSettings] = Field(min_length=1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from connector_runner.connectors.base import Opening, Reveal
+from connector_runner.auth.credentials import Credential
+from connector_runner.auth.settings import Direction
+from connector_runner.connectors.base import Opening
 from connector_runner.connectors.classification.classify import Classified, classify
 from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.classification.failures import reply_to_failure
@@ -25,7 +28,7 @@ from connector_runner.connectors.rest.records import (
 from connector_runner.connectors.rest.settings import RecordSettings, RestSettings
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Sink, Step
-from connector_runner.infra.http import HTTP, Answer
+from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError
@@ -39,17 +42,18 @@ def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
     """The outbound side of a REST API."""
     if not isinstance(settings, RestSettings) or settings.sink is None:
         raise Misconfigured("these are not the settings of a REST API that is written to", code="settings")
-    return RestSink(opening.http, settings, opening.reveal)
+    return RestSink(opening, settings)
 
 
 class RestSink:
     """The outbound side of a REST API."""
 
-    def __init__(self, http: HTTP, settings: RestSettings, reveal: Reveal, *, clock: Clock = utc_now) -> None:
-        self._http = http
+    def __init__(self, opening: Opening, settings: RestSettings, *, clock: Clock = utc_now) -> None:
+        self._opening = opening
         self._settings = settings
-        self._reveal = reveal
         self._clock = clock
+        self._credentials: dict[Direction, Credential] = {}
+        self._lock = threading.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -219,18 +223,13 @@ class RestSink:
         lists: bool = False,
     ) -> tuple[Reply, Answer | None, Any]:
         """The classified answer, the answer itself (None without one) and its JSON."""
+        sent = {"Accept": _JSON, **({"Content-Type": _JSON} if body is not None else {}), **(headers or {})}
+        content = None if body is None else exact_json.dumps(body).encode()
         try:
-            answer = self._http.request(
-                method,
-                f"{self._settings.base_url}/{path}",
-                headers={**self._standing(purpose), **({"Content-Type": _JSON} if body is not None else {}),
-                         **(headers or {})},
-                params=params,
-                data=None if body is None else exact_json.dumps(body).encode(),
-                timeout_s=self._settings.request_timeout_s,
-                deadline_s=self._settings.request_timeout_s,
-                max_bytes=_MOST_BYTES,
-            )  # fmt: skip
+            credential = self._credential("write" if purpose in ("create", "update") else "read")
+            answer = self._send(credential, method, path, dict(sent), list(params or ()), content)
+            if answer.status == 401 and credential.renew():
+                answer = self._send(credential, method, path, dict(sent), list(params or ()), content)
         except RunnerError as error:
             return reply_to_failure(error), None, None
         classified = classify(answer, purpose, self._settings.vendor or "", self._clock())
@@ -252,13 +251,38 @@ class RestSink:
         place = where if isinstance(where, str) and _PLACE.fullmatch(where) else ""
         return replace(reply, outcome=known, code=f"http_{reply.status}_{code}", cause=f"stated_{code}", where=place)
 
-    def _standing(self, purpose: Purpose) -> dict[str, str]:
-        """The headers of every request."""
-        auth, sink = self._settings.auth, self._settings.sink
-        if purpose in ("create", "update") and sink is not None and sink.write_auth is not None:
-            auth = sink.write_auth
-        token = {"Authorization": f"Bearer {self._reveal(auth.token)}"} if auth.token is not None else {}
-        return {"Accept": _JSON, **token}
+    def _send(
+        self,
+        credential: Credential,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        params: list[tuple[str, str]],
+        content: bytes | None,
+    ) -> Answer:
+        credential.apply(headers, params)
+        return self._opening.http.request(
+            method,
+            f"{self._settings.base_url}/{path}",
+            headers=headers,
+            params=params,
+            data=content,
+            timeout_s=self._settings.request_timeout_s,
+            deadline_s=self._settings.request_timeout_s,
+            max_bytes=_MOST_BYTES,
+            certificate=credential.certificate,
+        )
+
+    def _credential(self, direction: Direction) -> Credential:
+        """That of the sink's writes where it has one of its own, else that of the connection."""
+        with self._lock:
+            found = self._credentials.get(direction)
+            if found is None:
+                sink = self._settings.sink
+                write_auth = sink.write_auth if direction == "write" and sink is not None else None
+                found = self._opening.credential(write_auth or self._settings.auth, direction)
+                self._credentials[direction] = found
+            return found
 
 
 def _place(record: RecordSettings, record_id: str) -> str:

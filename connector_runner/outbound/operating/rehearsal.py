@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from connector_runner.auth.credentials import Bearer, Credential, Open, simple
+from connector_runner.auth.settings import Auth, Direction, MutualTlsAuth
 from connector_runner.connectors import directory, registry
 from connector_runner.connectors.base import Opening
 from connector_runner.infra.database import Tx
@@ -48,6 +50,7 @@ class Rehearsal(HTTP):
         deadline_s: float | None = None,
         max_bytes: int = 64 * 1024 * 1024,
         allow_redirects: bool = False,
+        certificate: tuple[str, str] | None = None,
     ) -> Answer:
         """Write it down. The answer is an empty success, so that a sink which asks twice goes on."""
         parts = urlsplit(url)
@@ -63,7 +66,9 @@ def rehearsed(tx: Tx, workspace_id: str, sink_id: str, intent: Intent, client_re
     Raises Misconfigured when the data source is no sink.
     """
     http = Rehearsal()
-    sink = registry.open_sink(directory.load(tx, workspace_id, sink_id), Opening(http, lambda reference: _HIDDEN))
+    sink = registry.open_sink(
+        directory.load(tx, workspace_id, sink_id), Opening(http, _hidden, open_credential=_stand_in)
+    )
     if intent.operation == CREATE:
         sink.create(intent.body, client_ref)
     else:
@@ -71,6 +76,17 @@ def rehearsed(tx: Tx, workspace_id: str, sink_id: str, intent: Intent, client_re
     writes = [asked for asked in http.asked if asked.method not in _READS]
     asked = writes or http.asked
     return asked[-1] if asked else None
+
+
+def _hidden(reference: str) -> str:
+    return _HIDDEN
+
+
+def _stand_in(auth: Auth, direction: Direction) -> Credential:
+    """Shows where a credential goes; no token is asked for, no certificate read."""
+    if isinstance(auth, MutualTlsAuth) and auth.client_id is None:
+        return Open()
+    return simple(auth, _hidden) or Bearer("", _hidden)
 
 
 def _pairs(params: Params | None) -> list[tuple[str, str]]:
