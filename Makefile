@@ -4,6 +4,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 3
 
 .PHONY: help install run test check bench soak clean
 
@@ -41,8 +42,9 @@ run: install ## Start the whole product here; Ctrl-C stops it
 	@if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/connector-runner up $(ARGS); \
 	else exec $(BIN)/connector-runner up $(ARGS); fi
 
-test: install ## Run the tests (ARGS="-k word" to choose)
-	@$(BIN)/python -m pytest $(ARGS)
+# They wait more than they compute, so there are more processes than processors; each has servers of its own.
+test: install ## Run the tests (ARGS="-k word" to choose, WORKERS=0 for one process)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: install ## Lint, formatting, types, import contracts
 	@$(BIN)/ruff check .

@@ -82,7 +82,12 @@ def with_database(url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def _ephemeral() -> Iterator[EphemeralServices]:
-    with EphemeralServices(os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")) as ephemeral:
+    redis_given = os.environ.get("TEST_REDIS_URL")
+    if redis_given:
+        # Processes that test side by side must not flush each other's.
+        number = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        redis_given = urlunsplit(urlsplit(redis_given)._replace(path=f"/{number}"))
+    with EphemeralServices(os.environ.get("TEST_DATABASE_URL"), redis_given) as ephemeral:
         yield ephemeral
 
 

@@ -327,12 +327,23 @@ def test_root_serves_a_home_and_programs_that_the_servers_account_cannot_reach(
     assert not data.parent.exists()
 
 
-def test_what_a_killed_test_run_left_is_erased_by_the_next() -> None:
+def test_what_a_killed_test_run_left_is_erased_by_the_next(
+    make_home: MakeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder of its own for what is temporary: another run that begins meanwhile would erase it just as well.
+    apart = make_home().parent
+    monkeypatch.setattr(tempfile, "tempdir", str(apart))
     program = (
         "import os, signal; from connector_runner.infra.embedded.ephemeral import EphemeralServices\n"
         "with EphemeralServices() as e: print(e.home, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    killed = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, stdout=subprocess.PIPE, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "TMPDIR": str(apart)},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
     assert killed.returncode == -signal.SIGKILL
     left = Path(killed.stdout.decode().strip())
     servers = [server for found in servers_of(left).values() for server in found]

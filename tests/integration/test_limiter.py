@@ -48,7 +48,7 @@ def test_a_flush_only_slows_down(limiter: Limiter, redis_url: str) -> None:
     flushed = False
     while time.monotonic() < end:
         if not flushed and time.monotonic() > end - 0.7:
-            redis.Redis.from_url(redis_url).flushall()
+            redis.Redis.from_url(redis_url).flushdb()
             flushed = True
         grant = limiter.acquire(sink, limit, "me")
         if grant.granted:

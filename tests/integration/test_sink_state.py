@@ -263,7 +263,7 @@ def test_redis_may_forget_a_pause_and_a_rate_but_we_do_not(
     pacer = pacer_of(clinic)
     assert pacer.take()
     pacer.cut(30)
-    redis.Redis.from_url(redis_url).flushall()
+    redis.Redis.from_url(redis_url).flushdb()
     pacer.use()
     assert not pacer.take()
     assert pacer.stopped == "paused"
@@ -305,7 +305,7 @@ def test_a_used_up_day_sends_nothing_more_even_after_a_flush(
     clinic.land("ehr", *(a_patient(f"more{n}") for n in range(9)))
     for _ in range(4):
         clinic.flow("store")
-        redis.Redis.from_url(redis_url).flushall()
+        redis.Redis.from_url(redis_url).flushdb()
     assert len(store.journal()) <= 6
     assert len(store.journal()) >= 5, "all of it but what a flush may lose"
     assert wake_in_s(clinic) is not None

@@ -166,7 +166,7 @@ def test_lost_slots_are_counted_anew_before_anything_is_granted(
         with clinic.database.begin(clinic.workspace) as tx:
             return lanes.in_flight(tx, clinic.workspace, sink)
 
-    redis.Redis.from_url(redis_url).flushall()
+    redis.Redis.from_url(redis_url).flushdb()
     limiter = clinic.outbound.limiter
     assert limiter.acquire(sink, limit, "second", in_flight=in_flight).reason == "slots"
     assert limiter.acquire(sink, limit, "first", in_flight=in_flight).reason != "slots", "who has it keeps it"
