@@ -36,9 +36,9 @@ end
 
 -- The periods in which the sink may count a request that is granted now: its clock, and the time that the request
 -- takes, may differ from ours by the guard. Nil where the caller's days are not those of this clock.
--- ARGV from 9: requests a minute, requests a day (0: no limit), guard in us, beginnings of days in seconds.
+-- ARGV from 10: requests a minute, requests a day (0: no limit), guard in us, beginnings of days in seconds.
 local function periods()
-  local per_minute, per_day, guard = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+  local per_minute, per_day, guard = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
   local found = {}
   local function add(id, limit, start, ends)
     if #found == 0 or found[#found].id ~= id then
@@ -54,7 +54,7 @@ local function periods()
   if per_day > 0 then
     for _, at in ipairs({ now - guard, now + guard }) do
       local known = false
-      for n = 12, #ARGV - 1 do
+      for n = 13, #ARGV - 1 do
         local start, ends = tonumber(ARGV[n]), tonumber(ARGV[n + 1])
         if at >= start * 1000000 and at < ends * 1000000 then
           add('d' .. whole(start), per_day, start, ends)
@@ -69,20 +69,23 @@ local function periods()
   return found
 end
 
--- acquire: ARGV = op, interval_us, burst, concurrency, slot_ttl_us, holder, want, latest tat this caller saw, ...
+-- acquire: ARGV = op, interval_us, burst, concurrency, slot_ttl_us, holder, want, latest tat this caller saw, slots
+-- that it leaves to others, ...
+-- Who goes behind others states a smaller burst and quota than there is; with a burst below one it gets a grant only
+-- when the bucket has been full for that part of an interval, which those before it do not let happen.
 -- answers {granted, wait_us, reason, tat}; with the reason book also the period, what is booked of it (-1: lost),
 -- and the seconds at which it begins and ends
 if ARGV[1] == 'acquire' then
   local base, burst, concurrency = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
   local ttl, holder, want, seen = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
-  local guard = tonumber(ARGV[11])
+  local spare, guard = tonumber(ARGV[9]), tonumber(ARGV[12])
   local pause = number('pause') or 0
   local tat = number('tat')
   if not tat then
     return {0, 0, 'lost', '0'}
   end
   redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-  if not redis.call('ZSCORE', KEYS[2], holder) and redis.call('ZCARD', KEYS[2]) >= concurrency then
+  if not redis.call('ZSCORE', KEYS[2], holder) and redis.call('ZCARD', KEYS[2]) >= concurrency - spare then
     local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
     return {0, math.max(tonumber(first[2]) - now, 0), 'slots', '0'}
   end
@@ -120,11 +123,12 @@ if ARGV[1] == 'acquire' then
   elseif tat > now + tolerance then
     wait, reason = tat - tolerance - now, 'rate'
   else
-    granted = math.min(want, math.floor((now + tolerance - math.max(tat, now)) / interval) + 1, left or want)
+    granted = math.min(want, math.floor((now + tolerance - math.max(tat, now + math.min(tolerance, 0))) / interval) + 1,
+      left or want)
   end
 
   local counted = {}
-  if granted > 0 and (ARGV[9] ~= '0' or ARGV[10] ~= '0') then
+  if granted > 0 and (ARGV[10] ~= '0' or ARGV[11] ~= '0') then
     counted = periods()
     if not counted then
       return {0, 1000000, 'closed', '0'}
@@ -198,7 +202,8 @@ if ARGV[1] == 'booked' then
   return 1
 end
 
--- refund: ARGV = op, us, age_us, count, 1 if the age is sure enough to tell in which period it was counted, ...
+-- refund: ARGV = op, us, age_us, count, 1 if the age is sure enough to tell in which period it was counted,
+-- four of no meaning, ...
 -- Gives back what was granted and not used, less what the bucket may have regained since: nothing while it was
 -- never low.
 if ARGV[1] == 'refund' then

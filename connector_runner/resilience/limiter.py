@@ -51,7 +51,8 @@ class Limit:
     """What a sink allows. ``slot_s`` is how long a request may be in flight: a slot not given back ends then.
 
     ``per_day`` is of the day that ``calendar`` has, ``per_minute_fixed`` of the minute on the clock, to within half a
-    second between the sink's clock and ours. ``workspace_id`` is under which the sink is remembered.
+    second between the sink's clock and ours. ``workspace_id`` is under which the sink is remembered. ``behind``: the
+    part of burst and quotas, 0 to 1, that a caller leaves to those whose requests go first, and a slot.
     """
 
     per_second: float
@@ -62,6 +63,7 @@ class Limit:
     per_minute_fixed: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
     workspace_id: str = ""
+    behind: float = 0.0
 
     @property
     def jitter_s(self) -> float:
@@ -85,6 +87,20 @@ class Limit:
     def guard_s(self) -> float:
         """So near to the end of a period a grant counts in the next one too, and so soon after in the one before."""
         return self.jitter_s + _CLOCKS_DIFFER_S
+
+    @property
+    def own_bucket(self) -> float:
+        """So much of the bucket is there for this caller; below one it must be full for a while first."""
+        return self.bucket * (1 - self.behind)
+
+    @property
+    def spare_slots(self) -> int:
+        """Slots that this caller leaves free, where there is more than one."""
+        return int(self.behind > 0 and self.concurrency > 1)
+
+    def share(self, quota: int | None) -> int:
+        """Of a quota what is there for this caller, at least one request; 0 where there is none."""
+        return 0 if quota is None else max(1, int(quota * (1 - self.behind)))
 
     @property
     def limits_periods(self) -> bool:
@@ -152,7 +168,7 @@ class Limiter:
 
     def _ask(self, sink: str, limit: Limit, holder: str, want: int) -> Any:
         interval, slot, seen = _us(limit.interval_s), _us(limit.slot_s), self._seen.get(sink, 0)
-        arguments = (interval, limit.bucket, limit.concurrency, slot, holder, want, seen)
+        arguments = (interval, limit.own_bucket, limit.concurrency, slot, holder, want, seen, limit.spare_slots)
         return self._run(sink, "acquire", *arguments, *_periods(limit))
 
     def _restore(self, sink: str, limit: Limit, holders: Sequence[tuple[str, float]]) -> None:
@@ -188,7 +204,7 @@ class Limiter:
             self._seen.pop(sink, None)
             sure = int(limit.limits_periods and age_s < limit.guard_s)
             grant = (_us(limit.interval_s) * count, _us(age_s), count, sure)
-            self._run(sink, "refund", *grant, "", "", "", *_periods(limit))
+            self._run(sink, "refund", *grant, "", "", "", "", *_periods(limit))
         except (RedisError, OSError):
             return False
         return True
@@ -255,7 +271,7 @@ class Limiter:
 
 def _periods(limit: Limit) -> tuple[int, ...]:
     """Quotas as the script takes them, with the days of now."""
-    quotas = (limit.per_minute_fixed or 0, limit.per_day or 0, _us(limit.guard_s))
+    quotas = (limit.share(limit.per_minute_fixed), limit.share(limit.per_day), _us(limit.guard_s))
     if limit.per_day is None:
         return quotas
     return *quotas, *(int(day.timestamp()) for day in limit.calendar.midnights(datetime.now(UTC)))
