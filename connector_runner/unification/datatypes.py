@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from connector_runner.unification.absence import CODE_SYSTEMS, is_absent, is_word_for_absence, stated
 from connector_runner.unification.code_systems import ALIASES
 from connector_runner.unification.dates import is_date_time
 from connector_runner.unification.primitives import date_time, is_number, text
@@ -100,22 +101,42 @@ def _remembered(one: Transform) -> Transform:
 
 
 def _concept(value: Any, path: str, run: Run) -> Fact | None:
-    """A CodeableConcept: its first coding and text, and all codings where there are several."""
+    """A CodeableConcept: its first coding and text, and all codings where there are several.
+
+    A code that only says why there is none is none (see ``absence``).
+    """
+    return _of_codings(value, path, run, known=True)
+
+
+def _absent_reason(value: Any, path: str, run: Run) -> Fact | None:
+    """A CodeableConcept that is itself the reason why another element has no value."""
+    return _of_codings(value, path, run, known=False)
+
+
+def _of_codings(value: Any, path: str, run: Run, *, known: bool) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
+    if known:
+        value = stated(value)
     found: Fact = {}
     codings = value.get("coding")
+    absent = False
     if codings is not None:
         listed = each_object(codings, f"{path}.coding", run, coding)
-        if listed is not None:
+        if listed is not None and known and any(one.get("system") in CODE_SYSTEMS for one in listed):
+            listed = [one for one in listed if one.get("system") not in CODE_SYSTEMS]
+            absent = not listed
+        if listed:
             found = listed[0]
             if len(listed) > 1:
                 found = {**found, "codings": listed}
-    copy_text(value, "text", found, "text", path, run)
+    if not (absent and is_word_for_absence(value.get("text"))):
+        copy_text(value, "text", found, "text", path, run)
     return found or None
 
 
+absent_reason = _remembered(_absent_reason)
 concept: Callable[[Any, str, Run], Fact | None] = _remembered(_concept)
 codings = _listed(coding, "A list of codings.")
 concepts = _remembered(_listed(_concept, "A list of CodeableConcepts."))
@@ -275,11 +296,11 @@ def quantity(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    amount = value.get("value")
+    amount = stated(value).get("value")
     if not is_number(amount):
         if amount is not None:
             run.wrong_type(f"{path}.value", amount, "a number")
-        elif value:
+        elif value and not (is_absent(value) or is_absent(value.get("_value"))):
             run.problem(path, "no_value", "a quantity without a value")
         return None
     found: Fact = {"value": amount}

@@ -49,6 +49,13 @@ def integer(value: Any, path: str, run: Run) -> int | None:
     return None
 
 
+def whole_number(value: Any, path: str, run: Run) -> int | None:
+    """A number without a fraction, which some systems write as text."""
+    if type(value) is str and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    return integer(value, path, run)
+
+
 def number(value: Any, path: str, run: Run) -> int | float | Decimal | None:
     """Any number, with the digits it came with."""
     if is_number(value):

@@ -7,6 +7,7 @@ from typing import Any
 
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.paths import Getter, compile_path, parse_path
+from connector_runner.unification.absence import says_absent, stated
 from connector_runner.unification.documents import Place
 from connector_runner.unification.run import Run, Transform
 from connector_runner.unification.translation import Translated, translate_fact
@@ -274,9 +275,13 @@ def _fields_of(table: dict[str, _Direct], rest: tuple[tuple[str, Rule], ...]) ->
 
     def fields(obj: dict[str, Any], run: Run) -> dict[str, Any]:
         facts: dict[str, Any] = {}
+        quiet = len(run.problems)
         for key, value in obj.items():
             entry = find(key)
             if entry is None:
+                if key[:1] == "_" and key[1:] in obj and says_absent(value):
+                    del run.problems[quiet:]
+                    return fields(stated(obj), run)
                 continue
             name, transform, path, rivals = entry
             if rivals and not rivals.isdisjoint(obj):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from connector_runner.unification import clinical, columns, datatypes, demographics, primitives
+from connector_runner.unification import (
+    clinical,
+    columns,
+    datatypes,
+    demographics,
+    practice_columns,
+    primitives,
+    us_dates,
+)
 from connector_runner.unification.clinical import LOCATION, PATIENT, PRACTITIONER
 from connector_runner.unification.run import Transform
 
@@ -12,10 +20,14 @@ TRANSFORMS: dict[str, Transform] = {
     "texts": primitives.texts,
     "boolean": primitives.boolean,
     "integer": primitives.integer,
+    "whole_number": primitives.whole_number,
     "number": primitives.number,
     "date": primitives.date,
     "date_time": primitives.date_time,
     "time": primitives.time_of_day,
+    "us_date": us_dates.us_date,
+    "us_date_time": us_dates.us_date_time,
+    "us_moment": us_dates.us_moment,
     "marked_date_time": primitives.marked_date_time,
     "marked_time": primitives.marked_time,
     "marked_text": primitives.marked_text,
@@ -24,6 +36,7 @@ TRANSFORMS: dict[str, Transform] = {
     "codings": datatypes.codings,
     "concept": datatypes.concept,
     "concepts": datatypes.concepts,
+    "absent_reason": datatypes.absent_reason,
     "reference": datatypes.reference,
     "references": datatypes.references,
     "patient_reference": datatypes.reference_to(PATIENT),
@@ -63,4 +76,5 @@ TRANSFORMS: dict[str, Transform] = {
     "practitioner_of_individuals": clinical.actor_of(PRACTITIONER, "individual"),
     # records that are not FHIR
     **columns.INBOUND,
+    **practice_columns.INBOUND,
 }
