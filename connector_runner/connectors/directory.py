@@ -75,8 +75,7 @@ def apply(tx: Tx, workspace_id: str, documents: object, *, actor: str, now: date
 
 def _read(item: object, file: str, at: str) -> tuple[_Document, SourceSettings]:
     document = parse(_Document, item, file=file, at=at)
-    where = ": ".join(part for part in (file, f"{at}.source_type".lstrip(".")) if part)
-    model = registry.source_type(document.source_type, where=where).settings
+    model = registry.source_type(document.source_type, document.settings, file=file, at=at).settings
     return document, parse(model, document.settings, file=file, at=f"{at}.settings".lstrip("."))
 
 
@@ -150,7 +149,7 @@ def sources(tx: Tx, workspace_id: str) -> list[DataSource]:
 
 
 def _typed(row: Row) -> DataSource:
-    kind = registry.source_type(row["source_type"], where=f"{row['name']}: source_type")
+    kind = registry.source_type(row["source_type"], row["settings"], file=row["name"])
     settings = parse(kind.settings, row["settings"], file=row["name"], at="settings")
     return DataSource(
         str(row["workspace_id"]),

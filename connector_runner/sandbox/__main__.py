@@ -15,6 +15,7 @@ import uvicorn
 from .limits import RateLimit
 from .server import Server
 from .system import Start, System
+from .vendors import VENDORS
 from .wire import Wire
 
 DEFAULT_PATIENTS = {"ehr": 60}
@@ -31,13 +32,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep resources and journal there")
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: no limit")
     parser.add_argument("--burst", type=float, default=1)
+    parser.add_argument("--vendor", default="", choices=("", *VENDORS), help="whose EHR it is like; FHIR systems only")
     return parser.parse_args(arguments)
 
 
 async def serve(chosen: argparse.Namespace, listening: socket.socket) -> None:
     """Serve until a signal asks to stop; says where on standard output, in one line."""
     patients = DEFAULT_PATIENTS.get(chosen.system, 0) if chosen.patients is None else chosen.patients
-    start = Start(chosen.system, chosen.seed, patients, chosen.state)
+    start = Start(chosen.system, chosen.seed, patients, chosen.state, chosen.vendor)
     system = System(start, limit=RateLimit(chosen.rate, chosen.burst))
     if chosen.change_every:
         system.life.every(chosen.change_every)

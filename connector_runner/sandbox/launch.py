@@ -84,6 +84,7 @@ def command(
     state: Path | None = None,
     rate: float = 0,
     burst: float = 1,
+    vendor: str = "",
 ) -> list[str]:
     """The command line of a simulated system."""
     words = [sys.executable, "-m", "connector_runner.sandbox", "--system", system, "--port", str(port)]
@@ -92,6 +93,8 @@ def command(
         words += ["--patients", str(patients)]
     if state is not None:
         words += ["--state", str(state)]
+    if vendor:
+        words += ["--vendor", vendor]
     return words
 
 
@@ -105,6 +108,7 @@ def start(
     state: Path | None = None,
     rate: float = 0,
     burst: float = 1,
+    vendor: str = "",
     timeout_s: float = 60,
 ) -> Running:
     """Start a system and wait until it listens; ``NotStarted`` when it does not. It logs to our stderr."""
@@ -117,6 +121,7 @@ def start(
         state=state,
         rate=rate,
         burst=burst,
+        vendor=vendor,
     )
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

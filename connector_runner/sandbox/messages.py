@@ -17,7 +17,8 @@ Pairs = list[tuple[str, str]]
 class Request:
     """``path`` is relative to the FHIR base and without slashes at its ends; header names are lower case.
 
-    ``stale_s`` asks for an answer of that many seconds ago, 0 for the version before the current one.
+    ``route`` is the prefix of an API of the vendor's own that it is for, empty for the usual one: ``path`` is then
+    relative to it. ``stale_s`` asks for an answer of that many seconds ago, 0 for the version before the current one.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Request:
     body: bytes
     base_url: str
     stale_s: float | None = None
+    route: str = ""
 
     def stale(self, seconds: float) -> Request:
         """The same request to a replica that lags behind."""

@@ -44,20 +44,24 @@ class Server:
         if path.startswith("/_sandbox"):
             body = await _body(receive)
             await _send(send, scope, self._switchboard.answer(scope["method"], path, _pairs(scope), body or b""))
-        elif path == self._api.base or path.startswith(self._api.base + "/"):
-            await self._serve(scope, receive, send, path[len(self._api.base) :].strip("/"))
+        elif (base := self._base(path)) is not None:
+            await self._serve(scope, receive, send, base, path[len(base) :].strip("/"))
         else:
             await _send(send, scope, self._api.refusal(FhirError(404, f"the API is under {self._api.base}")))
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+    def _base(self, path: str) -> str | None:
+        bases = (self._api.base, *self._system.quirks.routes)
+        return next((base for base in bases if path == base or path.startswith(base + "/")), None)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, base: str, path: str) -> None:
         query = scope["query_string"].decode("latin-1")
-        asked = f"{self._api.base}/{path}?{query}".rstrip("?/")
+        asked = f"{base}/{path}?{query}".rstrip("?/")
         entry = self._system.journal.arrived(scope["method"], asked, self._api.subject(path))
         try:
             body = await _body(receive)
             answer = None
             if body is not None:
-                request = _request(scope, path, body, self._api.base)
+                request = _request(scope, path, body, base, "" if base == self._api.base else base)
                 answer = await self._answer(request, entry, scope["client"], receive)
             if answer is not None:
                 entry.status = answer.status
@@ -71,11 +75,17 @@ class Server:
         if token and request.headers.get("authorization") != f"Bearer {token}":
             return self._said(Fault(request.method, "expired_token"))
         wait_s = self._system.limit.take()
+        early = None if wait_s else self._system.quirks.before(request, entry)
+        if isinstance(early, Request):
+            request = early
+            entry.resource = self._api.subject(request.path)
         if wait_s:
             entry.fault = "limit"
             answer: Answer | None = self._api.refusal(FhirError(429, "too many requests"))
             if answer is not None:
                 answer.headers["Retry-After"] = str(math.ceil(wait_s))
+        elif isinstance(early, Answer):
+            answer = early
         else:
             answer = await self._allowed(request, entry, client, receive)
         if answer is not None:
@@ -205,10 +215,10 @@ def _pairs(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
-def _request(scope: Scope, path: str, body: bytes, base: str) -> Request:
+def _request(scope: Scope, path: str, body: bytes, base: str, route: str) -> Request:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     base_url = f"http://{headers.get('host', 'localhost')}{base}"
-    return Request(scope["method"], path, _pairs(scope), headers, body, base_url)
+    return Request(scope["method"], path, _pairs(scope), headers, body, base_url, route=route)
 
 
 async def _send(send: Send, scope: Scope, answer: Answer, receive: Receive | None = None) -> None:

@@ -27,7 +27,12 @@ class Switchboard:
             ("PUT", "limits"): self._put_limits,
             ("GET", "behaviour"): lambda _: self._behaviour(),
             ("PUT", "behaviour"): self._put_behaviour,
+            ("GET", "vendor"): lambda _: self._system.quirks.settings,
+            ("PUT", "vendor"): self._put_vendor,
             ("GET", "resources"): self._resources,
+            ("GET", "records"): self._records,
+            ("PUT", "records"): self._put_records,
+            ("POST", "delete"): self._delete,
             ("POST", "reset"): self._reset,
             ("POST", "change"): self._change,
             ("POST", "life"): self._life,
@@ -80,10 +85,35 @@ class Switchboard:
                 setattr(self._system.behaviour, name, value)
         return self._behaviour()
 
+    def _put_vendor(self, wanted: dict[str, Any]) -> Any:
+        known = self._system.quirks.settings
+        for name, value in wanted.items():
+            if name not in known or type(value) is not type(known[name]):
+                raise ValueError(f"{name}: unknown, or of the wrong type")
+        known.update(wanted)
+        return known
+
     def _resources(self, query: dict[str, str]) -> Any:
         counts = self._system.store.counts()
         wanted = query.get("type")
         return {wanted: counts.get(wanted, 0)} if wanted else counts
+
+    def _records(self, query: dict[str, str]) -> Any:
+        """What there is of a type, as it is kept: a vendor's quirks are not in it."""
+        return [version.resource() for version in self._system.store.live(query["type"])]
+
+    def _put_records(self, resources: list[dict[str, Any]]) -> Any:
+        """Written by the people who work with the system; what its API would take does not matter."""
+        for resource in resources:
+            self._system.store.put(resource["resourceType"], resource["id"], resource, "PUT")
+        return [version.reference for version in self._system.store.commit()]
+
+    def _delete(self, wanted: dict[str, str]) -> Any:
+        resource_type, _, resource_id = wanted["resource"].partition("/")
+        if self._system.store.current(resource_type, resource_id) is None:
+            raise ValueError("there is no such resource")
+        self._system.store.delete(resource_type, resource_id)
+        return [version.reference for version in self._system.store.commit()]
 
     def _reset(self, wanted: dict[str, Any]) -> Any:
         self._system.reset(empty=bool(wanted.get("empty", False)))

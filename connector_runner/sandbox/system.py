@@ -11,6 +11,7 @@ from .bundle_pages import Behaviour
 from .commits import CommitFile
 from .contacts import Contacts
 from .faults import Faults
+from .fhir_json import dumps, loads
 from .interactions import Interactions
 from .journal import Journal
 from .life import Life
@@ -19,16 +20,21 @@ from .messages import Answer, Request
 from .outcomes import FhirError
 from .people import population
 from .store import Store, wall_clock_ms
+from .vendors import Quirks, quirks_of
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a system begins: without ``state`` it forgets everything when it ends. One named ``crm`` is a CRM."""
+    """How a system begins: without ``state`` it forgets everything when it ends. One named ``crm`` is a CRM.
+
+    ``vendor``: whose EHR it is like.
+    """
 
     name: str
     seed: int = 7
     patients: int = 0
     state: Path | None = None
+    vendor: str = ""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class System:
     faults: Faults = field(init=False)
     life: Life = field(init=False)
     api: Api = field(init=False)
+    quirks: Quirks = field(init=False)
 
     def __post_init__(self) -> None:
         state = self.start.state
@@ -51,6 +58,8 @@ class System:
         self.journal = Journal(state)
         self.faults = Faults(self.start.seed)
         self.life = Life(self.store, self.start.seed)
+        self.quirks = quirks_of(self.start.vendor, self.store, self.behaviour)
+        self._behave({})
         if self.start.name == "crm":
             self.api = CrmApi(Contacts(self.store, self.behaviour))
         else:
@@ -75,24 +84,30 @@ class System:
         self.journal.clear()
         self.faults.replace([])
         self.limit.change(0, 1)
-        for name, value in vars_of(Behaviour()).items():
-            setattr(self.behaviour, name, value)
+        self._behave(vars_of(Behaviour()))
+        self.quirks.reset()
         self.life.restart()
         if not empty:
             self._seed()
 
+    def _behave(self, usual: dict[str, str | int | bool]) -> None:
+        for name, value in {**usual, **self.quirks.behaviour}.items():
+            setattr(self.behaviour, name, value)
+
     def perform(self, request: Request) -> Answer:
         """Answer a request in full: what it wrote is committed, or nothing is."""
         try:
-            answer = self.api.perform(request)
+            answer = self.quirks.routes[request.route](request) if request.route else self.api.perform(request)
         except FhirError as error:
             self.store.rollback()
-            return self.api.refusal(error)
+            return self.quirks.after(request, self.api.refusal(error))
         except BaseException:
             self.store.rollback()
             raise
         answer.committed = tuple(version.reference for version in self.store.commit())
-        return answer
+        if request.path == "metadata" and not request.route and answer.status == 200:
+            answer.body = dumps(self.quirks.capability(loads(answer.body)))
+        return self.quirks.after(request, answer)
 
 
 def vars_of(behaviour: Behaviour) -> dict[str, str | int | bool]:
