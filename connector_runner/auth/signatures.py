@@ -47,11 +47,16 @@ class Delivery:
 class Verified:
     """Who signed knows a secret of ours. ``delivery_id`` is the sender's name for the delivery, where it is signed.
 
-    ``timed``: the time of sending is signed, so that an old delivery cannot be played again.
+    ``stamp`` is the time of sending where that is signed, so that an old delivery cannot be played again.
     """
 
     delivery_id: str | None = None
-    timed: bool = False
+    stamp: str = ""
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time of sending is signed."""
+        return self.stamp != ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ class Pairs:
             return Refused("signature_wrong")
         if not _in_window(stamps[0], 1, now_s, tolerance_s):
             return Refused("timestamp_outside_window")
-        return Verified(timed=True)
+        return Verified(stamp=stamps[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,7 @@ class Stamped:
         unit_s = 0.001 if self.kind == "hubspot_v3" else 1.0
         if not _in_window(stamp, unit_s, now_s, tolerance_s):
             return Refused("timestamp_outside_window")
-        return Verified(timed=True)
+        return Verified(stamp=stamp)
 
     def _made(self, delivery: Delivery, stamp: str, secret: str) -> str:
         if self.kind == "slack":
@@ -227,7 +232,7 @@ class Standard:
             return Refused("signature_wrong")
         if not _in_window(stamp, 1, now_s, tolerance_s):
             return Refused("timestamp_outside_window")
-        return Verified(delivery_id=name, timed=True)
+        return Verified(name, stamp)
 
 
 def standard_key(secret: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from connector_runner.auth.settings import KINDS, Auth, SecretReference, Strict
+from connector_runner.connectors.push import PushParser, PushSettings
+from connector_runner.connectors.pace import MAX_CADENCE_S, Cadence, ReadBreakerSettings, ReadRate
 from connector_runner.connectors.sinks import Capabilities
 from connector_runner.connectors.terms import Consent
 from connector_runner.connectors.windows import WindowSettings
@@ -28,11 +30,44 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class ResourceSettings(Strict):
-    """One record type that is polled. Without ``full_sync_every_s`` only the source's history tells of deletes."""
+    """One record type that is polled. Without ``full_sync_every_s`` only the source's history tells of deletes.
 
-    cadence_s: float = Field(60, gt=0, le=31 * 86400)
+    It is polled every ``cadence_s``, or with ``cadence`` as often as it changes. All of it is read when the last time
+    was ``full_sync_every_s`` ago, and with ``full_every`` in each so manieth poll. ``reference``: it names what
+    others refer to and seldom changes (practitioners, places, organisations), so what landed is good for ``ttl_s``
+    and it is polled no more often than that.
+    """
+
+    cadence_s: float = Field(60, gt=0, le=MAX_CADENCE_S)
+    cadence: Cadence | None = None
     full_sync_every_s: float | None = Field(86400, gt=0)
+    full_every: int | None = Field(None, ge=1, le=1_000_000)
+    reference: bool = False
+    ttl_s: float = Field(86400, gt=0, le=MAX_CADENCE_S)
     enabled: bool = True
+
+    @model_validator(mode="after")
+    def _one_cadence(self) -> ResourceSettings:
+        given = self.model_fields_set
+        if self.cadence is not None and "cadence_s" in given:
+            raise ValueError("cadence_s is fixed and cadence adapts: give one of them")
+        if self.reference and ("cadence_s" in given or self.cadence is not None):
+            raise ValueError("a reference type is polled every ttl_s: leave out cadence_s and cadence")
+        if "ttl_s" in given and not self.reference:
+            raise ValueError("ttl_s is for a reference type: say reference: true")
+        return self
+
+    @property
+    def cadences_s(self) -> tuple[float, float]:
+        """The shortest and the longest time between polls."""
+        if self.cadence is not None:
+            return self.cadence.min_s, self.cadence.max_s
+        fixed = self.ttl_s if self.reference else self.cadence_s
+        return fixed, fixed
+
+    def next_cadence_s(self, cadence_s: float, changes: int) -> float:
+        """Seconds between polls after one, at ``cadence_s``, that brought so many changes."""
+        return self.cadences_s[0] if self.cadence is None else self.cadence.after(cadence_s, changes)
 
 
 class RateSettings(Strict):
@@ -150,19 +185,39 @@ class SinkSettings(Strict):
 
 
 class SourceSettings(Strict):
-    """What every data source has, whatever its type."""
+    """What every data source has, whatever its type.
+
+    ``rate``, ``windows`` and ``breaker`` are of reading it; the sink has its own. After ``unhealthy_after`` failed
+    polls in a row it counts as unhealthy.
+    """
 
     mapping: str = Field("fhir_r4", pattern=r"^[a-z0-9_]+$")
     default_region: str = Field("US", pattern=r"^[A-Z]{2}$")
     confidence: float = Field(1.0, ge=0, le=1)
     numeric_versions: bool = False
     resources: dict[str, ResourceSettings] = Field(default_factory=dict)
+    rate: ReadRate = ReadRate()
+    windows: WindowSettings = WindowSettings()
+    breaker: ReadBreakerSettings = ReadBreakerSettings()
+    unhealthy_after: int = Field(3, ge=1, le=1000)
+    push: PushSettings | None = None
     sink: SinkSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return _list_to_defaults(value, "resources")
+
+    @model_validator(mode="after")
+    def _shares_with_a_sink(self) -> Self:
+        if self.rate.shared and self.sink is None:
+            raise ValueError("rate.shared: there is no sink to share with; state the rate itself")
+        return self
+
+    @property
+    def push_parser(self) -> PushParser | None:
+        """How deliveries of this kind of system are read where settings do not say; None: they must."""
+        return None
 
     @property
     def base(self) -> str | None:
@@ -180,8 +235,8 @@ class FileDropSettings(SourceSettings):
 
     @model_validator(mode="after")
     def _nothing_to_poll(self) -> FileDropSettings:
-        if self.resources or self.sink is not None:
-            raise ValueError("a file drop is neither polled nor written to: leave out resources and sink")
+        if self.resources or self.sink is not None or self.push is not None:
+            raise ValueError("a file drop is neither polled nor written to: leave out resources, push and sink")
         return self
 
 

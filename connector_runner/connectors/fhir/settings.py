@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from connector_runner.auth.settings import Auth, NoAuth
+from connector_runner.connectors.fhir import notifications
+from connector_runner.connectors.push import PushParser
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities
 
@@ -43,6 +45,11 @@ class FHIRSettings(SourceSettings):
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("must hold neither credentials nor a query nor a fragment")
         return value.rstrip("/")
+
+    @property
+    def push_parser(self) -> PushParser:
+        """Notifications of FHIR subscriptions."""
+        return notifications.parse
 
     @property
     def base(self) -> str:
