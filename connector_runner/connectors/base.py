@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from connector_runner.auth.credentials import Credential, OpenCredential, Reveal, without_tokens
 from connector_runner.auth.settings import Auth, Direction
 from connector_runner.connectors.fhir.profile import Measured, Roster
+from connector_runner.connectors.gate import Gate
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import TryAgain
@@ -29,6 +30,8 @@ class Opening:
     """The patients that the source is known to have."""
     open_credential: OpenCredential | None = None
     """Opens credentials; without it only the kinds that ask no server for tokens."""
+    gate: Gate | None = None
+    """What each request that reads goes through; without it nothing is counted."""
 
     def credential(self, auth: Auth, direction: Direction) -> Credential:
         """The credential that ``auth`` describes, for reading or for writing. Raises Misconfigured."""
@@ -107,6 +110,8 @@ class Page:
     whole: bool = False
     window: str = ""
     """Names the window, the same over all its pages, however many polls they take."""
+    proves: bool = True
+    """Whether what a whole window did not hold may be gone; not where the source said that it left something out."""
     warnings: tuple[str, ...] = ()
     """Codes by which the source qualified what it gave."""
     ignored: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from connector_runner.connectors.base import Opening
 from connector_runner.connectors.fhir.access import access_of
 from connector_runner.connectors.fhir.outcomes import issue_codes
 from connector_runner.connectors.fhir.settings import FHIRSettings
+from connector_runner.connectors.gate import through
 from connector_runner.connectors.rate_headers import retry_after_s
 from connector_runner.infra.http import Answer
 from connector_runner.kernel.errors import (
@@ -68,8 +69,8 @@ class FHIRClient:
         An absolute URL (a ``next`` link) is followed as it is, but only on the server's own origin. ``kind``
         chooses the credential, which is renewed once when the server refuses it; ``max_bytes`` bounds the answer
         where a page's bound is too wide. Raises Misconfigured (``foreign_link``, or a credential that cannot be had),
-        Forbidden (``scope_not_granted``), Unavailable (``not_sent``) and AnswerLost (``answer_lost``: a write may have
-        happened).
+        Forbidden (``scope_not_granted``), RateLimited (``read_paced``: not sent), Unavailable (``not_sent``) and
+        AnswerLost (``answer_lost``: a write may have happened).
         """
         url = self.address(path_or_url)
         sent = {"Accept": FHIR_JSON, **(headers or {})}
@@ -101,16 +102,19 @@ class FHIRClient:
                 where=f"{access[0]}.{access[1]}",
             )
         hidden = credential.secret_parameters
-        answer = self._opening.http.request(
-            method,
-            _without(url, hidden),
-            headers=headers,
-            params=params,
-            data=body,
-            timeout_s=self._settings.request_timeout_s,
-            deadline_s=self._settings.request_timeout_s,
-            max_bytes=max_bytes,
-            certificate=credential.certificate,
+        answer = through(
+            self._opening.gate,
+            lambda: self._opening.http.request(
+                method,
+                _without(url, hidden),
+                headers=headers,
+                params=params,
+                data=body,
+                timeout_s=self._settings.request_timeout_s,
+                deadline_s=self._settings.request_timeout_s,
+                max_bytes=max_bytes,
+                certificate=credential.certificate,
+            ),
         )
         return _silent(answer, [value for name, value in params if name in hidden]) if hidden else answer
 
