@@ -107,5 +107,5 @@ class ChangedFeed(Protocol):
     def changed(self, resource_type: str, cursor: dict[str, Any]) -> Iterator[Page]:
         """Pages of what changed since ``cursor``; the cursor of each is true once that page has landed.
 
-        ``cursor`` is empty at first. Raises what ``Source.pages`` raises.
+        ``cursor`` is empty at first; ``full`` in it asks for everything. Raises what ``Source.pages`` raises.
         """

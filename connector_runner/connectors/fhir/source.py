@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
 from typing import Any, Final
 
 from connector_runner.connectors.base import Page, SourceRecord, WindowLost
@@ -18,15 +16,14 @@ from connector_runner.connectors.fhir.paging import (
     read_resource,
 )
 from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
-from connector_runner.connectors.fhir.window import Window, instant, moment, open_window, resumed
+from connector_runner.connectors.fhir.reading import Means, Reading
+from connector_runner.connectors.fhir.window import instant, moment
 from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import BadRecord, RunnerError, Unavailable
 
-_REFUSES_PARAMETER: Final = frozenset({400, 405, 422, 501})
-_LINK_EXPIRED: Final = frozenset({400, 404, 410})
 _NO_HISTORY: Final = frozenset({400, 403, 404, 405, 422, 501})
 _MAX_HISTORY_PAGES: Final = 20_000
 
@@ -45,77 +42,19 @@ class FHIRSource:
         bulk: ChangedFeed | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        feeds: dict[Strategy, ChangedFeed | None] = {"changed_feed": feed, "bulk": bulk}
         self._client = client
-        self._profile = profile
-        self._measured = measured or {}
-        self._roster = roster
-        self._feeds: dict[Strategy, ChangedFeed | None] = {"changed_feed": feed, "bulk": bulk}
+        self._means = Means(client, profile, measured or {}, roster, feeds, clock)
         self._settings = client.settings
         self._clock = clock
 
     def pages(self, resource_type: str, cursor: dict[str, Any], *, full: bool) -> Iterator[Page]:
         """Pages of a window; the cursor of each is true once that page has landed.
 
-        A cursor from the middle of a window goes on with its next link; has the link expired, the window
-        begins again from its checkpoint. ``full`` begins a whole window unless one is under way.
+        A cursor from the middle of a window goes on with its next link, or its next search; has the link expired,
+        the window begins again from its checkpoint. ``full`` begins a whole window unless one is under way.
         """
-        kept = {key: value for key, value in cursor.items() if key != "window"}
-        window = resumed(cursor)
-        if window is not None and full and not window.whole:
-            window = None
-        if window is not None:
-            answer = self._client.request("GET", window.next_link or "")
-            if answer.status in _LINK_EXPIRED:
-                full, window = full or window.whole, None
-        if window is None:
-            refused = tuple(kept.get("refused", ()))
-            whole = full or "_lastUpdated" in refused
-            window = open_window(moment(kept.get("since")), whole=whole)
-            answer, refused = self._open(resource_type, window, refused)
-            if refused:
-                kept["refused"] = list(refused)
-            if "_lastUpdated" in refused:
-                window = replace(window, whole=True)
-        while True:
-            page, window = self._read(resource_type, window, answer)
-            yield self._page(page, window, kept)
-            if window.next_link is None:
-                return
-            answer = self._client.request("GET", window.next_link)
-            if answer.status in _LINK_EXPIRED:
-                raise WindowLost("the link to the next page is not valid any more", code="link_expired")
-
-    def _open(self, resource_type: str, window: Window, refused: tuple[str, ...]) -> tuple[Answer, tuple[str, ...]]:
-        """The first answer of a window, and the parameters that the server refuses."""
-        while True:
-            params = [("_count", str(self._settings.page_size))]
-            bound = window.lower_bound(self._settings.overlap_s)
-            if bound is not None and "_lastUpdated" not in refused:
-                params.append(("_lastUpdated", f"ge{instant(bound)}"))
-            if "_sort" not in refused:
-                params.append(("_sort", "_lastUpdated"))
-            answer = self._client.request("GET", resource_type, params=params)
-            optional = [name for name, _ in reversed(params) if name != "_count"]
-            if answer.status not in _REFUSES_PARAMETER or not optional:
-                return answer, refused
-            refused = (*refused, optional[0])
-
-    def _read(self, resource_type: str, window: Window, answer: Answer) -> tuple[ParsedPage, Window]:
-        place = f"{resource_type} page {window.pages + 1}"
-        if answer.status != 200:
-            raise read_failure(answer, place, self._clock())
-        page = parse_page(answer.body, resource_type, place=place)
-        return page, window.after(page, link_digest(page.next_link), http_date(answer.headers.get("Date")))
-
-    @staticmethod
-    def _page(page: ParsedPage, window: Window, kept: dict[str, Any]) -> Page:
-        cursor = {**kept, "since": instant(window.checkpoint)}
-        last = window.next_link is None
-        if not last:
-            cursor["window"] = window.to_json()
-        elif window.whole:
-            cursor.pop("history", None)
-        return Page(page.records, page.bad, cursor, last, window.whole, window.id)
+        return Reading(self._means, resource_type, cursor, full=full).pages()
 
     def deletions(self, resource_type: str, cursor: dict[str, Any]) -> Iterator[Page]:
         """Pages of the deletes that the type's ``_history`` tells of since the last look; none where not offered.
@@ -241,11 +180,6 @@ class FHIRSource:
         if record.record_id != record_id:
             raise BadRecord("the server answers with another record", code="other_record", where=place)
         return record
-
-
-def link_digest(link: str | None) -> str:
-    """Stands for a link in the trail of a window."""
-    return blake2b((link or "").encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -1,0 +1,342 @@
+"""Reads one record type of a FHIR server from a cursor: chooses a strategy, opens its searches, follows their pages.
+
+What a server is seen not to do (a parameter refused, a filter ignored) is remembered in the cursor, and the next
+strategy of its profile is used instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from connector_runner.connectors.base import Page, SourceRecord, WindowLost
+from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, read_failure
+from connector_runner.connectors.fhir.outcomes import warnings
+from connector_runner.connectors.fhir.paging import ParsedPage, parse_page
+from connector_runner.connectors.fhir.profile import ChangedFeed, Measured, Profile, Roster, Strategy
+from connector_runner.connectors.fhir.strategies import date_window, last_updated, roster, whole
+from connector_runner.connectors.fhir.strategies.choosing import candidates, standing
+from connector_runner.connectors.fhir.walk import LAST_UPDATED, Route, Walk
+from connector_runner.connectors.fhir.window import (
+    Window,
+    instant,
+    link_digest,
+    lower_bound,
+    moment,
+    open_window,
+    resumed,
+)
+from connector_runner.connectors.rate_headers import http_date
+from connector_runner.infra.http import Answer
+from connector_runner.kernel.errors import Misconfigured
+
+REFUSES_PARAMETER: Final = frozenset({400, 405, 422, 501})
+_LINK_EXPIRED: Final = frozenset({400, 404, 410})
+_MOST_PASSES: Final = 6
+_MOST_RESTARTS: Final = 3
+_SORT: Final = "_sort"
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a reading works with."""
+
+    client: FHIRClient
+    profile: Profile
+    measured: Mapping[str, Measured]
+    roster: Roster | None
+    feeds: Mapping[Strategy, ChangedFeed | None]
+    clock: Callable[[], datetime]
+
+
+class _Narrow(Exception):
+    """A search gives more rows than it shows."""
+
+
+class _Expired(Exception):
+    """The link to a page is not valid any more."""
+
+
+class Reading:
+    """One run over the pages of one record type. ``kept`` is what the cursor holds besides a window."""
+
+    def __init__(self, means: Means, resource_type: str, cursor: dict[str, Any], *, full: bool) -> None:
+        self._means, self._client, self._profile = means, means.client, means.profile
+        self._type = resource_type
+        self._full = full
+        self._measured = means.measured.get(resource_type)
+        self._kept = {key: value for key, value in cursor.items() if key != "window"}
+        self._refused: tuple[str, ...] = tuple(self._kept.get("refused", ()))
+        self._demoted: dict[str, str] = dict(self._kept.get("demoted") or {})
+        if LAST_UPDATED in self._refused:
+            self._demoted.setdefault("last_updated", "")
+        self._demoted = standing(self._measured, self._demoted)
+        if "last_updated" not in self._demoted:
+            self._refused = tuple(name for name in self._refused if name != LAST_UPDATED)
+        self._window = resumed(cursor)
+        self._ignored: tuple[str, ...] = ()
+
+    def pages(self) -> Iterator[Page]:
+        """Pages of a window, as ``Source.pages`` promises."""
+        window, answer = self._window, None
+        if window is not None and self._full and not window.whole:
+            window = None
+        if window is not None and window.next_link is not None:
+            answer = self._client.request("GET", window.next_link)
+            if self._expired(answer):
+                self._full, answer = self._full or window.whole, None
+                window = window.repeated() if window.several else None
+        if window is not None:
+            yield from self._walk(window, self._route(window.strategy, window), answer)
+            return
+        yield from self._begin()
+
+    # Opening a window
+
+    def _begin(self) -> Iterator[Page]:
+        """Open a window by the first strategy that the server takes, and read it."""
+        names = candidates(
+            self._profile,
+            self._type,
+            self._measured,
+            able=self._able(),
+            full=self._full,
+            demoted=self._demoted,
+        )
+        if self._full:
+            yield from self._prime()
+        tried: list[list[tuple[str, str]]] = []
+        answer: Answer | None = None
+        for name in names:
+            if (feed := self._means.feeds.get(name)) is not None:
+                yield from self._fed(name, feed)
+                return
+            route = self._route(name, None)
+            walk = route.begin()
+            window = open_window(moment(self._kept.get("since")), whole=route.whole, strategy=name, span=route.span)
+            if walk is None:
+                yield self._nothing(window)
+                return
+            window = replace(window, walk=walk, several=route.several)
+            if (wanted := route.parameters(walk)) in tried:
+                continue
+            answer = self._search(route, walk)
+            if answer.status not in REFUSES_PARAMETER or self._capped(answer):
+                yield from self._walk(window, route, answer)
+                return
+            tried.append(wanted)
+            self._demote(name)
+        if answer is not None:
+            raise read_failure(answer, f"{self._type} page 1", self._means.clock())
+
+    def _able(self) -> set[Strategy]:
+        able: set[Strategy] = {"last_updated", "whole"}
+        if self._profile.date(self._type) is not None:
+            able.add("date_window")
+        if self._means.roster is not None:
+            able.add("roster")
+        return able | {name for name, feed in self._means.feeds.items() if feed is not None}
+
+    def _route(self, name: Strategy, window: Window | None) -> Route:
+        """The searches of a strategy; those of a window under way are about the same part of time as at first."""
+        profile, kind = self._profile, self._type
+        if name == "roster" and self._means.roster is not None:
+            made = roster.route(profile, kind, self._means.roster)
+        elif name == "date_window":
+            made = date_window.route(profile, kind, self._means.clock(), full=self._full)
+        elif name == "last_updated":
+            since = None if self._full else moment(self._kept.get("since"))
+            made = last_updated.route(profile, kind, lower_bound(since, self._client.settings.overlap_s))
+        else:
+            made = whole.route(profile, kind, filters="last_updated" not in self._demoted and self._filters())
+        return made if window is None else replace(made, whole=window.whole, span=window.span)
+
+    def _filters(self) -> bool:
+        """Whether the server is expected to heed ``_lastUpdated``."""
+        if self._measured is not None and "last_updated" in self._measured.verdicts:
+            return self._measured.verdicts["last_updated"] == "honoured"
+        return "last_updated" in self._profile.order(self._type)
+
+    def _search(self, route: Route, walk: Walk) -> Answer:
+        """The first answer of a search. What is optional is left out from then on when the server refuses it."""
+        wanted = [("_count", str(self._client.settings.page_size)), *route.parameters(walk)]
+        if not self._sorts(route):
+            return self._client.request("GET", self._type, params=wanted)
+        answer = self._client.request("GET", self._type, params=[*wanted, (_SORT, LAST_UPDATED)])
+        if answer.status not in REFUSES_PARAMETER or self._capped(answer):
+            return answer
+        self._refused = (*self._refused, _SORT)
+        return self._client.request("GET", self._type, params=wanted)
+
+    def _sorts(self, route: Route) -> bool:
+        measured = self._measured.verdicts.get("sort") if self._measured is not None else None
+        return route.sort and _SORT not in self._refused and measured not in ("ignored", "refused")
+
+    def _demote(self, name: Strategy) -> None:
+        self._demoted[name] = instant(self._means.clock()) or ""
+        if name == "last_updated" and LAST_UPDATED not in self._refused:
+            self._refused = (*self._refused, LAST_UPDATED)
+
+    # Feeds
+
+    def _fed(self, name: Strategy, feed: ChangedFeed) -> Iterator[Page]:
+        known = dict(self._kept.get(name) or {})
+        for page in feed.changed(self._type, known | {"full": True} if self._full else known):
+            self._kept[name] = page.cursor
+            yield replace(page, cursor=self._cursor(), strategy=name)
+
+    def _prime(self) -> Iterator[Page]:
+        """Begin with the feed of changes before everything is read, so that none in between is missed."""
+        feed = self._means.feeds.get("changed_feed")
+        if feed is None or "changed_feed" in self._kept or "changed_feed" not in self._profile.order(self._type):
+            return
+        for page in self._fed("changed_feed", feed):
+            yield replace(page, last=False, whole=False)
+
+    # Walking through a window
+
+    def _walk(self, window: Window, route: Route, answer: Answer | None) -> Iterator[Page]:
+        restarts = 0
+        while True:
+            try:
+                page, window = self._read(window, route, answer or self._search(route, window.walk))
+            except _Narrow:
+                window = self._narrowed(window, route)
+                answer = None
+                continue
+            except _Expired:
+                restarts += 1
+                if not window.several or restarts > _MOST_RESTARTS:
+                    raise WindowLost("the link to the next page is not valid any more", code="link_expired") from None
+                window, answer = window.repeated(), None
+                continue
+            window = self._onward(window, route)
+            yield self._page(page, window, route)
+            if window.over:
+                return
+            answer = None
+            if window.next_link is not None:
+                answer = self._client.request("GET", window.next_link)
+
+    def _read(self, window: Window, route: Route, answer: Answer) -> tuple[ParsedPage, Window]:
+        """The page of an answer. Raises _Narrow, _Expired, and what the answer stands for."""
+        place = f"{self._type} page {window.pages + 1}"
+        if answer.status != 200:
+            if self._capped(answer):
+                raise _Narrow
+            if window.search_pages and self._expired(answer):
+                raise _Expired
+            raise read_failure(answer, place, self._means.clock())
+        page = parse_page(answer.body, self._type, place=place)
+        codes = set(warnings(page.entries))
+        if codes & self._profile.expired_codes:
+            raise _Expired
+        window = window.after(page, link_digest(page.next_link), http_date(answer.headers.get("Date")))
+        if codes & self._profile.partial_warning:
+            window = replace(window, partial=True)
+        self._doubt(window, route, page, codes)
+        cap = self._profile.cap(self._type)
+        if codes & self._profile.cap_codes or (cap is not None and window.rows >= cap):
+            # The rows are landed all the same; the search is parted behind them.
+            window = self._narrowed(window, route)
+        return page, window
+
+    def _doubt(self, window: Window, route: Route, page: ParsedPage, codes: set[str]) -> None:
+        """Remember when the server is seen to ignore what it was asked."""
+        bound = window.span.start if window.strategy == "last_updated" else None
+        if bound is None or "last_updated" in self._demoted:
+            return
+        warned = bool(codes & self._profile.ignored_warning)
+        if last_updated.disregards(page, bound):
+            self._ignored = (LAST_UPDATED,)
+            self._demote("last_updated")
+        elif warned and self._sorts(route):
+            self._refused = (*self._refused, _SORT)
+            self._ignored = (_SORT,)
+        elif warned:
+            self._ignored = (LAST_UPDATED,)
+            self._demote("last_updated")
+
+    def _narrowed(self, window: Window, route: Route) -> Window:
+        walk = route.narrowed(window.walk, self._means.clock())
+        if walk is None:
+            raise Misconfigured(
+                "a search gives only its first rows, and nothing narrows it further: there are records that it"
+                " never shows. Read this record type another way",
+                code="search_capped",
+                where=self._type,
+            )
+        return window.turned(walk)
+
+    def _onward(self, window: Window, route: Route) -> Window:
+        """The window where the next page comes from, when this search has given its last."""
+        if not window.over:
+            return window
+        shifting = self._profile.lossy_pages and window.search_pages > 1
+        if shifting and window.seen != window.before:
+            if window.passes >= _MOST_PASSES:
+                raise WindowLost("the pages keep shifting while they are read", code="pages_shift")
+            return window.repeated()
+        walk = route.after(window.walk)
+        return window if walk is None else window.turned(walk)
+
+    def _page(self, page: ParsedPage, window: Window, route: Route) -> Page:
+        if window.over and window.whole:
+            self._kept.pop("history", None)
+        codes = set(warnings(page.entries)) - self._profile.quiet_codes
+        return Page(
+            newest(page.records),
+            page.bad,
+            self._cursor(window),
+            window.over,
+            window.whole,
+            window.id,
+            proves=not window.partial and route.proves(window.walk),
+            warnings=tuple(sorted(codes)),
+            ignored=self._ignored,
+            strategy=window.strategy,
+        )
+
+    def _nothing(self, window: Window) -> Page:
+        """The page of a window without a search: a roster that nobody stands on yet."""
+        return Page((), (), self._cursor(), True, window.whole, window.id, proves=False, strategy=window.strategy)
+
+    def _cursor(self, window: Window | None = None) -> dict[str, Any]:
+        cursor = dict(self._kept)
+        if self._refused:
+            cursor["refused"] = list(self._refused)
+        if self._demoted:
+            cursor["demoted"] = dict(self._demoted)
+        if window is not None:
+            cursor["since"] = instant(window.checkpoint)
+            if not window.over:
+                cursor["window"] = window.to_json()
+        return cursor
+
+    # What answers mean
+
+    def _capped(self, answer: Answer) -> bool:
+        codes = self._profile.cap_codes
+        return answer.status >= 400 and bool(codes) and bool(codes & set(outcome_codes(answer.body)))
+
+    def _expired(self, answer: Answer) -> bool:
+        codes = self._profile.expired_codes
+        told = answer.status >= 400 and bool(codes) and bool(codes & set(outcome_codes(answer.body)))
+        return answer.status in _LINK_EXPIRED or told
+
+
+def newest(records: tuple[SourceRecord, ...]) -> tuple[SourceRecord, ...]:
+    """Each id once: the one with the latest stamp, the later of two without."""
+    kept: dict[str, SourceRecord] = {}
+    for record in records:
+        known = kept.get(record.record_id)
+        if known is None or not _older(record, known):
+            kept[record.record_id] = record
+    return records if len(kept) == len(records) else tuple(kept.values())
+
+
+def _older(record: SourceRecord, known: SourceRecord) -> bool:
+    ours, theirs = record.last_updated, known.last_updated
+    return ours is not None and theirs is not None and ours < theirs
