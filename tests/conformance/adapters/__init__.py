@@ -1,0 +1,8 @@
+"""The adapters that the suite holds against their simulators. A new one is a module here and a line in ``ADAPTERS``."""
+
+from __future__ import annotations
+
+from tests.conformance.adapters import epic, fhir_store
+from tests.conformance.clinic import Adapter
+
+ADAPTERS: tuple[Adapter, ...] = (fhir_store.ADAPTER, epic.ADAPTER)

@@ -1,0 +1,21 @@
+"""Epic."""
+
+from __future__ import annotations
+
+from tests.conformance.adapters import bodies
+from tests.conformance.clinic import Adapter, Write
+
+ADAPTER = Adapter(
+    name="epic",
+    vendor="epic",
+    settings=lambda origin: {
+        "adapter": "epic",
+        "base_url": f"{origin}/fhir",
+        "page_size": 9,
+        "sink": {"entity_types": ["patient"]},
+    },
+    writes=(
+        Write("Patient", bodies.a_patient),
+        Write("Observation", bodies.an_observation, bodies.corrected),
+    ),
+)
