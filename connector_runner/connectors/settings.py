@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from connector_runner.auth.settings import KINDS, Auth, SecretReference, Strict
-from connector_runner.connectors.push import PushParser, PushSettings
 from connector_runner.connectors.pace import MAX_CADENCE_S, Cadence, ReadBreakerSettings, ReadRate
+from connector_runner.connectors.push import PushParser, PushSettings
 from connector_runner.connectors.sinks import Capabilities
 from connector_runner.connectors.terms import Consent
 from connector_runner.connectors.windows import WindowSettings
