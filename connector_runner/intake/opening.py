@@ -6,11 +6,15 @@ from typing import Protocol
 
 from connector_runner.connectors import registry
 from connector_runner.connectors.base import DataSource, Opening, Source
+from connector_runner.connectors.probing import capability_store
+from connector_runner.connectors.probing.findings import measured_of
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Database
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.landing import Intake, Origin, Rejects
+from connector_runner.intake.read_gate import Gates, Turn
+from connector_runner.intake.roster import KnownPatients
 
 
 class Deps(Protocol):
@@ -36,11 +40,17 @@ class Deps(Protocol):
     def sealer(self) -> Sealer:
         """Opens secrets."""
 
+    @property
+    def gates(self) -> Gates:
+        """Keeps requests within what sources take."""
 
-def open_source(deps: Deps, source: DataSource) -> Source:
+
+def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE, waited: float = 0.0) -> Source:
     """The inbound side of a data source; Misconfigured (``not_polled``) when it has none.
 
-    Its secrets are read when they are needed; only those of the table take a transaction.
+    ``turn`` is what its requests are for, ``waited`` for how many cadences it is late: as ``Gates.of`` takes them.
+    Its secrets are read when they are needed; only those of the table take a transaction. It is read as it was
+    measured, in another transaction. Raises Unavailable when Postgres cannot be asked.
     """
 
     def reveal(reference: str) -> str:
@@ -49,7 +59,12 @@ def open_source(deps: Deps, source: DataSource) -> Source:
         with deps.database.begin(source.workspace_id) as tx:
             return secrets.resolve(reference, tx, source.workspace_id, deps.sealer)
 
-    return registry.open_source(source, Opening(deps.http, reveal))
+    with deps.database.begin(source.workspace_id) as tx:
+        known = capability_store.matrix(tx, source.workspace_id, source.data_source_id)
+    roster = KnownPatients(deps.database, source.workspace_id, source.name)
+    gate = deps.gates.of(source, turn, waited=waited)
+    opening = Opening(deps.http, reveal, measured=measured_of(known), roster=roster, gate=gate)
+    return registry.open_source(source, opening)
 
 
 def origin_of(source: DataSource) -> Origin:

@@ -18,6 +18,7 @@ APPEND_ONLY = ("event", "record_version", "raw_page", "write_log", "audit_log")
 SWEPT = {
     "workspace", "data_source", "source_resource", "pending_release", "sync_lane", "open_intent", "import_job",
     "dirty_entity", "reconcile_walk", "translation_request", "push", "push_inbox", "push_subscription",
+    "probe_turn",
 }  # fmt: skip
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CANARY = "Quatermass"
