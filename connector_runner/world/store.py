@@ -142,7 +142,8 @@ def events_of(tx: Tx, entity_ids: Sequence[str]) -> list[StoredEvent]:
             " UNION SELECT record_id, entity_id FROM adopted_record WHERE entity_id = ANY(CAST(:ids AS uuid[])))"
             " SELECT ev.id, m.of_id AS entity_id, entity_type, event_type, facts, snapshot, source, source_system,"
             " data_source_id, record_id, record_key, mapping_version, confidence, supersedes, effective_at, as_of,"
-            " ingested_at, actor FROM members m JOIN event ev ON ev.entity_id = m.entity_id ORDER BY ev.id",
+            " ingested_at, actor FROM members m CROSS JOIN LATERAL"
+            " (SELECT * FROM event WHERE entity_id = m.entity_id OFFSET 0) ev ORDER BY ev.id",
         ),
         ids=id_array(entity_ids),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
 from connector_runner.policy.consent import Statement
 from connector_runner.world import reading
 
@@ -13,14 +13,17 @@ PATIENT = "patient"
 CONSENT = "consent"
 
 # Everything under which records refer to some people: their entities, the records that joined those, identifiers.
+# Looked up one by one: joined, and planned while the tables were small, this would read all that a workspace has.
 _NAMES = (
     " people AS (SELECT DISTINCT coalesce(a.entity_id, b.record_id, t.target_id) AS id FROM told t"
-    "  LEFT JOIN business_identifier b ON b.workspace_id = :ws AND b.token = t.target_id"
-    "  LEFT JOIN adopted_record a ON a.workspace_id = :ws AND a.record_id = coalesce(b.record_id, t.target_id)),"
-    " records AS (SELECT id FROM people UNION"
-    "  SELECT a.record_id FROM adopted_record a JOIN people p ON a.workspace_id = :ws AND a.entity_id = p.id),"
-    " names AS (SELECT id FROM records UNION"
-    "  SELECT b.token FROM business_identifier b JOIN records r ON b.workspace_id = :ws AND b.record_id = r.id)"
+    "  LEFT JOIN LATERAL (SELECT record_id FROM business_identifier"
+    "   WHERE workspace_id = :ws AND token = t.target_id OFFSET 0) b ON true"
+    "  LEFT JOIN LATERAL (SELECT entity_id FROM adopted_record"
+    "   WHERE workspace_id = :ws AND record_id = coalesce(b.record_id, t.target_id) OFFSET 0) a ON true),"
+    " records AS (SELECT id FROM people UNION SELECT a.record_id FROM people p CROSS JOIN LATERAL"
+    "  (SELECT record_id FROM adopted_record WHERE workspace_id = :ws AND entity_id = p.id OFFSET 0) a),"
+    " names AS (SELECT id FROM records UNION SELECT b.token FROM records r CROSS JOIN LATERAL"
+    "  (SELECT token FROM business_identifier WHERE workspace_id = :ws AND record_id = r.id OFFSET 0) b)"
 )
 
 
@@ -28,6 +31,9 @@ def statements(
     tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
 ) -> list[Statement]:
     """The Consent records of the patient whose record an entity is. ``state``: the entity's, where it is at hand."""
+    if one(tx, hot("SELECT 1 AS told FROM patient_consent WHERE workspace_id = :ws LIMIT 1"), ws=workspace_id) is None:
+        # Nobody ever said anything about consent.
+        return []
     if state is None:
         told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
     else:
@@ -35,14 +41,13 @@ def statements(
     found = rows(
         tx,
         hot(
-            "WITH told AS (SELECT target_id FROM (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
-            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient) t"
-            # Where nobody ever said anything about consent, nothing else is looked up.
-            "  WHERE EXISTS (SELECT 1 FROM patient_consent WHERE workspace_id = :ws)),"
+            "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
+            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
             + _NAMES
-            + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n"
-            " JOIN patient_consent c ON c.workspace_id = :ws AND c.target_id = n.id"
-            " JOIN projection e ON e.workspace_id = :ws AND e.entity_id = c.consent_id WHERE e.status = 'active'"
+            + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n CROSS JOIN LATERAL"
+            " (SELECT consent_id FROM patient_consent WHERE workspace_id = :ws AND target_id = n.id OFFSET 0) c"
+            " CROSS JOIN LATERAL (SELECT entity_id, state, confidence FROM projection"
+            "  WHERE workspace_id = :ws AND entity_id = c.consent_id AND status = 'active' OFFSET 0) e"
             " ORDER BY e.entity_id"
         ),
         ws=workspace_id,

@@ -41,7 +41,7 @@ def lane_in(row: Row) -> Lane:
 
 
 _DUE = (
-    "SELECT * FROM (SELECT workspace_id, lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND {}"
+    "SELECT * FROM (SELECT lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND {}"
     " LIMIT 1 FOR UPDATE SKIP LOCKED)"
 )
 _CLAIM = (
@@ -53,8 +53,9 @@ _CLAIM = (
     + _DUE.format(f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at")
     + " r LIMIT 1) UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
     " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
-    " updated_at = clock_timestamp() FROM due"
-    f" WHERE l.workspace_id = due.workspace_id AND l.lane_id = due.lane_id RETURNING {LANE}"
+    " updated_at = clock_timestamp()"
+    # By key: joined, and planned while the table was small, this would read every lane of the workspace.
+    f" WHERE l.workspace_id = :ws AND l.lane_id = ANY(ARRAY(SELECT lane_id FROM due)) RETURNING {LANE}"
 )
 
 
