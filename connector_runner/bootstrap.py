@@ -11,15 +11,18 @@ import redis
 
 from connector_runner.infra import migrations
 from connector_runner.infra.database import Database
-from connector_runner.infra.embedded import ensure_services, known_urls
+from connector_runner.infra.embedded import ensure_services, known_urls, sandbox_hosts
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.llm import LanguageModel
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import Publisher
 from connector_runner.infra.sealing import Sealer, installation_key
 from connector_runner.intake.landing import Intake
+from connector_runner.intake.read_gate import Gates
+from connector_runner.intake.read_memory import ReadMemory
 from connector_runner.kernel.errors import Misconfigured, Unavailable
 from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.lanes import store as lanes
 from connector_runner.outbound.releasing.release import subscriber as request_release
 from connector_runner.outbound.sinks.directory import DirectorySinks
 from connector_runner.outbound.sinks.pace_memory import SqlMemory
@@ -88,8 +91,8 @@ class Runner:
 
     @cached_property
     def http(self) -> HTTP:
-        """The way out."""
-        return HTTP(self.settings)
+        """The way out, also to the simulated systems that run beside this installation."""
+        return HTTP(self.settings, allow=sandbox_hosts(self.settings.home))
 
     @cached_property
     def sealer(self) -> Sealer:
@@ -112,6 +115,22 @@ class Runner:
         return World(subscribers=(request_release,))
 
     @cached_property
+    def limiter(self) -> Limiter:
+        """What sinks take, and sources whose quota reads and writes share."""
+        return Limiter(self.addresses.redis_url, SqlMemory(self.database))
+
+    @cached_property
+    def gates(self) -> Gates:
+        """What each request that reads a source goes through."""
+
+        def writing(workspace_id: str, sink_id: str) -> list[tuple[str, float]]:
+            with self.database.begin(workspace_id) as tx:
+                return lanes.in_flight(tx, workspace_id, sink_id)
+
+        reads = Limiter(self.addresses.redis_url, ReadMemory(self.database))
+        return Gates(reads, self.limiter, writing)
+
+    @cached_property
     def intake(self) -> Intake:
         """Lands pages of records."""
         return Intake(self.world, self.mappings, self.quarantine)
@@ -125,7 +144,7 @@ class Runner:
             mappings=self.mappings,
             sealer=self.sealer,
             quarantine=self.quarantine,
-            limiter=Limiter(self.addresses.redis_url, SqlMemory(self.database)),
+            limiter=self.limiter,
             sinks=DirectorySinks(self.database, self.http, self.sealer),
         )
 

@@ -10,6 +10,7 @@ import typer
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
+from connector_runner.connectors.outgoing import CheckURL, require_callable_documents
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
 from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
@@ -34,8 +35,14 @@ def apply(
     show({"sources": done}, as_json, lambda: typer.echo("\n".join(f"{d['outcome']}: {d['name']}" for d in done)))
 
 
-def apply_documents(runner: Runner, workspace_id: str, documents: object, *, file: str = "") -> list[dict[str, Any]]:
-    """Apply, and tell beat; name and outcome of each."""
+def apply_documents(
+    runner: Runner, workspace_id: str, documents: object, *, file: str = "", check: CheckURL | None = None
+) -> list[dict[str, Any]]:
+    """Apply, and tell beat; name and outcome of each.
+
+    An address that may not be called is refused here already: by ``check`` where the Runner's own way out is not asked.
+    """
+    require_callable_documents(documents, check or runner.http.check, file=file)
     with runner.database.begin(workspace_id) as tx:
         applied = directory.apply(tx, workspace_id, documents, actor=ACTOR, now=utc_now(), file=file)
         for n, one in enumerate(applied):

@@ -26,6 +26,7 @@ from connector_runner.cli.supervisor import Child, Supervisor
 from connector_runner.infra import migrations
 from connector_runner.infra.embedded import Services, ensure_services, publishing_stack, stop_services
 from connector_runner.infra.embedded.home import choose_port, port_is_free
+from connector_runner.infra.http import HTTP
 from connector_runner.infra.logging import configure
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError, Unavailable
@@ -89,11 +90,12 @@ def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: boo
         typer.echo("starting the simulated clinic ...")
         origins = _sandbox(stack, settings.home, logs, environment)
         base_urls = {name: origin + base_path(name) for name, origin in origins.items()}
-        environment |= {"CONNECTOR_RUNNER_HTTP_ALLOW": _allowed(settings, base_urls.values())}
+        sandbox = [urlsplit(url).netloc for url in base_urls.values()]
+        environment |= {"CONNECTOR_RUNNER_HTTP_ALLOW": ",".join([*settings.http_allow, *sandbox])}
         workspace_id, _ = workspaces.create(
             runner.database, runner.sealer, demo.WORKSPACE, name="Simulated clinic", actor=ACTOR, now=utc_now()
         )
-        apply_documents(runner, workspace_id, demo.documents(base_urls))
+        apply_documents(runner, workspace_id, demo.documents(base_urls), check=HTTP(settings, allow=sandbox).check)
     typer.echo("starting workers, beat, web and Flower ...")
     supervisor = Supervisor(_children(environment, logs, web_port, flower_port))
     stack.callback(supervisor.stop)
@@ -136,10 +138,6 @@ def _environment(settings: Settings, services: Services) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _allowed(settings: Settings, base_urls: Any) -> str:
-    return ",".join([*settings.http_allow, *(urlsplit(url).netloc for url in base_urls)])
 
 
 def _sandbox(stack: ExitStack, home: Path, logs: Path, environment: dict[str, str]) -> dict[str, str]:

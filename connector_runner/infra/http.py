@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,19 +24,23 @@ from requests.structures import CaseInsensitiveDict
 from connector_runner.infra import metrics
 from connector_runner.infra.addresses import AddressGuard
 from connector_runner.infra.transport import Attempt, GuardedAdapter, current_attempt
+from connector_runner.infra.urls import PORTS, checked
 from connector_runner.kernel.errors import Misconfigured, TryAgain, Unavailable
 from connector_runner.settings import Settings
 
 MAX_REDIRECTS: Final = 5
 _CHUNK = 65_536
 _LOOKED_AT = 12
-_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = "connector-runner"
 _CROSS_ORIGIN_HEADERS = frozenset({"accept", "accept-language", "user-agent", "prefer"})
 _PLAIN_SEGMENT = re.compile(r"[$_]?[A-Za-z][A-Za-z_.$-]{0,30}|[rv]?\d{1,2}|R4B?|STU\d")
 _TYPE_SEGMENT = re.compile(r"[A-Z][A-Za-z]+")
 
 Params = Mapping[str, str | int | Sequence[str]] | Sequence[tuple[str, str]]
+Taker = Callable[[bytes], None]
+"""Takes a body in decoded pieces."""
+Into = Callable[[int, Mapping[str, str]], Taker | None]
+"""Asked with status and headers, when they have come, who takes the body; None: it is to stand in the answer."""
 
 
 class AnswerLost(TryAgain):
@@ -84,29 +88,18 @@ def path_template(path: str) -> str:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS[parts.scheme]
-
-
-def _checked(url: str) -> SplitResult:
-    """The parts of an absolute http(s) URL without credentials; Misconfigured otherwise, without quoting it."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise Misconfigured("an address must be an absolute http or https URL", code="bad_url", where="url")
-    if parts.username is not None or parts.password is not None:
-        raise Misconfigured("a URL may not hold credentials", code="bad_url", where=parts.hostname or "url")
-    return parts
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
 
 class HTTP:
     """Sends requests. Share one between threads; a forked child opens connections of its own."""
 
-    def __init__(self, settings: Settings, *, ca_file: Path | None = None) -> None:
-        """``ca_file``: trusted in place of the bundled certificates. Raises Misconfigured on a bad allow entry."""
-        self._guard = AddressGuard(settings.http_allow)
+    def __init__(self, settings: Settings, *, ca_file: Path | None = None, allow: Iterable[str] = ()) -> None:
+        """``ca_file``: trusted in place of the bundled certificates; ``allow``: entries beside those of the settings.
+
+        Raises Misconfigured on a bad allow entry.
+        """
+        self._guard = AddressGuard((*settings.http_allow, *allow))
         self._verify: str | bool = str(ca_file) if ca_file else True
         self._connections = max(settings.io_threads, 4)
         self._lock = threading.Lock()
@@ -126,6 +119,7 @@ class HTTP:
         max_bytes: int = 64 * 1024 * 1024,
         allow_redirects: bool = False,
         certificate: tuple[str, str] | None = None,
+        into: Into | None = None,
     ) -> Answer:
         """Send one request and read its whole answer, whatever its status.
 
@@ -133,16 +127,16 @@ class HTTP:
         together save a slow name resolver, ``max_bytes`` the decoded body. Redirects are returned as they are
         unless ``allow_redirects``; then GET and HEAD follow up to five, each checked anew, and headers that
         may hold credentials stay with the first origin, as does ``certificate`` (the files of a client
-        certificate and of its key, both PEM).
+        certificate and of its key, both PEM). With ``into`` a body of any length passes in bounded memory.
 
         Raises Unavailable (``not_sent``), AnswerLost, BadAnswer, Misconfigured (``address_refused``,
         ``bad_url``, ``bad_header``, ``bad_redirect``).
         """
         attempt = Attempt(time.monotonic() + (deadline_s or timeout_s * 4), timeout_s)
         sent = CaseInsensitiveDict({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **(headers or {})})
-        first = parts = _checked(url)
+        first = parts = checked(url)
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._once(method, url, sent, params, data, attempt, max_bytes, certificate)
+            answer = self._once(method, url, sent, params, data, attempt, max_bytes, certificate, into)
             location = answer.headers.get("Location")
             follows = allow_redirects and method in ("GET", "HEAD") and answer.status in (301, 302, 303, 307, 308)
             if not follows or location is None:
@@ -153,6 +147,18 @@ class HTTP:
                 sent = CaseInsensitiveDict({k: v for k, v in sent.items() if k.lower() in _CROSS_ORIGIN_HEADERS})
                 certificate = None
         raise Misconfigured("more than five redirects", code="bad_redirect", where=_place(method, first))
+
+    def check(self, url: str) -> None:
+        """Raise Misconfigured (``bad_url``, ``address_refused``) for a URL that a request would be refused to.
+
+        For settings, when they are saved; the request is checked again, on the addresses that it goes to. A name that
+        does not resolve now passes.
+        """
+        parts = checked(url)
+        try:
+            self._guard.resolve(parts.hostname or "", parts.port or PORTS[parts.scheme])
+        except (OSError, UnicodeError):
+            return
 
     def close(self) -> None:
         """Close idle connections; the next request opens new ones."""
@@ -178,8 +184,9 @@ class HTTP:
         attempt: Attempt,
         max_bytes: int,
         certificate: tuple[str, str] | None,
+        into: Into | None,
     ) -> Answer:
-        parts = _checked(url)
+        parts = checked(url)
         place = _place(method, parts)
         prepared = _prepare(method, url, headers, params, data, place)
         attempt.sent = False
@@ -190,7 +197,8 @@ class HTTP:
                 prepared, stream=True, timeout=timeout, verify=self._verify, cert=certificate
             )
             try:
-                body = _read(response, attempt, max_bytes, place)
+                taker = into(response.status_code, response.headers) if into is not None else None
+                body = _read(response, attempt, max_bytes, place, taker)
             finally:
                 response.close()
             metrics.HTTP_REQUESTS.labels(method=method, outcome=f"{response.status_code // 100}xx").inc()
@@ -220,14 +228,16 @@ def _prepare(
 
 def _redirected(url: str, location: str) -> SplitResult:
     before = urlsplit(url)
-    parts = _checked(urljoin(url, location))
+    parts = checked(urljoin(url, location))
     if before.scheme == "https" and parts.scheme != "https":
         raise Misconfigured("a redirect leaves TLS", code="bad_redirect", where=parts.hostname or "")
     return parts
 
 
-def _read(response: requests.Response, attempt: Attempt, max_bytes: int, place: str) -> bytes:
-    """The decoded body, whole."""
+def _read(
+    response: requests.Response, attempt: Attempt, max_bytes: int, place: str, taker: Taker | None = None
+) -> bytes:
+    """The decoded body, whole; empty when somebody takes it."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -240,7 +250,7 @@ def _read(response: requests.Response, attempt: Attempt, max_bytes: int, place: 
                     where=place,
                     status=response.status_code,
                 )
-            pieces.append(piece)
+            (taker or pieces.append)(piece)
             attempt.remaining()
     except urllib3.exceptions.DecodeError:
         raise BadAnswer(

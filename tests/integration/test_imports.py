@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from connector_runner.world import reading
 from connector_runner.world.service import World
 
 MAPPINGS = load_mappings(PROJECT_ROOT / "mappings")
+METADATA = "http://169.254.169.254/latest/meta-data"
 ADA, VISIT = "urn:uuid:0d6b5d5e-1111-4a4a-8a8a-000000000001", "urn:uuid:0d6b5d5e-1111-4a4a-8a8a-000000000002"
 
 
@@ -406,10 +407,11 @@ def test_object_stores_are_read_and_other_places_are_refused(deps: Parts, worksp
     _, import_id = registering.register(deps, workspace, "partner", "memory://drop/Patient.ndjson")
     run_to_end(deps, workspace, import_id)
     assert running.outcome_of(deps, workspace, import_id)["events_created"] == 10
-    for url in ("ftp://h/x.json", "https://u:p@h/x.json", "simplecache::https://h/x.json", "github://a:b@/x"):
+    for url in ("ftp://h/x.json", "https://u:p@h/x.json", "simplecache::https://h/x.json", "github://a:b@/x", METADATA):
         with pytest.raises(Misconfigured):
             registering.register(deps, workspace, "partner", url)
-    _, import_id = registering.register(deps, workspace, "partner", "http://169.254.169.254/latest/meta-data")
+    elsewhere = replace(deps, http=HTTP(Settings(http_allow=("169.254.169.254",))))
+    _, import_id = registering.register(elsewhere, workspace, "partner", METADATA)
     run_to_end(deps, workspace, import_id)
     refused = running.outcome_of(deps, workspace, import_id)
     assert (refused["status"], refused["failed_files"]) == ("failed", 1)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from connector_runner.infra.embedded.home import Home
 from connector_runner.infra.embedded.postgres import EmbeddedPostgres
@@ -34,6 +35,7 @@ __all__ = [
     "publishing_stack",
     "restart_postgres",
     "restart_redis",
+    "sandbox_hosts",
     "stop_services",
 ]
 
@@ -137,6 +139,12 @@ def publishing_stack(home: Path, urls: dict[str, object]) -> AbstractContextMana
 def published_stack(home: Path) -> dict[str, object]:
     """What a running process of this installation publishes; empty when it is gone, however it ended."""
     return Home(home).published()
+
+
+def sandbox_hosts(home: Path) -> list[str]:
+    """``host:port`` of each simulated system that a running process of this installation publishes."""
+    found = published_stack(home).get("sandbox")
+    return [urlsplit(str(url)).netloc for url in found.values()] if isinstance(found, dict) else []
 
 
 def _servers(home: Path, kinds: Iterable[str]) -> list[Server]:

@@ -70,6 +70,8 @@ def register(deps: Deps, workspace: str, source: str, path_or_url: str, mapping:
     workspace_id = workspace_id_of(deps, workspace)
     if storage.is_url(path_or_url) and not path_or_url.startswith("file://"):
         storage.check_url(path_or_url)
+        if path_or_url.startswith(("http://", "https://")):
+            deps.http.check(path_or_url)
         remote = (name_of(path_or_url), path_or_url, None)
         import_id = begin(deps, workspace_id, source, [remote], mapping)
     else:
