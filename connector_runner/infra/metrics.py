@@ -62,6 +62,7 @@ WRITE_SECONDS: Final = histogram("write_seconds", "Duration of a write to a sink
 SYNC_SECONDS: Final = histogram("sync_seconds", "From an event to its confirmed write", ("sink",))
 LIMITER: Final = counter("limiter_answers", "Answers of the rate limiter", ("sink", "reason"))
 ALERTS: Final = counter("alerts", "Alerts raised and ended", ("kind", "outcome"))
+READ_LIMITER: Final = counter("read_limiter_answers", "Answers of the limiter of reads", ("source", "reason"))
 TASKS: Final = counter("tasks", "Tasks run, by outcome", ("task", "outcome"))
 TASK_SECONDS: Final = histogram("task_seconds", "Duration of a task", ("task",))
 HINTS: Final = counter("hints", "Hints published", ("queue", "outcome"))

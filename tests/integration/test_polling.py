@@ -21,8 +21,11 @@ from connector_runner.infra.sealing import Sealer
 from connector_runner.intake import polling
 from connector_runner.intake.landing import Intake
 from connector_runner.intake.polling import PollOutcome
+from connector_runner.intake.read_gate import Gates
+from connector_runner.intake.read_memory import ReadMemory
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
+from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.sandbox import launch
 from connector_runner.settings import PROJECT_ROOT, Settings
@@ -40,14 +43,16 @@ class Deps:
     quarantine: Quarantine
     http: HTTP
     sealer: Sealer
+    gates: Gates
 
 
 @pytest.fixture
-def deps(database: Database) -> Iterator[Deps]:
+def deps(database: Database, redis_url: str) -> Iterator[Deps]:
     sealer = Sealer(b"k" * 32)
     quarantine = Quarantine(sealer)
     http = HTTP(Settings(http_allow=("127.0.0.1",)))
-    yield Deps(database, Intake(World(), MAPPINGS, quarantine), quarantine, http, sealer)
+    gates = Gates(Limiter(redis_url, ReadMemory(database)), Limiter(redis_url), lambda workspace, sink: [])
+    yield Deps(database, Intake(World(), MAPPINGS, quarantine), quarantine, http, sealer, gates)
     http.close()
 
 
