@@ -44,7 +44,8 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _MOST_CONNECTIONS: Final = 25
 _SPARE_CONNECTIONS: Final = 5
 """Connections beyond those that are kept are opened for one transaction and closed again."""
-_BEGIN: Final = "BEGIN; SELECT set_config(%(name)s, %(value)s, true)"
+_BEGIN: Final = "BEGIN; SET LOCAL {} = %(value)s"
+"""A setting, not a query that sets it: that would be planned for every transaction."""
 _PLAN_OUTDATED: Final = frozenset({"0A000", "26000"})
 _TRUSTED_S: Final = 1.0
 """A connection that was used so lately is not asked first whether it still works."""
@@ -151,7 +152,7 @@ class Database:
     def _begun(self, setting: str, value: str) -> Iterator[Tx]:
         """The driver begins no transaction of its own, so that BEGIN goes out with the first statement."""
         with self.engine.connect() as tx, tx.begin():
-            _session(tx).start(_BEGIN, {"name": setting, "value": value})
+            _session(tx).start(_BEGIN.format(setting), {"value": value})
             try:
                 yield tx
                 _finish(tx, "COMMIT")
