@@ -199,5 +199,5 @@ class Subscriptions(Protocol):
     def count(self, remote_id: str) -> Notification | None:
         """Status and number of events, by ``$status``; None where that is not offered."""
 
-    def events(self, remote_id: str, since: int, until: int) -> Notification | None:
-        """The events of numbers ``since`` to ``until``, by ``$events``; None where that is not offered."""
+    def events(self, remote_id: str, since: int, until: int) -> bytes | None:
+        """The notification of events ``since`` to ``until``, by ``$events``; None where that is not offered."""

@@ -17,6 +17,7 @@ from connector_runner.connectors.fhir.paging import (
 )
 from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
 from connector_runner.connectors.fhir.reading import Means, Reading
+from connector_runner.connectors.fhir.subscriptions import FHIRSubscriptions
 from connector_runner.connectors.fhir.window import instant, moment
 from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
@@ -47,6 +48,11 @@ class FHIRSource:
         self._means = Means(client, profile, measured or {}, roster, feeds, clock)
         self._settings = client.settings
         self._clock = clock
+
+    @property
+    def subscriptions(self) -> FHIRSubscriptions:
+        """The subscriptions at the server."""
+        return FHIRSubscriptions(self._client, clock=self._clock)
 
     def pages(self, resource_type: str, cursor: dict[str, Any], *, full: bool) -> Iterator[Page]:
         """Pages of a window; the cursor of each is true once that page has landed.
