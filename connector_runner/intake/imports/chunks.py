@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Tx
-from connector_runner.infra.logging import get_logger
+from connector_runner.intake.apart import land_apart
 from connector_runner.intake.imports import references, store
 from connector_runner.intake.imports.content import LINES, Content, Parser, parser_for, recognise
 from connector_runner.intake.imports.items import KEPT_OF_A_FAULT, Entry, Fault, Item, Line, Unread
@@ -22,7 +22,7 @@ from connector_runner.intake.imports.report import Report
 from connector_runner.intake.landing import Origin
 from connector_runner.intake.recall import Name, Recall
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import BadRecord, Conflict, RunnerError
+from connector_runner.kernel.errors import BadRecord, Conflict
 
 CHUNK_ITEMS = 2000
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -30,8 +30,6 @@ SMALL_BYTES = 4 * 1024 * 1024
 """A file whose bodies are not more than this is parsed once and held, names and all."""
 NAMES_A_WRITE = 5000
 STAGE = "import"
-
-log = get_logger(__name__)
 
 Progress = Callable[[Report, int], None]
 """Told after each chunk: what came of the file so far, and how far it is in bytes."""
@@ -72,7 +70,7 @@ class FileRun:
         if kept is None and lease.resume["names"] == "gathering":
             return False
         for chunk, at_end in _chunks(self._items(kept)):
-            self._land_apart(chunk, last=True)
+            land_apart(chunk, self._land, self._set_aside)
             if self._progress is not None and self._parser is not None:
                 self._progress(self._report, int(self._parser.checkpoint()["byte"]))
             if self._late() and not at_end:
@@ -157,32 +155,13 @@ class FileRun:
 
     # -- landing
 
-    def _land_apart(self, chunk: Sequence[Unread], *, last: bool) -> None:
-        """Land a chunk; when it makes us fail, by halves, until what does it stands alone in quarantine."""
-        try:
-            self._land(chunk, last=last)
-        except RunnerError as error:
-            if not isinstance(error, BadRecord):
-                raise
-            self._halve(chunk, error, error.code, last=last)
-        except Exception as error:
-            # One record must not hold up all others, whatever it brings to light: a fault of ours, too.
-            log.error("import_chunk_failed", import_id=self._lease.import_id, items=len(chunk), exc_info=error)
-            self._halve(chunk, error, "internal_error", last=last)
-
-    def _halve(self, chunk: Sequence[Unread], error: Exception, code: str, *, last: bool) -> None:
-        if len(chunk) > 1:
-            middle = len(chunk) // 2
-            self._land_apart(chunk[:middle], last=False)
-            self._land_apart(chunk[middle:], last=last)
-            return
-        item = chunk[0]
+    def _set_aside(self, item: Unread, error: Exception, code: str, last: bool) -> None:
         if isinstance(item, Fault):
             raise error  # there is nowhere further to put it
         fault = Fault(item.place, code, "this record made the import fail; it was set aside", item.raw)
-        self._land([fault], last=last)
+        self._land([fault], last)
 
-    def _land(self, chunk: Sequence[Unread], *, last: bool) -> None:
+    def _land(self, chunk: Sequence[Unread], last: bool) -> None:
         """``last``: the parser stands behind this chunk, so the file may be resumed there."""
         lease = self._lease
         position = lease.position + len(chunk)
