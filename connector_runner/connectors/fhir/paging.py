@@ -37,6 +37,7 @@ class ParsedPage:
     next_link: str | None
     sorted_by: str | None
     server_time: datetime | None
+    self_link: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -82,6 +83,7 @@ def parse_page(body: bytes, resource_type: str, *, place: str) -> ParsedPage:
         links.get("next"),
         asked[0] if asked else None,
         _stamp(bundle)[1],
+        links.get("self"),
     )
 
 

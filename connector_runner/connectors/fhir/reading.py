@@ -51,6 +51,16 @@ class Means:
     clock: Callable[[], datetime]
 
 
+def able(means: Means, resource_type: str) -> set[Strategy]:
+    """The strategies for which everything is at hand."""
+    found: set[Strategy] = {"last_updated", "whole"}
+    if means.profile.date(resource_type) is not None:
+        found.add("date_window")
+    if means.roster is not None:
+        found.add("roster")
+    return found | {name for name, feed in means.feeds.items() if feed is not None}
+
+
 class _Narrow(Exception):
     """A search gives more rows than it shows."""
 
@@ -101,7 +111,7 @@ class Reading:
             self._profile,
             self._type,
             self._measured,
-            able=self._able(),
+            able=able(self._means, self._type),
             full=self._full,
             demoted=self._demoted,
         )
@@ -130,14 +140,6 @@ class Reading:
             self._demote(name)
         if answer is not None:
             raise read_failure(answer, f"{self._type} page 1", self._means.clock())
-
-    def _able(self) -> set[Strategy]:
-        able: set[Strategy] = {"last_updated", "whole"}
-        if self._profile.date(self._type) is not None:
-            able.add("date_window")
-        if self._means.roster is not None:
-            able.add("roster")
-        return able | {name for name, feed in self._means.feeds.items() if feed is not None}
 
     def _route(self, name: Strategy, window: Window | None) -> Route:
         """The searches of a strategy; those of a window under way are about the same part of time as at first."""

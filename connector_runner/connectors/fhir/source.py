@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,9 +16,11 @@ from connector_runner.connectors.fhir.paging import (
     read_resource,
 )
 from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
-from connector_runner.connectors.fhir.reading import Means, Reading
+from connector_runner.connectors.fhir.reading import Means, Reading, able
 from connector_runner.connectors.fhir.subscriptions import FHIRSubscriptions
 from connector_runner.connectors.fhir.window import instant, moment
+from connector_runner.connectors.probing.fhir_probe import FHIRProbe
+from connector_runner.connectors.probing.findings import Finding
 from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
@@ -150,6 +152,16 @@ class FHIRSource:
                     codes = [interaction.get("code") for interaction in _dicts(resource.get("interaction"))]
                     return "history-type" in codes
         return False
+
+    def probe(self, resource_types: Iterable[str]) -> list[Finding]:
+        """What the server can do, of itself and of each type: as it declares, and as canary queries show.
+
+        Nothing is written there. Raises as ``capabilities`` does.
+        """
+        look = FHIRProbe(
+            self._client, self._means.profile, self._means.roster, lambda kind: able(self._means, kind), self._clock
+        )
+        return look.run(self.capabilities(), resource_types)
 
     def capabilities(self) -> dict[str, Any]:
         """The server's CapabilityStatement; raises as a read does, or Unavailable when it is something else."""
