@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from connector_runner.auth.credentials import Credential, OpenCredential, Reveal, without_tokens
+from connector_runner.auth.minting import Site
 from connector_runner.auth.settings import Auth, Direction
 from connector_runner.connectors.fhir.profile import Measured, Roster
 from connector_runner.connectors.gate import Gate
@@ -15,7 +16,18 @@ from connector_runner.connectors.settings import SourceSettings
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import TryAgain
 
-__all__ = ["BadEntry", "DataSource", "Opening", "Page", "Reveal", "Source", "SourceKey", "SourceRecord", "WindowLost"]
+__all__ = [
+    "BadEntry",
+    "DataSource",
+    "Opening",
+    "Page",
+    "Reveal",
+    "Source",
+    "SourceKey",
+    "SourceRecord",
+    "WindowLost",
+    "site_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,13 @@ class DataSource:
     source_type: str
     settings: SourceSettings
     enabled: bool = True
+
+
+def site_of(source: DataSource) -> Site:
+    """Whose requests a credential is for."""
+    settings = source.settings
+    types = tuple(sorted(name for name, resource in settings.resources.items() if resource.enabled))
+    return Site(source.workspace_id, source.data_source_id, settings.base, types)
 
 
 # Not frozen: one is made for every record, and freezing doubles what that costs.

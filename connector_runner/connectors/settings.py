@@ -225,6 +225,11 @@ class SourceSettings(Strict):
         return None
 
     @property
+    def tokens_in_quota(self) -> bool:
+        """Whether requests for tokens count against what the source takes of us."""
+        return False
+
+    @property
     def sink_capabilities(self) -> Capabilities:
         """What the sink can do, as far as settings tell."""
         return self.sink.stated_capabilities if self.sink is not None else Capabilities()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
+from connector_runner.auth.opening import Credentials
 from connector_runner.connectors import registry
-from connector_runner.connectors.base import DataSource, Opening, Source
+from connector_runner.connectors.base import DataSource, Opening, Source, site_of
+from connector_runner.connectors.gate import through
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.probing.findings import measured_of
 from connector_runner.infra import secrets
@@ -63,7 +66,16 @@ def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE
         known = capability_store.matrix(tx, source.workspace_id, source.data_source_id)
     roster = KnownPatients(deps.database, source.workspace_id, source.name)
     gate = deps.gates.of(source, turn, waited=waited)
-    opening = Opening(deps.http, reveal, measured=measured_of(known), roster=roster, gate=gate)
+    passage = partial(through, gate) if source.settings.tokens_in_quota else None
+    credentials = Credentials(deps.database, deps.http, deps.sealer)
+    opening = Opening(
+        deps.http,
+        reveal,
+        measured=measured_of(known),
+        roster=roster,
+        open_credential=credentials.opener(site_of(source), reveal, passage=passage),
+        gate=gate,
+    )
     return registry.open_source(source, opening)
 
 

@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 from typing import Final, Protocol
 
+from connector_runner.auth.opening import Credentials
 from connector_runner.connectors import directory, registry
-from connector_runner.connectors.base import DataSource, Opening
+from connector_runner.connectors.base import DataSource, Opening, site_of
 from connector_runner.connectors.sinks import Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra import secrets
@@ -69,7 +70,9 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
-        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), Opening(self._http, reveal))
+        credentials = Credentials(self._database, self._http, self._sealer)
+        opening = Opening(self._http, reveal, open_credential=credentials.opener(site_of(source), reveal))
+        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), opening)
         if sink.capabilities.at_least_once and not terms.allow_possible_duplicates:
             raise Misconfigured(
                 "this sink cannot tell a repeated create from a new one; allow_possible_duplicates accepts that",
