@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector_runner.connectors.athenahealth import sink as athenahealth_sink
+from connector_runner.connectors.athenahealth import source as athenahealth_source
+from connector_runner.connectors.athenahealth.settings import AthenahealthSettings
 from connector_runner.connectors.base import DataSource, Opening, Source
 from connector_runner.connectors.cerner import sink as cerner_sink
 from connector_runner.connectors.cerner import source as cerner_source
 from connector_runner.connectors.cerner.settings import CernerSettings
+from connector_runner.connectors.eclinicalworks import sink as eclinicalworks_sink
+from connector_runner.connectors.eclinicalworks import source as eclinicalworks_source
+from connector_runner.connectors.eclinicalworks.settings import EclinicalworksSettings
 from connector_runner.connectors.epic import sink as epic_sink
 from connector_runner.connectors.epic import source as epic_source
 from connector_runner.connectors.epic.settings import EpicSettings
@@ -40,6 +46,10 @@ EHR = "ehr"
 ADAPTERS: dict[str, SourceType] = {
     "epic": SourceType(EpicSettings, epic_source.open_source, epic_sink.open_sink),
     "cerner": SourceType(CernerSettings, cerner_source.open_source, cerner_sink.open_sink),
+    "athenahealth": SourceType(AthenahealthSettings, athenahealth_source.open_source, athenahealth_sink.open_sink),
+    "eclinicalworks": SourceType(
+        EclinicalworksSettings, eclinicalworks_source.open_source, eclinicalworks_sink.open_sink
+    ),
 }
 
 SOURCE_TYPES: dict[str, SourceType] = {
