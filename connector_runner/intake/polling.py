@@ -17,7 +17,7 @@ from connector_runner.connectors import directory, store
 from connector_runner.connectors.base import BadEntry, DataSource, Page, Source, SourceRecord, WindowLost
 from connector_runner.connectors.store import Claim
 from connector_runner.infra.database import Row, Tx
-from connector_runner.intake import full_sync, schedule, sync_store
+from connector_runner.intake import full_sync, noting, schedule, sync_store
 from connector_runner.intake.landing import Landed, Origin
 from connector_runner.intake.opening import Deps, open_source, origin_of
 from connector_runner.intake.sync_store import Scope
@@ -111,6 +111,7 @@ class _Run:
         self.cursor: dict[str, Any] = claim.cursor
         self._started, self._clock = now, time.monotonic()
         self._slice_s = slice_s
+        self._told: set[str] = set()
         self._lease_s = schedule.MIN_LEASE_S
         due, every = claim.full_sync_due_at, claim.full_sync_every_s
         self.full = due <= now if due is not None else every is not None
@@ -137,7 +138,7 @@ class _Run:
                 return
         self._take_deletions(source, origin, reader)
         proved = last is not None and last.whole and self._tracked(last.window)
-        if last is not None and proved:
+        if last is not None and proved and last.proves:
             self._close_full_sync(source, origin, reader, last.window)
         self._settle(full_done=proved)
 
@@ -162,10 +163,18 @@ class _Run:
         sync = self.cursor.get("sync")
         if not isinstance(sync, dict) or sync.get("window") != page.window:
             sync = {"window": page.window, "tracked": self.full and page.whole}
-        cursor = {**page.cursor, "sync": sync}
+        noticed = noting.seen(self.claim.resource_type, page)
+        noted = sorted({finding.capability for finding in noticed} | set(self.cursor.get("noted", ())))
+        cursor = {**page.cursor, "sync": sync, **({"noted": noted} if noted else {})}
+        gone = [record for record in page.records if record.deleted]
+        records = [record for record in page.records if not record.deleted] if gone else page.records
 
         def write(tx: Tx) -> Landed:
-            landed = self.deps.intake.land(tx, source.workspace_id, origin, page.records, now=self.now)
+            landed = self.deps.intake.land(tx, source.workspace_id, origin, records, now=self.now)
+            if gone:
+                landed.add(self._take_listed(tx, source, origin, gone, page.window))
+            if noted != self.cursor.get("noted", []) or set(page.ignored) - self._told:
+                noting.keep(tx, source, noticed, now=self.now)
             landed.quarantined += self._reject(tx, source, page.bad)
             if sync["tracked"]:
                 sync_store.forget_seen(tx, self.scope, except_window=page.window)
@@ -174,6 +183,7 @@ class _Run:
             return landed
 
         self._in_fence(write)
+        self._told |= set(page.ignored)
         self.cursor = cursor
         self.outcome.pages += 1
 
@@ -228,6 +238,13 @@ class _Run:
 
         self._in_fence(write)
         self.cursor = cursor
+
+    def _take_listed(
+        self, tx: Tx, source: DataSource, origin: Origin, gone: Sequence[SourceRecord], window: str
+    ) -> Landed:
+        """Land deletes that stand among the records of a page; as many in one run as elsewhere, the rest is parked."""
+        wanted, allowed = full_sync.admissible(tx, source, self.claim.resource_type, gone)
+        return self._bury(tx, source, origin, wanted, max(0, allowed - self.outcome.deleted), how=f"listed:{window}")
 
     def _bury(
         self,
