@@ -5,8 +5,8 @@ from __future__ import annotations
 from connector_runner.connectors.base import Opening, Source
 from connector_runner.connectors.cerner.profile import PROFILE
 from connector_runner.connectors.cerner.settings import CernerSettings
-from connector_runner.connectors.fhir.client import FHIRClient
 from connector_runner.connectors.fhir.source import FHIRSource
+from connector_runner.connectors.fhir.vendor_client import VendorClient
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.kernel.errors import Misconfigured
 
@@ -15,5 +15,5 @@ def open_source(settings: SourceSettings, opening: Opening) -> Source:
     """The inbound side of a Millennium."""
     if not isinstance(settings, CernerSettings):
         raise Misconfigured("these are not the settings of a Millennium", code="settings")
-    client = FHIRClient(opening, settings)
-    return FHIRSource(client, profile=PROFILE, measured=opening.measured, roster=opening.roster)
+    client = VendorClient(opening, settings)
+    return FHIRSource(client, profile=settings.profile(PROFILE), measured=opening.measured, roster=opening.roster)

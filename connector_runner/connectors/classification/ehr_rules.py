@@ -40,6 +40,7 @@ def _ecw(*numbers: int) -> str:
 EPIC: Final[tuple[Rule, ...]] = (
     rule(Outcome.FORBIDDEN, "break_the_glass", _EPIC, codes=_epic(4130, 4131, 4134)),
     rule(Outcome.FORBIDDEN, "not_authorized_for_record", _EPIC, (3, 4, 5), _epic(4118)),
+    rule(Outcome.FORBIDDEN, "sub_type_not_authorized", _RECORDED, (400, 403), _epic(59022, 59203)),
     rule(Outcome.QUOTA, "daily_documents", _EPIC, codes=_epic(4135)),
     rule(Outcome.GONE, "merged", _EPIC, (3, 4, 5), _epic(4107), to="read"),
     rule(Outcome.GONE, "deleted", _EPIC, (3, 4, 5), _epic(4103)),

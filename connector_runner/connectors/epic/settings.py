@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from connector_runner.connectors.fhir.ehr import EHRSettings
 from connector_runner.connectors.fhir.settings import Vendor
@@ -10,10 +12,24 @@ from connector_runner.connectors.sinks import Capabilities
 
 
 class EpicSettings(EHRSettings):
-    """``base_url`` is that of the customer: every health system has a host of its own."""
+    """``base_url`` is that of the customer: every health system has a host of its own.
+
+    ``history`` is not asked for: no Epic offers it. ``windows`` in the customer's own time zone says when a day's
+    allowance is renewed, and ``rate`` how much of the database we may use: at most 1 % at peak.
+    """
 
     adapter: Literal["epic"]
     vendor: Vendor | None = "epic"
+    history: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_ids(cls, value: Any) -> Any:
+        sink = value.get("sink") if isinstance(value, dict) else None
+        stated = sink.get("capabilities") if isinstance(sink, dict) else None
+        if isinstance(stated, dict) and (stated.get("client_id") or stated.get("conditional_create")):
+            raise ValueError("Epic chooses ids itself and has no conditional create on any type")
+        return value
 
     @property
     def usual(self) -> Capabilities:

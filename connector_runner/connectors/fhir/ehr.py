@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
+from pydantic import Field, field_validator
+
+from connector_runner.connectors.fhir.profile import Parameters, Profile
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.sinks import Capabilities
 
 
 class EHRSettings(FHIRSettings):
-    """A FHIR server of an EHR. ``adapter`` says whose, and with that what is usual there."""
+    """A FHIR server of an EHR. ``adapter`` says whose, and with that what is usual there.
+
+    ``searches`` are, by record type, the searches to make instead of the vendor's usual ones, one after the other:
+    ``{"Observation": ["category=vital-signs", "category=laboratory"]}``.
+    """
 
     adapter: str
+    searches: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @field_validator("searches")
+    @classmethod
+    def _of_pairs(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not all(texts and all(parse_qsl(text, strict_parsing=True) for text in texts) for texts in value.values()):
+            raise ValueError("must be search parameters, as name=value&name=value")
+        return value
+
+    def profile(self, usual: Profile) -> Profile:
+        """How this server is read: as is usual with its vendor, but for what is stated here."""
+        stated: dict[str, tuple[Parameters, ...]] = {
+            kind: tuple(tuple(parse_qsl(text)) for text in texts) for kind, texts in self.searches.items()
+        }
+        return replace(usual, parameters={**usual.parameters, **stated}) if stated else usual
 
     @property
     def usual(self) -> Capabilities:

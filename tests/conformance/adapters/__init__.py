@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.adapters import epic, fhir_store
+from tests.conformance.adapters import cerner, epic, fhir_store
 from tests.conformance.clinic import Adapter
 
-ADAPTERS: tuple[Adapter, ...] = (fhir_store.ADAPTER, epic.ADAPTER)
+ADAPTERS: tuple[Adapter, ...] = (fhir_store.ADAPTER, epic.ADAPTER, cerner.ADAPTER)

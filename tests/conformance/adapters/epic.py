@@ -14,6 +14,7 @@ ADAPTER = Adapter(
         "page_size": 9,
         "sink": {"entity_types": ["patient"]},
     },
+    reads=("Patient", "Observation", "Condition", "Appointment"),
     writes=(
         Write("Patient", bodies.a_patient),
         Write("Observation", bodies.an_observation, bodies.corrected),

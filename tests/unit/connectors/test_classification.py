@@ -55,6 +55,8 @@ CASES: list[tuple[str, str, Purpose, int, Any, dict[str, str], str, str]] = [
     ("fhir.epic.com", "", "read", 403, epic(4131), {}, "forbidden", "break_the_glass"),
     ("fhir.epic.com", "epic", "read", 200, epic(4134, "information"), {}, "forbidden", "break_the_glass"),
     ("fhir.epic.com", "epic", "read", 403, epic(4118), {}, "forbidden", "not_authorized_for_record"),
+    ("fastenhealth/fasten-sources", "epic", "search", 400, epic(59022), {}, "forbidden", "sub_type_not_authorized"),
+    ("fastenhealth/fasten-sources", "epic", "read", 403, epic(59203), {}, "forbidden", "sub_type_not_authorized"),
     ("fhir.epic.com", "epic", "create", 403, epic(4135), {}, "quota", "daily_documents"),
     ("fhir.epic.com", "epic", "read", 301, epic(4107), {"Location": "/Patient/2"}, "gone", "merged"),
     ("fhir.epic.com", "epic", "read", 404, epic(4103), {}, "gone", "deleted"),
