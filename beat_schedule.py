@@ -12,4 +12,6 @@ ENTRIES: dict[str, tuple[str, float]] = {
     "refresh_config": (queue.REFRESH_CONFIG, 60.0),
     # Looks whose turn it is; each sink's own is every five minutes.
     "reconcile": (queue.RECONCILE, 30.0),
+    # As above: each source is probed once a day.
+    "probe": (queue.PROBE, 60.0),
 }

@@ -18,6 +18,7 @@ MODULES = (
     "tasks.heartbeat",
     "tasks.imports",
     "tasks.poll",
+    "tasks.probe",
     "tasks.project",
     "tasks.reconcile",
     "tasks.refresh_config",

@@ -10,6 +10,7 @@ from connector_runner.connectors import directory
 from connector_runner.infra.queue import (
     DRAIN,
     POLL,
+    PROBE_SOURCE,
     RECONCILE_SINK,
     RELEASE,
     SAMPLE,
@@ -80,6 +81,12 @@ def after_sample(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
     """What somebody else edited is planned anew."""
     if outcome.release:
         yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+
+
+def probes_due(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Each source whose turn it is."""
+    for due in outcome:
+        yield Hint.of(PROBE_SOURCE, workspace_id=due.workspace_id, data_source_id=due.data_source_id)
 
 
 def after_translation(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from connector_runner.audit import log as audit
 from connector_runner.connectors import registry, store
 from connector_runner.connectors.base import DataSource, SourceKey
+from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.settings import SourceSettings, Strict, parse
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import Misconfigured
@@ -106,6 +107,7 @@ def _apply_one(
     _apply_resources(tx, source, now)
     if before is not None and before["settings"].get("base_url") != kept.get("base_url"):
         store.forget_cursors(tx, workspace_id, source_id)
+        capability_store.forget(tx, workspace_id, source_id)
     outcome = "changed" if before else "created"
     audit.append(
         tx,

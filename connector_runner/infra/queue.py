@@ -32,6 +32,8 @@ RECONCILE: Final = "reconcile.run"
 RECONCILE_SINK: Final = "reconcile_sink.run"
 SAMPLE: Final = "sample.run"
 TRANSLATE: Final = "translate.run"
+PROBE: Final = "probe.run"
+PROBE_SOURCE: Final = "probe_source.run"
 
 CONTROL_QUEUE: Final = "control"
 SINK_QUEUE_PREFIX: Final = "sink."
@@ -49,6 +51,8 @@ QUEUE_OF: Final = {
     RECONCILE: "reconcile",
     RECONCILE_SINK: "reconcile",
     TRANSLATE: "translate",
+    PROBE: CONTROL_QUEUE,
+    PROBE_SOURCE: "reconcile",
 }
 """The queue of each task; a drain and a sample go to the queue of their sink."""
 

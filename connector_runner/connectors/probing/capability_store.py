@@ -62,10 +62,16 @@ def _keep(
 
 
 def forget(tx: Tx, workspace_id: str, data_source_id: str) -> None:
-    """Forget all that was measured: the address changed."""
+    """Forget all that was measured, and probe at once: the address changed."""
     execute(
         tx,
         "DELETE FROM measured_capability WHERE workspace_id = :ws AND data_source_id = :source",
+        ws=workspace_id,
+        source=data_source_id,
+    )
+    execute(
+        tx,
+        "UPDATE probe_turn SET due_at = clock_timestamp() WHERE workspace_id = :ws AND data_source_id = :source",
         ws=workspace_id,
         source=data_source_id,
     )
