@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from connector_runner.auth.settings import Auth, NoAuth
 from connector_runner.connectors.fhir import notifications
 from connector_runner.connectors.push import PushParser
+from connector_runner.connectors.fhir.bulk.settings import BulkSettings
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities
 
@@ -35,6 +36,7 @@ class FHIRSettings(SourceSettings):
     history: bool = True
     vendor: Vendor | None = None
     search_by: Literal["POST", "GET"] = "POST"
+    bulk: BulkSettings = BulkSettings()
 
     @field_validator("base_url")
     @classmethod
