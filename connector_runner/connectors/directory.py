@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from connector_runner.connectors.settings import SourceSettings, Strict, parse
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import new_id
+from connector_runner.resilience import alerts
 
-UNHEALTHY_AFTER = 3
-"""Failed polls in a row."""
+_TELL_AGAIN = timedelta(seconds=10)
+"""So old may the time of a healthy source's last poll be as it is shown."""
 
 
 class _Document(Strict):
@@ -105,6 +106,8 @@ def _apply_one(
         sink_enabled=sink,
     )
     _apply_resources(tx, source, now)
+    if not document.enabled:
+        alerts.end(tx, workspace_id, source_id, alerts.HEALTH, now=now)
     if before is not None and before["settings"].get("base_url") != kept.get("base_url"):
         store.forget_cursors(tx, workspace_id, source_id)
         capability_store.forget(tx, workspace_id, source_id)
@@ -130,7 +133,7 @@ def _apply_resources(tx: Tx, source: DataSource, now: datetime) -> None:
             source.data_source_id,
             resource_type,
             enabled=resource.enabled,
-            cadence_s=resource.cadence_s,
+            cadences_s=resource.cadences_s,
             full_sync_every_s=resource.full_sync_every_s,
             now=now,
         )
@@ -193,33 +196,49 @@ def request_sync(
 
 
 def record_ok(tx: Tx, source: SourceKey, now: datetime) -> None:
-    """A poll succeeded: healthy, or degraded while another record type of the source keeps failing."""
-    worst = store.worst_resource(tx, source.workspace_id, source.data_source_id)
-    failing = worst is not None and worst["consecutive_errors"] >= UNHEALTHY_AFTER
+    """A poll succeeded: healthy, or degraded while another record type of the source keeps failing.
+
+    What an operator was told of is over once it is healthy. A source that was healthy lately is not written to.
+    """
+    row = store.health(tx, source.workspace_id, source.data_source_id)
+    if row is None or _known_healthy(row, now):
+        return
+    row = store.health(tx, source.workspace_id, source.data_source_id, lock=True) or row
+    failing = row["worst_errors"] >= row["unhealthy_after"]
     store.set_health(
         tx,
         source.workspace_id,
         source.data_source_id,
         status="degraded" if failing else "healthy",
-        code=worst["last_error_code"] if failing and worst else None,
-        detail=f"{worst['resource_type']} cannot be polled" if failing and worst else None,
+        code=row["worst_code"] if failing else None,
+        detail=f"{row['worst']} cannot be polled" if failing else None,
         errors=0,
         now=now,
         ok=True,
     )
+    if not failing and row["health_status"] != "healthy":
+        alerts.end(tx, source.workspace_id, source.data_source_id, alerts.HEALTH, now=now)
+
+
+def _known_healthy(row: Row, now: datetime) -> bool:
+    told = row["last_poll_at"]
+    well = row["health_status"] == "healthy" and row["consecutive_errors"] == 0 and row["worst_errors"] == 0
+    return well and told is not None and abs(now - told) < _TELL_AGAIN
 
 
 def record_error(tx: Tx, source: SourceKey, code: str, detail: str, now: datetime) -> None:
-    """A poll failed: unhealthy from the third failure in a row, of whatever record types; ``detail`` is ours."""
-    row = store.source(tx, source.workspace_id, source.data_source_id, lock=True)
+    """A poll failed: unhealthy from so many failures in a row, of whatever record types; ``detail`` is ours.
+
+    An operator is told once, and not again before it was healthy in between.
+    """
+    row = store.health(tx, source.workspace_id, source.data_source_id, lock=True)
     if row is None:
         return
     errors = row["consecutive_errors"] + 1
-    worst = store.worst_resource(tx, source.workspace_id, source.data_source_id)
-    repeated = worst is not None and worst["consecutive_errors"] >= UNHEALTHY_AFTER
-    if errors >= UNHEALTHY_AFTER:
+    if errors >= row["unhealthy_after"]:
         status = "unhealthy"
     else:
+        repeated = row["worst_errors"] >= row["unhealthy_after"]
         status = "degraded" if repeated or row["health_status"] == "degraded" else str(row["health_status"])
     store.set_health(
         tx,
@@ -232,3 +251,6 @@ def record_error(tx: Tx, source: SourceKey, code: str, detail: str, now: datetim
         now=now,
         ok=False,
     )
+    if status == "unhealthy" and row["health_status"] != "disabled":
+        key = (source.workspace_id, source.data_source_id, alerts.HEALTH)
+        alerts.raise_once(tx, *key, code, now=now, detail=detail)

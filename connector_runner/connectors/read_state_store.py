@@ -9,12 +9,13 @@ from connector_runner.infra.database import Row, Tx, execute, one
 _SOURCE = "workspace_id = :ws AND data_source_id = :source"
 
 
-def breaker(tx: Tx, workspace_id: str, data_source_id: str) -> Row | None:
-    """The breaker of a source, locked."""
+def breaker(tx: Tx, workspace_id: str, data_source_id: str, *, lock: bool = False) -> Row | None:
+    """The breaker of a source."""
     return one(
         tx,
         "SELECT read_breaker_failures AS failures, read_breaker_recent AS recent, read_breaker_opens AS opens,"
-        f" read_breaker_until AS until FROM data_source WHERE {_SOURCE} FOR NO KEY UPDATE",
+        f" read_breaker_until AS until FROM data_source WHERE {_SOURCE}"
+        f"{' FOR NO KEY UPDATE' if lock else ''}",
         ws=workspace_id,
         source=data_source_id,
     )
@@ -44,12 +45,13 @@ def set_breaker(
     )
 
 
-def wake_failed(tx: Tx, workspace_id: str, data_source_id: str, now: datetime, within_s: float) -> int:
-    """Let the record types that failed be tried within so many seconds, spread over them; how many there are."""
+def wake_waiting(tx: Tx, workspace_id: str, data_source_id: str, now: datetime, within_s: float) -> int:
+    """Let the record types that failed or were put off be tried within so many seconds; how many there are."""
     return execute(
         tx,
         "UPDATE source_resource SET due_at = least(due_at, :now + random() * :within * interval '1 second')"
-        f" WHERE {_SOURCE} AND enabled AND consecutive_errors > 0 AND due_at > :now",
+        f" WHERE {_SOURCE} AND enabled AND due_at > :now"
+        " AND (consecutive_errors > 0 OR put_off)",
         now=now,
         within=within_s,
         ws=workspace_id,

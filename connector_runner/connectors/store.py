@@ -18,6 +18,10 @@ SOURCE_COLUMNS = (
 )
 
 
+UNHEALTHY_AFTER = 3
+"""Failed polls in a row, where settings do not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A record type that this process may poll until ``lease_until``; ``fence`` proves it to the database."""
@@ -33,6 +37,7 @@ class Claim:
     full_sync_every_s: float | None
     full_sync_due_at: datetime | None
     consecutive_errors: int
+    polls_since_full: int
     lease_until: datetime
 
 
@@ -95,23 +100,28 @@ def save_resource(
     resource_type: str,
     *,
     enabled: bool,
-    cadence_s: float,
+    cadences_s: tuple[float, float],
     full_sync_every_s: float | None,
     now: datetime,
 ) -> None:
-    """Insert a polled record type, due at once, or bring it to these settings and make it due no later."""
+    """Insert a polled record type, due at once, or bring it to these settings and make it due no later.
+
+    ``cadences_s`` are the shortest and the longest: it begins with the shortest, and a known one is kept within.
+    """
     execute(
         tx,
         "INSERT INTO source_resource AS r (workspace_id, data_source_id, resource_type, enabled, cadence_s,"
-        " full_sync_every_s, due_at) VALUES (:ws, :source, :type, :enabled, :cadence, :full, :now)"
+        " full_sync_every_s, due_at) VALUES (:ws, :source, :type, :enabled, :shortest, :full, :now)"
         " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE SET enabled = excluded.enabled,"
-        " cadence_s = excluded.cadence_s, full_sync_every_s = excluded.full_sync_every_s,"
+        " cadence_s = least(greatest(r.cadence_s, :shortest), :longest),"
+        " full_sync_every_s = excluded.full_sync_every_s,"
         " due_at = least(r.due_at, excluded.due_at)",
         ws=workspace_id,
         source=data_source_id,
         type=resource_type,
         enabled=enabled,
-        cadence=cadence_s,
+        shortest=cadences_s[0],
+        longest=cadences_s[1],
         full=full_sync_every_s,
         now=now,
     )
@@ -144,8 +154,8 @@ def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
     """The polled record types of a source, those that were dropped included."""
     return rows(
         tx,
-        "SELECT resource_type, enabled, cadence_s, full_sync_every_s, due_at, full_sync_due_at, lease_until,"
-        " consecutive_errors, last_ok_at, last_error_code FROM source_resource"
+        "SELECT resource_type, enabled, cadence_s, full_sync_every_s, due_at, full_sync_due_at, polls_since_full,"
+        " lease_until, consecutive_errors, last_ok_at, last_error_code FROM source_resource"
         " WHERE workspace_id = :ws AND data_source_id = :source ORDER BY resource_type",
         ws=workspace_id,
         source=data_source_id,
@@ -199,7 +209,7 @@ def claim(
         " WHERE r.workspace_id = c.workspace_id AND r.data_source_id = c.data_source_id"
         " AND r.resource_type = c.resource_type"
         " RETURNING r.fence, r.cursor, r.due_at, r.cadence_s, r.full_sync_every_s, r.full_sync_due_at,"
-        " r.consecutive_errors",
+        " r.consecutive_errors, r.polls_since_full",
         ws=workspace_id,
         source=data_source_id,
         type=resource_type,
@@ -242,8 +252,15 @@ def settle(
     full_sync_due_at: datetime | None,
     ok_at: datetime | None = None,
     error_code: str | None = None,
+    cadence_s: float | None = None,
+    polls_since_full: int | None = None,
+    put_off: bool = False,
 ) -> bool:
-    """Give the lease back and say when to look again; with an error, count it; with ``ok_at``, forget them."""
+    """Give the lease back and say when to look again; with an error, count it; with ``ok_at``, forget them.
+
+    With neither, nothing is known that was not before; ``put_off`` says that it waits for the source. False when the
+    fence is no longer ours.
+    """
     found = execute(
         tx,
         "UPDATE source_resource SET lease_until = NULL, lease_owner = NULL, due_at = :due,"
@@ -251,12 +268,17 @@ def settle(
         " consecutive_errors = CASE WHEN CAST(:code AS text) IS NOT NULL THEN consecutive_errors + 1"
         "  WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN 0 ELSE consecutive_errors END,"
         " last_error_code = CASE WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN NULL"
-        "  ELSE coalesce(:code, last_error_code) END"
+        "  ELSE coalesce(:code, last_error_code) END,"
+        " cadence_s = coalesce(:cadence, cadence_s), polls_since_full = coalesce(:since_full, polls_since_full),"
+        " put_off = :put_off"
         " WHERE workspace_id = :ws AND data_source_id = :source AND resource_type = :type AND fence = :fence",
         due=due_at,
         full=full_sync_due_at,
         ok=ok_at,
         code=error_code,
+        cadence=cadence_s,
+        since_full=polls_since_full,
+        put_off=put_off,
         **_key(claim),
     )
     return found == 1
@@ -302,15 +324,23 @@ def set_health(
     )
 
 
-def worst_resource(tx: Tx, workspace_id: str, data_source_id: str) -> Row | None:
-    """The enabled record type of a source that failed most often in a row, if any did."""
+def health(tx: Tx, workspace_id: str, data_source_id: str, *, lock: bool = False) -> Row | None:
+    """The health of a source, when it counts as unhealthy, and which enabled record type failed most often in a row.
+
+    ``worst_errors`` is 0 where none failed.
+    """
     return one(
         tx,
-        "SELECT resource_type, consecutive_errors, last_error_code FROM source_resource WHERE workspace_id = :ws"
-        " AND data_source_id = :source AND enabled AND consecutive_errors > 0"
-        " ORDER BY consecutive_errors DESC, resource_type LIMIT 1",
+        "SELECT d.health_status, d.health_code, d.consecutive_errors, d.last_poll_at,"
+        " coalesce((d.settings->>'unhealthy_after')::integer, :usual) AS unhealthy_after,"
+        " w.resource_type AS worst, w.last_error_code AS worst_code, coalesce(w.consecutive_errors, 0) AS worst_errors"
+        " FROM data_source d LEFT JOIN LATERAL (SELECT resource_type, consecutive_errors, last_error_code"
+        "  FROM source_resource r WHERE r.workspace_id = d.workspace_id AND r.data_source_id = d.data_source_id"
+        "  AND r.enabled AND r.consecutive_errors > 0 ORDER BY r.consecutive_errors DESC, r.resource_type LIMIT 1) w"
+        f" ON true WHERE d.workspace_id = :ws AND d.data_source_id = :source{' FOR UPDATE OF d' if lock else ''}",
         ws=workspace_id,
         source=data_source_id,
+        usual=UNHEALTHY_AFTER,
     )
 
 

@@ -1,10 +1,11 @@
-"""When a record type is polled next: on its own grid, or after a growing pause while it fails."""
+"""When a record type is polled next: on its own grid, or after a growing pause while it fails. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
+
+from connector_runner.resilience.retry import Backoff, Random
 
 BACKOFF_BASE_S: Final = 5.0
 BACKOFF_CAP_S: Final = 300.0
@@ -19,16 +20,34 @@ def next_due(due_at: datetime, cadence_s: float, now: datetime) -> datetime:
     return following if following > now else now + timedelta(seconds=cadence_s * (1 - EARLY))
 
 
-def retry_due(
-    errors: int, cadence_s: float, now: datetime, *, retry_after_s: float | None, random: Callable[[], float]
-) -> datetime:
-    """When to try again after ``errors`` failures in a row: doubling pauses to five minutes, half of it jitter.
+def retry_due(errors: int, cadence_s: float, now: datetime, *, retry_after_s: float | None, random: Random) -> datetime:
+    """When to try again after ``errors`` failures in a row: pauses double up to five minutes.
 
-    A time that the other side stated is waited for in full. ``random`` gives a number from 0 to 1.
+    A time that the other side stated is waited for in full. What is polled more often than the first pause is tried
+    again as soon as that.
     """
-    longest = min(BACKOFF_CAP_S, min(cadence_s, BACKOFF_BASE_S) * 2.0 ** min(errors - 1, 16))
-    pause = longest * (0.5 + random() / 2)
-    return now + timedelta(seconds=max(pause, retry_after_s or 0.0))
+    backoff = Backoff(min(cadence_s, BACKOFF_BASE_S), BACKOFF_CAP_S)
+    return now + timedelta(seconds=backoff.pause_s(errors, random=random, retry_after_s=retry_after_s))
+
+
+def reads_all(
+    *,
+    due_at: datetime | None,
+    every_s: float | None,
+    full_every: int | None,
+    polls_since: int,
+    fresh: bool,
+    now: datetime,
+) -> bool:
+    """Whether a poll reads everything and not only what changed.
+
+    It does when its full sync is due (``due_at``; none was yet: due if there are any, ``every_s``), and where
+    every so manieth poll does (``full_every``) after ``polls_since`` polls of changes alone, or when it is the first
+    of all (``fresh``).
+    """
+    if due_at <= now if due_at is not None else every_s is not None:
+        return True
+    return full_every is not None and (fresh or polls_since + 1 >= full_every)
 
 
 def lease_s(request_timeout_s: float) -> float:

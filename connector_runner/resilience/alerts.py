@@ -18,8 +18,6 @@ from connector_runner.resilience import alert_store as store
 
 HEALTH: Final = "health"
 """The source is unhealthy."""
-BREAKER: Final = "breaker"
-"""The source failed so often that it is left alone."""
 
 log = get_logger(__name__)
 

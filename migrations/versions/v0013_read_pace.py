@@ -52,8 +52,10 @@ CREATE TABLE read_quota (
 """
 
 CYCLES = """
--- cadence_s is the one in use; polls_since_full counts what was read of changes alone since all was read.
-ALTER TABLE source_resource ADD COLUMN polls_since_full integer NOT NULL DEFAULT 0;
+-- cadence_s is the one in use; polls_since_full counts what was read of changes alone since all was read; put_off:
+-- it waits because the source as a whole is left alone.
+ALTER TABLE source_resource ADD COLUMN polls_since_full integer NOT NULL DEFAULT 0,
+    ADD COLUMN put_off boolean NOT NULL DEFAULT false;
 """
 
 

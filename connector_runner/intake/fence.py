@@ -1,0 +1,71 @@
+"""What one claimed poll writes: only while its lease is its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from connector_runner.connectors import store
+from connector_runner.connectors.store import Claim
+from connector_runner.infra.database import Database, Tx
+from connector_runner.intake import schedule
+from connector_runner.intake.landing import Landed
+from connector_runner.kernel.errors import Conflict, RunnerError
+
+_ATTEMPTS = 3
+
+
+class FenceLost(RunnerError):
+    """Rolls the transaction back: another worker holds this record type now."""
+
+    default_code = "lease_lost"
+
+
+class Fence:
+    """The lease of one record type, and the transactions that hold it."""
+
+    def __init__(self, database: Database, claim: Claim, now: datetime) -> None:
+        """``now``: when the slice begins."""
+        self.claim = claim
+        self.lease_s = schedule.MIN_LEASE_S
+        self._database = database
+        self._started, self._clock = now, time.monotonic()
+
+    @property
+    def now(self) -> datetime:
+        """The instant at which the slice began, plus what has passed since."""
+        return self._started + timedelta(seconds=self.spent_s)
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds since the slice began."""
+        return time.monotonic() - self._clock
+
+    def renew(self) -> None:
+        """Extend the lease; raises FenceLost."""
+        with self._database.begin(self.claim.workspace_id) as tx:
+            self.hold(tx)
+
+    def hold(self, tx: Tx) -> None:
+        """Lock the claimed row and extend the lease; raises FenceLost."""
+        if not store.hold(tx, self.claim, self.now + timedelta(seconds=self.lease_s)):
+            raise FenceLost("another worker polls this record type now")
+
+    def move(self, tx: Tx, cursor: dict[str, Any]) -> None:
+        """Move the cursor; raises FenceLost."""
+        if not store.move(tx, self.claim, cursor):
+            raise FenceLost("another worker polls this record type now")
+
+    def write(self, work: Callable[[Tx], Landed]) -> Landed:
+        """Run ``work`` in one transaction that holds the fence; begin again when another writer came first."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._database.begin(self.claim.workspace_id) as tx:
+                    self.hold(tx)
+                    return work(tx)
+            except Conflict:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
