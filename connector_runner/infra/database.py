@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 __all__ = [
     "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "copy_json", "copy_lines", "copy_rows", "copy_text",
-    "execute", "hot", "id_array", "later", "one", "rows", "tuples",
+    "execute", "hot", "id_array", "later", "once", "one", "rows", "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"
@@ -286,6 +286,17 @@ def tuples(tx: Tx, sql: str, /, **params: Any) -> Iterator[tuple[Any, ...]]:
     with _ran(tx, sql, params) as cursor:
         found = cursor.fetchall()
     yield from found
+
+
+def once(tx: Tx, name: str, ask: Callable[[], T]) -> T:
+    """The answer of ``ask``, which is asked once a transaction.
+
+    For what a transaction may go by as it was when it first looked. ``name`` stands for the question.
+    """
+    known = _session(tx).known
+    if name not in known:
+        known[name] = ask()
+    return cast(T, known[name])
 
 
 def execute(tx: Tx, sql: str, /, **params: Any) -> int:

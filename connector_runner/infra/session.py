@@ -71,6 +71,8 @@ class Session(psycopg2.extensions.connection):
         self._opening = b""
         self._waiting: list[bytes] = []
         self._afterwards: list[Callable[[], None]] = []
+        self.known: dict[str, Any] = {}
+        """What the transaction found out and need not ask again."""
         self._begun = True
         self._keeps_plans = False
         self._planned: set[str] = set()
@@ -88,6 +90,7 @@ class Session(psycopg2.extensions.connection):
         """A transaction begins with ``sql``, which is sent with its first statement."""
         self._waiting.clear()
         self._afterwards.clear()
+        self.known.clear()
         self._begun = False
         self._opening = self._written(sql, params)
         now = time.monotonic()

@@ -135,10 +135,10 @@ class World:
         """
         record_id = entity_id_of(workspace_id, record_key)
         # A page that is landing the record now is waited for, and one that comes later folds with what is kept here.
-        entity = store.lock_holder(tx, record_id)
+        store.lock_holder(tx, record_id)
         store.save_sent(tx, workspace_id, record_id, atoms, now)
-        if atoms and entity is not None and store.was_seen(tx, record_id):
-            store.mark_dirty(tx, workspace_id, [entity], "sent")
+        if atoms:
+            store.fold_seen(tx, workspace_id, record_id, "sent")
 
     @staticmethod
     def _admitted(event: NewEvent, from_review: bool) -> NewEvent:

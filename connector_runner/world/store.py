@@ -62,9 +62,9 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
     return {row["entity_id"]: EntityRow(**row) for row in found}
 
 
-def lock_holder(tx: Tx, record_id: str) -> str | None:
-    """Lock the entity that a record counts for; None where there is none yet."""
-    found = one(
+def lock_holder(tx: Tx, record_id: str) -> None:
+    """Lock the entity that a record counts for, if there is one yet, with the next statement."""
+    later(
         tx,
         hot(
             "SELECT entity_id FROM entity WHERE entity_id = coalesce((SELECT entity_id FROM adopted_record"
@@ -72,7 +72,6 @@ def lock_holder(tx: Tx, record_id: str) -> str | None:
         ),
         id=record_id,
     )
-    return None if found is None else str(found["entity_id"])
 
 
 def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -233,9 +232,23 @@ def _origin(atom: SentAtom) -> str:
     )
 
 
-def was_seen(tx: Tx, record_id: str) -> bool:
-    """Whether any version of a record is known."""
-    return one(tx, hot("SELECT 1 AS one FROM record_version WHERE record_id = :id LIMIT 1"), id=record_id) is not None
+def fold_seen(tx: Tx, workspace_id: str, record_id: str, reason: str) -> None:
+    """Ask for a fold of the entity that a record counts for, where any version of the record is known.
+
+    With the next statement; the entity is locked.
+    """
+    later(
+        tx,
+        hot(
+            "INSERT INTO dirty_entity (workspace_id, entity_id, reason) SELECT :ws, entity_id, :reason FROM entity"
+            " WHERE EXISTS (SELECT 1 FROM record_version WHERE record_id = :id)"
+            " AND entity_id = coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
+            " ON CONFLICT DO NOTHING"
+        ),
+        ws=workspace_id,
+        id=record_id,
+        reason=reason,
+    )
 
 
 def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
@@ -293,18 +306,6 @@ def remove_projection(tx: Tx, entity_id: str) -> None:
 def entity_exists(tx: Tx, entity_id: str) -> bool:
     """Whether the entity has a projection."""
     return one(tx, "SELECT 1 FROM entity WHERE entity_id = :id", id=entity_id) is not None
-
-
-def mark_dirty(tx: Tx, workspace_id: str, entity_ids: Iterable[str], reason: str) -> None:
-    """Ask for a fold that is not part of an append."""
-    execute(
-        tx,
-        "INSERT INTO dirty_entity (workspace_id, entity_id, reason)"
-        " SELECT :ws, id, :reason FROM unnest(CAST(:ids AS uuid[])) id ON CONFLICT DO NOTHING",
-        ws=workspace_id,
-        ids=id_array(entity_ids),
-        reason=reason,
-    )
 
 
 def take_dirty(tx: Tx, limit: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, once, one, rows
 from connector_runner.policy.consent import Statement
 from connector_runner.world import reading
 
@@ -31,8 +31,7 @@ def statements(
     tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
 ) -> list[Statement]:
     """The Consent records of the patient whose record an entity is. ``state``: the entity's, where it is at hand."""
-    if one(tx, hot("SELECT 1 AS told FROM patient_consent WHERE workspace_id = :ws LIMIT 1"), ws=workspace_id) is None:
-        # Nobody ever said anything about consent.
+    if not once(tx, "consents", lambda: _any(tx, workspace_id)):
         return []
     if state is None:
         told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
@@ -56,6 +55,12 @@ def statements(
         is_patient=entity_type == PATIENT,
     )
     return [Statement(row["state"], float(row["confidence"])) for row in found]
+
+
+def _any(tx: Tx, workspace_id: str) -> bool:
+    """Whether anybody in the workspace ever said anything about consent."""
+    found = one(tx, hot("SELECT 1 AS told FROM patient_consent WHERE workspace_id = :ws LIMIT 1"), ws=workspace_id)
+    return found is not None
 
 
 def follow(tx: Tx, workspace_id: str, consent_ids: Sequence[str]) -> list[str]:

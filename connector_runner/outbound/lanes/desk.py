@@ -141,11 +141,16 @@ class SqlDesk:
                 _own(tx), self.workspace_id, key, lane.entity_id, self.terms.sink_id, now=self.outbound.clock()
             )
 
+    def _announced(self, lane: Lane, intent: Intent, ref: str) -> bool:
+        """Whether the record was joined to its entity when the intent was opened: its name is of our choosing."""
+        named = ref == f"{intent.resource_type}/{lane.client_ref}"
+        return named and self.terms.client_id and intent.operation == CREATE
+
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
         """Adopt the record, remember what was sent so that its echo is known, and wake who waited for it."""
         own, now = _own(tx), self.outbound.clock()
         record_key = canonical_id(self.terms.name, *ref.split("/", 1))
-        if lane.sink_ref != ref:
+        if lane.sink_ref != ref and not self._announced(lane, intent, ref):
             self.outbound.world.adopt(own, self.workspace_id, record_key, lane.entity_id, self.terms.sink_id, now=now)
         if body is not None:
             sent = self._sent_atoms(body, intent)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, once, one, rows
 from connector_runner.outbound.lanes.lane import BACKFILL, FRESH, State, Withheld
 from connector_runner.outbound.lanes.store import withheld_json
 
@@ -24,9 +24,13 @@ def covered_types(tx: Tx, workspace_id: str) -> set[str]:
 
 
 def source_ids(tx: Tx, workspace_id: str) -> dict[str, str]:
-    """Name -> id of every data source."""
-    found = rows(tx, hot("SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws"), ws=workspace_id)
-    return {row["name"]: row["data_source_id"] for row in found}
+    """Name -> id of every data source, as of when the transaction first asked."""
+
+    def ask() -> dict[str, str]:
+        found = rows(tx, hot("SELECT name, data_source_id FROM data_source WHERE workspace_id = :ws"), ws=workspace_id)
+        return {row["name"]: row["data_source_id"] for row in found}
+
+    return once(tx, "sources", ask)
 
 
 def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
