@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Json = dict[str, Any]
 
@@ -155,3 +155,11 @@ class Sink(Protocol):
 
     def identified(self, body: Json, client_ref: str) -> Json:
         """The body as ``create`` would send it, our identity in it."""
+
+
+@runtime_checkable
+class FindsCreated(Protocol):
+    """A sink that can tell its record from what was sent, where it cannot by our identifier alone."""
+
+    def find_created(self, body: Json, client_ref: str) -> Reply:
+        """The record that a create of ``body`` made: LANDED, ABSENT, DUPLICATES, or why it cannot be told."""

@@ -11,6 +11,7 @@ from typing import Any
 from connector_runner.connectors import registry
 from connector_runner.connectors.base import DataSource, Opening, Source, SourceRecord
 from connector_runner.connectors.fhir.profile import Measured
+from connector_runner.connectors.gate import Gate
 from connector_runner.connectors.settings import parse
 from connector_runner.connectors.sinks import Json, Sink
 from connector_runner.infra.http import HTTP
@@ -47,7 +48,8 @@ class Adapter:
 
     ``reads`` are record types that are read whole and anew; ``shows`` whether a record of the simulator is one that
     this vendor shows (an appointment without a patient is in nobody's roster). ``refuses`` are bodies that the vendor
-    would not take: the sink must not even send them.
+    would not take: the sink must not even send them. ``ready`` turns the simulator before writes; ``own_ids``: a create
+    is a PUT to an id of ours.
     """
 
     name: str
@@ -61,7 +63,12 @@ class Adapter:
     troubles: tuple[Trouble, ...] = ()
     shows: Callable[[Json], bool] = lambda record: True
     patients: int = 12
-    needs_roster: bool = False
+    ready: Callable[[Clinic], None] = lambda clinic: None
+    own_ids: bool = False
+
+    def create_call(self, write: Write, client_ref: str) -> str:
+        """The request that creates a record, as faults are ordered for it."""
+        return f"PUT {write.resource_type}" if self.own_ids else f"POST {write.resource_type}"
 
 
 class Listed:
@@ -90,11 +97,11 @@ class Clinic:
         kind = registry.source_type(self.adapter.source_type, document)
         return DataSource("w", "s", self.adapter.name, self.adapter.source_type, parse(kind.settings, document))
 
-    def opening(self, roster: bool = True) -> Opening:
+    def opening(self, gate: Gate | None = None) -> Opening:
         """What a connector is given."""
-        known = Listed([record["id"] for record in self.records("Patient")]) if roster else None
+        known = Listed([record["id"] for record in self.records("Patient")])
         http = HTTP(Settings(http_allow=("127.0.0.1",)))
-        return Opening(http, lambda reference: reference, measured=self.measured, roster=known)
+        return Opening(http, lambda reference: reference, measured=self.measured, roster=known, gate=gate)
 
     def source(self, **more: Any) -> Source:
         """The inbound side."""

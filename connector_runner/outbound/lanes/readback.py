@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from connector_runner.connectors.sinks import Outcome, Reply, Sink
+from connector_runner.connectors.sinks import FindsCreated, Outcome, Reply, Sink
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
@@ -49,6 +49,8 @@ class ReadBack:
         return self._settle(lane, intent, reply)
 
     def _look(self, lane: Lane, intent: Intent) -> Reply:
+        if intent.operation == CREATE and isinstance(self._sink, FindsCreated):
+            return self._sink.find_created(intent.body, lane.client_ref)
         if intent.operation == CREATE:
             return self._sink.find(intent.resource_type, lane.client_ref)
         return self._sink.read(intent.target or "")

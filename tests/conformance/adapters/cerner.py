@@ -18,8 +18,10 @@ ADAPTER = Adapter(
         "sink": {"entity_types": ["patient"]},
     },
     reads=("Patient", "Observation", "Condition", "Appointment"),
+    refuses=(Write("Schedule", lambda clinic: {"resourceType": "Schedule"}),),
     writes=(
         Write("Patient", bodies.a_patient, bodies.renamed),
         Write("Observation", bodies.an_observation, bodies.corrected),
+        Write("Appointment", bodies.an_appointment, bodies.cancelled),
     ),
 )

@@ -15,8 +15,16 @@ ADAPTER = Adapter(
         "sink": {"entity_types": ["patient"]},
     },
     reads=("Patient", "Observation", "Condition", "Appointment"),
+    ready=lambda clinic: clinic.vendor(versions=True),
+    refuses=(
+        Write("Appointment", bodies.an_appointment),
+        Write("Appointment", bodies.an_appointment, bodies.cancelled),
+        Write("Patient", bodies.a_patient, bodies.renamed),
+        Write("Condition", bodies.a_problem, dict),
+    ),
     writes=(
         Write("Patient", bodies.a_patient),
+        Write("Condition", bodies.a_problem),
         Write("Observation", bodies.an_observation, bodies.corrected),
     ),
 )

@@ -47,4 +47,5 @@ ADAPTER = Adapter(
         Write("Observation", bodies.an_observation, bodies.corrected),
     ),
     troubles=TROUBLES,
+    own_ids=True,
 )
