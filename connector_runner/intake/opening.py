@@ -51,6 +51,14 @@ class Deps(Protocol):
 def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE, waited: float = 0.0) -> Source:
     """The inbound side of a data source; Misconfigured (``not_polled``) when it has none.
 
+    It is opened as ``opening_of`` says; raises what that does.
+    """
+    return registry.open_source(source, opening_of(deps, source, turn=turn, waited=waited))
+
+
+def opening_of(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE, waited: float = 0.0) -> Opening:
+    """What a connector of this data source is opened with.
+
     ``turn`` is what its requests are for, ``waited`` for how many cadences it is late: as ``Gates.of`` takes them.
     Its secrets are read when they are needed; only those of the table take a transaction. It is read as it was
     measured, in another transaction. Raises Unavailable when Postgres cannot be asked.
@@ -68,7 +76,7 @@ def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE
     gate = deps.gates.of(source, turn, waited=waited)
     passage = partial(through, gate) if source.settings.tokens_in_quota else None
     credentials = Credentials(deps.database, deps.http, deps.sealer)
-    opening = Opening(
+    return Opening(
         deps.http,
         reveal,
         measured=measured_of(known),
@@ -76,7 +84,6 @@ def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE
         open_credential=credentials.opener(site_of(source), reveal, passage=passage),
         gate=gate,
     )
-    return registry.open_source(source, opening)
 
 
 def origin_of(source: DataSource) -> Origin:
