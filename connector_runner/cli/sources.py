@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.bootstrap import Runner
+from connector_runner.cli import capabilities
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
 from connector_runner.connectors.outgoing import CheckURL, require_callable_documents
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
-from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.planning.fitting import require_fit
 from connector_runner.outbound.releasing import release
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
+capabilities.add_to(app)
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 
@@ -80,23 +81,6 @@ def _tell(found: dict[str, Any]) -> None:
     table(found["name"], ["key", "value"], [(k, v) for k, v in found.items() if k != "resources"])
     if resources:
         table("Polled", list(resources[0]), [list(row.values()) for row in resources])
-
-
-@app.command("test")
-def try_out(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
-    """Ask the system whether it can be reached and read with these settings; nothing is kept."""
-    runner = open_runner()
-    workspace_id = workspace_of(runner, workspace)
-    with runner.database.begin(workspace_id) as tx:
-        source = directory.load(tx, workspace_id, name)
-    outcome = {"name": source.name, **polling.test_connection(runner, source)}
-    lines = [
-        (kind, "ok" if found["ok"] else found["code"], found.get("records"), found.get("detail"))
-        for kind, found in outcome["resources"].items()
-    ]
-    show(outcome, as_json, lambda: table(source.name, ["record type", "answer", "records", "detail"], lines))
-    if not outcome["ok"]:
-        raise typer.Exit(1)
 
 
 @app.command("sync")

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 from connector_runner.auth.opening import Credentials
 from connector_runner.connectors import directory, registry
 from connector_runner.connectors.base import DataSource, Opening, site_of
+from connector_runner.connectors.probing import capability_store
+from connector_runner.connectors.probing.narrowing import narrowed
 from connector_runner.connectors.sinks import Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra import secrets
@@ -53,7 +55,7 @@ class DirectorySinks:
         found: list[SinkTerms] = []
         for row in sink_store.enabled_sinks(tx, workspace_id):
             try:
-                found.append(terms_of(directory.load(tx, workspace_id, row["data_source_id"])))
+                found.append(terms_of(load(tx, workspace_id, row["data_source_id"])))
             except Misconfigured as exc:
                 sink_state.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
         with self._lock:
@@ -62,7 +64,7 @@ class DirectorySinks:
 
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
         """The sink with its write credential as a reference; the value is read when a request needs it."""
-        source = directory.load(tx, workspace_id, sink_id)
+        source = load(tx, workspace_id, sink_id)
 
         def reveal(reference: str) -> str:
             if not reference.startswith("secret:"):
@@ -80,6 +82,20 @@ class DirectorySinks:
                 where=source.name,
             )
         return terms, sink
+
+
+def load(tx: Tx, workspace_id: str, name_or_id: str) -> DataSource:
+    """A sink's data source, without what its server declares not to offer; what its settings state stays.
+
+    Raises Misconfigured.
+    """
+    source = directory.load(tx, workspace_id, name_or_id)
+    sink = source.settings.sink
+    if sink is None:
+        return source
+    known = capability_store.matrix(tx, workspace_id, source.data_source_id)
+    settings = source.settings.model_copy(update={"sink": narrowed(sink, known)})
+    return replace(source, settings=settings)
 
 
 def terms_of(source: DataSource) -> SinkTerms:
