@@ -59,11 +59,13 @@ class Version:
 class Store:
     """All resources of one simulated system. Not for several threads.
 
-    Writes become durable, and final, with :meth:`commit`; :meth:`rollback` takes back those since then.
+    Writes become durable, and final, with :meth:`commit`; :meth:`rollback` takes back those since then. ``watchers``
+    are told of each commit.
     """
 
     def __init__(self, file: CommitFile | None = None, now_ms: Callable[[], int] = wall_clock_ms) -> None:
         self.resolution_ms = 1
+        self.watchers: list[Callable[[tuple[Version, ...]], None]] = []
         self._file = file
         self._now_ms = now_ms
         self._clear(uuid.uuid4().hex)
@@ -172,6 +174,8 @@ class Store:
                 Record(v.resource_type, v.id, v.method, v.updated_ms, v.resource() if v.raw else None) for v in written
             )
         self._committed = len(self.log)
+        for watch in self.watchers if written else ():
+            watch(written)
         return written
 
     def rollback(self) -> None:
