@@ -121,14 +121,14 @@ def failure(answer: Answer, document: dict[str, Any] | None, asked: Asked, now: 
         return RateLimited(
             "the token server asks to slow down", code="token_rate_limited", where=where, retry_after_s=wait
         )
+    if 300 <= status < 400:
+        return _wrong_address(f"the token server answers {status}, a redirect, which is not followed", asked)
     error = document.get("error") if document is not None else None
     if status in _PASSING or status >= 500 or error in ("temporarily_unavailable", "server_error"):
         wait = retry_after_s(answer, now)
         return Unavailable(
             f"the token server answers {status}", code="token_server_failed", where=where, retry_after_s=wait
         )
-    if 300 <= status < 400:
-        return _wrong_address(f"the token server answers {status}, a redirect, which is not followed", asked)
     if document is None:
         page = answer.body.lstrip()[:1] == b"<"
         said = f"{'a web page' if page else 'no JSON'} (status {status})"
@@ -199,7 +199,7 @@ def _refused(error: str, description: str, status: int, asked: Asked) -> Misconf
     about = ""
     if error in ("invalid_client", "invalid_request") or (error == "invalid_grant" and not asked.refreshed):
         about = next((code for code, pattern in _ABOUT if pattern.search(description)), "")
-    if asked.asserted and asked.skew_s is not None and abs(asked.skew_s) > SKEW_S and about in ("", "clock_skew"):
+    if about == "clock_skew" and asked.skew_s is not None and abs(asked.skew_s) > SKEW_S:
         return _skewed(asked)
     if about:
         return Misconfigured(_about(about, asked), code=about, where=asked.where)

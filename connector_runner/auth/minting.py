@@ -130,10 +130,9 @@ class OAuthMint:
         if isinstance(found, RunnerError) and self.asserts and found.code in _CLOCK_CODES:
             other = skew if skew is not None and abs(skew - wanted.offset_s) > answers.SKEW_S else 0.0
             if other != wanted.offset_s:
-                corrected = replace(wanted, offset_s=other)
-                again, _ = self._ask(corrected)
-                if not isinstance(again, RunnerError):
-                    found, wanted = again, corrected
+                # Refused again, it is not the clock: the second answer has the reason.
+                wanted = replace(wanted, offset_s=other)
+                found, _ = self._ask(wanted)
         if isinstance(found, RunnerError):
             raise found
         return self._minted(found, scope, discovered, wanted.offset_s)

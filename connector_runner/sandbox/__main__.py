@@ -33,13 +33,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=0, help="requests a second; 0: no limit")
     parser.add_argument("--burst", type=float, default=1)
     parser.add_argument("--vendor", default="", choices=("", *VENDORS), help="whose EHR it is like; FHIR systems only")
+    parser.add_argument("--auth", default="", choices=("", "smart"), help="ask for tokens of its own SMART server")
     return parser.parse_args(arguments)
 
 
 async def serve(chosen: argparse.Namespace, listening: socket.socket) -> None:
     """Serve until a signal asks to stop; says where on standard output, in one line."""
     patients = DEFAULT_PATIENTS.get(chosen.system, 0) if chosen.patients is None else chosen.patients
-    start = Start(chosen.system, chosen.seed, patients, chosen.state, chosen.vendor)
+    start = Start(chosen.system, chosen.seed, patients, chosen.state, chosen.vendor, chosen.auth)
     system = System(start, limit=RateLimit(chosen.rate, chosen.burst))
     if chosen.change_every:
         system.life.every(chosen.change_every)
@@ -50,6 +51,7 @@ async def serve(chosen: argparse.Namespace, listening: socket.socket) -> None:
         lifespan="off",
         access_log=False,
         log_level="warning",
+        date_header=False,  # the server says the time itself, as its clock has it
         timeout_keep_alive=60,
         timeout_graceful_shutdown=1,
         backlog=1024,

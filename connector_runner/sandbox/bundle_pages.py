@@ -25,6 +25,7 @@ class Behaviour:
     may create; ``strict`` is whether content is checked before it is written; ``etags`` whether a CRM has any.
     ``conflict_status`` answers a stale If-Match; ``conditional_create`` false passes over If-None-Exist;
     ``transactions`` false refuses them. ``token``: requests without it as their bearer token get 401; "" asks for none.
+    ``auth`` is "smart" where requests need tokens of the system's own authorization server.
     """
 
     paging: str = "snapshot"
@@ -36,6 +37,7 @@ class Behaviour:
     conditional_create: bool = True
     transactions: bool = True
     token: str = ""
+    auth: str = ""
 
 
 class Readings:

@@ -85,6 +85,7 @@ def command(
     rate: float = 0,
     burst: float = 1,
     vendor: str = "",
+    auth: str = "",
 ) -> list[str]:
     """The command line of a simulated system."""
     words = [sys.executable, "-m", "connector_runner.sandbox", "--system", system, "--port", str(port)]
@@ -95,6 +96,8 @@ def command(
         words += ["--state", str(state)]
     if vendor:
         words += ["--vendor", vendor]
+    if auth:
+        words += ["--auth", auth]
     return words
 
 
@@ -109,6 +112,7 @@ def start(
     rate: float = 0,
     burst: float = 1,
     vendor: str = "",
+    auth: str = "",
     timeout_s: float = 60,
 ) -> Running:
     """Start a system and wait until it listens; ``NotStarted`` when it does not. It logs to our stderr."""
@@ -122,6 +126,7 @@ def start(
         rate=rate,
         burst=burst,
         vendor=vendor,
+        auth=auth,
     )
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -6,9 +6,12 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from .authorization import granted_access
+from .authorization.resource import WELL_KNOWN, configuration, is_open
 from .faults import Fault
 from .fhir_json import dumps, loads
 from .journal import Entry
@@ -44,6 +47,13 @@ class Server:
         if path.startswith("/_sandbox"):
             body = await _body(receive)
             await _send(send, scope, self._switchboard.answer(scope["method"], path, _pairs(scope), body or b""))
+        elif path.startswith("/auth/"):
+            body = await _body(receive)
+            headers = _headers(scope)
+            origin = f"http://{headers.get('host', 'localhost')}"
+            authorization = self._system.authorization
+            answer = await authorization.answer(scope["method"], path, headers, body or b"", origin)
+            await _send(send, scope, answer)
         elif (base := self._base(path)) is not None:
             await self._serve(scope, receive, send, base, path[len(base) :].strip("/"))
         else:
@@ -74,11 +84,22 @@ class Server:
         token = self._system.behaviour.token
         if token and request.headers.get("authorization") != f"Bearer {token}":
             return self._said(Fault(request.method, "expired_token"))
+        try:
+            configured = self._smart(request)
+        except FhirError as error:
+            return self._without_access(error)
+        if configured is not None:
+            return configured
         wait_s = self._system.limit.take()
         early = None if wait_s else self._system.quirks.before(request, entry)
         if isinstance(early, Request):
             request = early
             entry.resource = self._api.subject(request.path)
+        if self._system.behaviour.auth and not is_open(request):
+            try:
+                granted_access(self._system.authorization, request)
+            except FhirError as error:
+                return self._without_access(error)
         if wait_s:
             entry.fault = "limit"
             answer: Answer | None = self._api.refusal(FhirError(429, "too many requests"))
@@ -90,6 +111,18 @@ class Server:
             answer = await self._allowed(request, entry, client, receive)
         if answer is not None:
             self._api.finish(answer, self._system.limit)
+        return answer
+
+    def _smart(self, request: Request) -> Answer | None:
+        """The SMART configuration, where that is asked for and the system asks for tokens."""
+        if not self._system.behaviour.auth or not request.path.endswith(WELL_KNOWN):
+            return None
+        return configuration(self._system.authorization, request.base_url.removesuffix(self._api.base))
+
+    def _without_access(self, error: FhirError) -> Answer:
+        answer = self._api.refusal(error)
+        if error.status == 401:
+            answer.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return answer
 
     async def _allowed(self, request: Request, entry: Entry, client: Any, receive: Receive) -> Answer | None:
@@ -215,14 +248,20 @@ def _pairs(scope: Scope) -> list[tuple[str, str]]:
     return parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
 def _request(scope: Scope, path: str, body: bytes, base: str, route: str) -> Request:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    headers = _headers(scope)
     base_url = f"http://{headers.get('host', 'localhost')}{base}"
     return Request(scope["method"], path, _pairs(scope), headers, body, base_url, route=route)
 
 
 async def _send(send: Send, scope: Scope, answer: Answer, receive: Receive | None = None) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    if "Date" not in answer.headers:
+        headers.append((b"date", formatdate(usegmt=True).encode()))
     bodiless = answer.status in (204, 304)
     if answer.body:
         headers.append((b"content-type", answer.content_type.encode()))

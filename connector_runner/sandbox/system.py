@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .api import Api, CrmApi, FhirApi
+from .authorization import Authorization
+from .authorization.resource import with_addresses
 from .bundle_pages import Behaviour
 from .commits import CommitFile
 from .contacts import Contacts
 from .faults import Faults
-from .fhir_json import dumps, loads
-from .interactions import Interactions
+from .fhir_json import Json, dumps, loads
 from .journal import Journal
 from .life import Life
 from .limits import RateLimit
@@ -20,6 +21,7 @@ from .messages import Answer, Request
 from .outcomes import FhirError
 from .people import population
 from .store import Store, wall_clock_ms
+from .subscriptions import SubscribedInteractions, Subscriptions
 from .vendors import Quirks, quirks_of
 
 
@@ -27,7 +29,7 @@ from .vendors import Quirks, quirks_of
 class Start:
     """How a system begins: without ``state`` it forgets everything when it ends. One named ``crm`` is a CRM.
 
-    ``vendor``: whose EHR it is like.
+    ``vendor``: whose EHR it is like. ``auth``: "smart" where it asks for tokens.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Start:
     patients: int = 0
     state: Path | None = None
     vendor: str = ""
+    auth: str = ""
 
 
 @dataclass(slots=True)
@@ -44,6 +47,7 @@ class System:
     start: Start
     behaviour: Behaviour = field(default_factory=Behaviour)
     limit: RateLimit = field(default_factory=RateLimit)
+    authorization: Authorization = field(default_factory=Authorization)
     late: set[asyncio.Task[None]] = field(default_factory=set)
     store: Store = field(init=False)
     journal: Journal = field(init=False)
@@ -51,6 +55,7 @@ class System:
     life: Life = field(init=False)
     api: Api = field(init=False)
     quirks: Quirks = field(init=False)
+    subscriptions: Subscriptions = field(init=False)
 
     def __post_init__(self) -> None:
         state = self.start.state
@@ -59,16 +64,19 @@ class System:
         self.faults = Faults(self.start.seed)
         self.life = Life(self.store, self.start.seed)
         self.quirks = quirks_of(self.start.vendor, self.store, self.behaviour)
+        self.subscriptions = Subscriptions(self.store)
         self._behave({})
         if self.start.name == "crm":
             self.api = CrmApi(Contacts(self.store, self.behaviour))
         else:
-            self.api = FhirApi(Interactions(self.store, self.behaviour, self.start.name))
+            interactions = SubscribedInteractions(self.store, self.behaviour, self.start.name, self.subscriptions)
+            self.api = FhirApi(interactions)
         if self.store.is_empty:
             self._seed()
 
     def _seed(self) -> None:
-        resources = list(population(self.start.seed, self.start.patients)) if self.start.patients else []
+        people = list(population(self.start.seed, self.start.patients)) if self.start.patients else []
+        resources = self.quirks.native(people)
         # The past in which they were written is as long in seconds as they are many.
         first = wall_clock_ms() - 1000 * (len(resources) + 1)
         for place, resource in enumerate(resources):
@@ -84,15 +92,22 @@ class System:
         self.journal.clear()
         self.faults.replace([])
         self.limit.change(0, 1)
+        self.authorization.reset()
         self._behave(vars_of(Behaviour()))
         self.quirks.reset()
+        self.subscriptions.reset()
         self.life.restart()
         if not empty:
             self._seed()
 
     def _behave(self, usual: dict[str, str | int | bool]) -> None:
-        for name, value in {**usual, **self.quirks.behaviour}.items():
+        for name, value in {**usual, "auth": self.start.auth, **self.quirks.behaviour}.items():
             setattr(self.behaviour, name, value)
+
+    def _stated(self, request: Request, statement: Json) -> Json:
+        if self.behaviour.auth and self.authorization.conduct.discovery == "metadata":
+            return with_addresses(statement, request.base_url.removesuffix(self.api.base))
+        return statement
 
     def perform(self, request: Request) -> Answer:
         """Answer a request in full: what it wrote is committed, or nothing is."""
@@ -106,7 +121,7 @@ class System:
             raise
         answer.committed = tuple(version.reference for version in self.store.commit())
         if request.path == "metadata" and not request.route and answer.status == 200:
-            answer.body = dumps(self.quirks.capability(loads(answer.body)))
+            answer.body = dumps(self._stated(request, self.quirks.capability(loads(answer.body))))
         return self.quirks.after(request, answer)
 
 
