@@ -20,6 +20,7 @@ MODULES = (
     "tasks.poll",
     "tasks.probe",
     "tasks.project",
+    "tasks.receive",
     "tasks.reconcile",
     "tasks.refresh_config",
     "tasks.release",

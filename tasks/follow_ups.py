@@ -11,6 +11,7 @@ from connector_runner.infra.queue import (
     DRAIN,
     POLL,
     PROBE_SOURCE,
+    RECEIVE,
     RECONCILE_SINK,
     RELEASE,
     SAMPLE,
@@ -39,6 +40,21 @@ def after_poll(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
         yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
     if outcome.more:
         yield Hint.of(POLL, **arguments)
+
+
+def after_push(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What landed may have to leave; what could not be read by itself is polled; a slice that was cut off goes on."""
+    if outcome:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+    yield from polls_after(sorted(outcome.polls), arguments)
+    if outcome.more:
+        yield Hint.of(RECEIVE, **arguments)
+
+
+def polls_after(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """The outcome is record types of the source that are due."""
+    for resource_type in outcome:
+        yield Hint.of(POLL, resource_type=resource_type, **arguments)
 
 
 def drain_after(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:

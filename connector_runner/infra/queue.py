@@ -34,6 +34,8 @@ SAMPLE: Final = "sample.run"
 TRANSLATE: Final = "translate.run"
 PROBE: Final = "probe.run"
 PROBE_SOURCE: Final = "probe_source.run"
+RECEIVE: Final = "receive.run"
+SUBSCRIBE: Final = "subscribe.run"
 
 CONTROL_QUEUE: Final = "control"
 SINK_QUEUE_PREFIX: Final = "sink."
@@ -53,11 +55,13 @@ QUEUE_OF: Final = {
     TRANSLATE: "translate",
     PROBE: CONTROL_QUEUE,
     PROBE_SOURCE: "reconcile",
+    RECEIVE: "receive",
+    SUBSCRIBE: "receive",
 }
 """The queue of each task; a drain and a sample go to the queue of their sink."""
 
 QUEUES_OF_POOL: Final = {
-    "io": (CONTROL_QUEUE, "poll", "release", "reconcile", "translate"),
+    "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate"),
     "cpu": ("imports", "project", "review"),
 }
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""

@@ -9,9 +9,22 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from connector_runner.infra.database import Database, Tx
-from connector_runner.infra.queue import DRAIN, IMPORT, POLL, PROJECT, RELEASE, TRANSLATE, Hint, sink_queue
+from connector_runner.infra.queue import (
+    DRAIN,
+    IMPORT,
+    POLL,
+    PROJECT,
+    RECEIVE,
+    RELEASE,
+    SUBSCRIBE,
+    TRANSLATE,
+    Hint,
+    sink_queue,
+)
 from connector_runner.intake import polling
 from connector_runner.intake.imports import running as imports
+from connector_runner.intake.push import subscribing
+from connector_runner.intake.push import working as pushed
 from connector_runner.observability import store
 from connector_runner.outbound.lanes import sweeping
 from connector_runner.outbound.translating import translation_store
@@ -31,7 +44,7 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
         queue = sink_queue(sink.slug, sink.name)
         hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
     with database.sweep() as tx:
-        return [*hints, *_polls(tx, now), *_imports(tx, now), *_folds(tx), *_translations(tx)]
+        return [*hints, *_polls(tx, now), *_imports(tx, now), *_pushes(tx, now), *_folds(tx), *_translations(tx)]
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
@@ -42,6 +55,12 @@ def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
 def _imports(tx: Tx, now: datetime) -> Iterator[Hint]:
     for workspace_id, import_id in imports.overdue(tx, now, LIMIT):
         yield Hint.of(IMPORT, workspace_id=workspace_id, import_id=import_id)
+
+
+def _pushes(tx: Tx, now: datetime) -> Iterator[Hint]:
+    for task, found in ((RECEIVE, pushed.overdue(tx, now, LIMIT)), (SUBSCRIBE, subscribing.overdue(tx, now, LIMIT))):
+        for workspace_id, data_source_id in found:
+            yield Hint.of(task, workspace_id=workspace_id, data_source_id=data_source_id)
 
 
 def _folds(tx: Tx) -> Iterator[Hint]:

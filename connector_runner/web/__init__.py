@@ -1,1 +1,1 @@
-"""The HTTP face: health, metrics and what flows."""
+"""The HTTP face: what is pushed to us, health, metrics and what flows."""

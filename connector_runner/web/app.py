@@ -1,4 +1,4 @@
-"""The web server: health, readiness, metrics, and the page of what flows."""
+"""The web server: what is pushed to us, health, readiness, metrics, and the page of what flows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from connector_runner.kernel.errors import Unavailable
 from connector_runner.settings import Settings
 from connector_runner.web import page, style
 from connector_runner.web.guard import Guard
+from connector_runner.web.hooks import Hooks
 from connector_runner.web.readiness import OK, Readiness
 from connector_runner.web.scrape import scrape
 from connector_runner.web.snapshot import Snapshots
+from connector_runner.web.wire import Wire
 
 log = get_logger(__name__)
 
@@ -33,7 +35,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000) -> N
     """Serve until told to stop. Raises Misconfigured when there is no Postgres or Redis to use."""
     configure(settings.log_level)
     app = create_app(build(settings))
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+    uvicorn.run(app, host=host, port=port, http=Wire, log_config=None, access_log=False, server_header=False)
 
 
 def create_app(runner: Runner) -> FastAPI:
@@ -41,16 +43,19 @@ def create_app(runner: Runner) -> FastAPI:
     database = Database(runner.addresses.database_url, pool_size=2, statement_timeout_s=STATEMENT_TIMEOUT_S)
     readiness = Readiness(runner.addresses, database)
     snapshots = Snapshots(runner, database)
+    hooks = Hooks(runner)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        hooks.close()
         readiness.close()
         database.dispose()
 
     app = FastAPI(title="connector_runner", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
+    hooks.register(app)
     _for_machines(app, readiness, snapshots)
     _for_people(app, snapshots)
     return app

@@ -78,8 +78,10 @@ CREATE TABLE push_subscription (
     highest bigint NOT NULL DEFAULT 0,      -- the highest number that was heard of
     ahead bigint[] NOT NULL DEFAULT '{}',   -- numbers known beyond the first that is missing
     gap_since timestamptz,
+    asked_at timestamptz,                   -- when the server was asked for what is missing
     gaps bigint NOT NULL DEFAULT 0,         -- how many were caught up with
     notified_at timestamptz,                -- the last delivery of any kind
+    looked_at timestamptz,                  -- when the server was last asked how it is
     restarts integer NOT NULL DEFAULT 0,    -- of the server, or of its count
     failures integer NOT NULL DEFAULT 0,    -- in a row, of keeping it
     last_error_code text,

@@ -167,6 +167,19 @@ def put_off(tx: Tx, turn: Turn, push: Push, *, due_at: datetime, code: str, coun
     )
 
 
+def put_off_others(tx: Tx, turn: Turn, due_at: datetime, now: datetime) -> None:
+    """Let whatever else is due wait too; it was not an attempt."""
+    execute(
+        tx,
+        "UPDATE push SET due_at = :due WHERE workspace_id = :ws AND data_source_id = :source AND state = 'pending'"
+        " AND due_at <= :now",
+        ws=turn.workspace_id,
+        source=turn.data_source_id,
+        due=due_at,
+        now=now,
+    )
+
+
 def revive(tx: Tx, workspace_id: str, push_id: str, sealed: bytes) -> bool:
     """Put a dead delivery back to be worked off; False when it is not known any more."""
     found = execute(
