@@ -49,7 +49,8 @@ class Adapter:
     ``reads`` are record types that are read whole and anew; ``shows`` whether a record of the simulator is one that
     this vendor shows (an appointment without a patient is in nobody's roster). ``refuses`` are bodies that the vendor
     would not take: the sink must not even send them. ``ready`` turns the simulator before writes; ``own_ids``: a create
-    is a PUT to an id of ours.
+    is a PUT to an id of ours, unless ``create_calls`` say what creates a type. ``dated`` moves a record to where the
+    adapter looks at each poll, where that is not everywhere.
     """
 
     name: str
@@ -65,9 +66,13 @@ class Adapter:
     patients: int = 12
     ready: Callable[[Clinic], None] = lambda clinic: None
     own_ids: bool = False
+    create_calls: Mapping[str, str] = field(default_factory=dict)
+    dated: Callable[[Json], Json] = lambda record: record
 
     def create_call(self, write: Write, client_ref: str) -> str:
         """The request that creates a record, as faults are ordered for it."""
+        if write.resource_type in self.create_calls:
+            return self.create_calls[write.resource_type]
         return f"PUT {write.resource_type}" if self.own_ids else f"POST {write.resource_type}"
 
 
@@ -149,7 +154,7 @@ class Clinic:
 
     def marked(self, record: Json, mark: str) -> Json:
         """A record with a change that every system shows."""
-        return {**record, "extension": [{"url": MARK, "valueString": mark}]}
+        return {**self.adapter.dated(record), "extension": [{"url": MARK, "valueString": mark}]}
 
     def journal(self) -> list[Json]:
         """Every request so far."""

@@ -36,15 +36,17 @@ class Appointments:
         """
         kept = dict(cursor)
         listing = kept.get("listing")
-        if not full and listing is None and "changed_feed" in kept:
+        if not full and listing is None and kept.get("listed"):
             yield from self._fed(kept, last=True)
             return
         if listing is None:
-            yield from self._fed(kept, last=False)
+            if "changed_feed" not in kept:
+                yield from self._fed(kept, last=False)
             listing = {"id": new_id(), "at": None}
         for page, at in self._booked(listing["at"]):
             if at is None:
                 kept.pop("listing", None)
+                kept["listed"] = True
             else:
                 kept["listing"] = {"id": listing["id"], "at": at}
             yield replace(page, cursor=dict(kept), last=at is None, window=listing["id"])

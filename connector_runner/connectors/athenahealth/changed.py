@@ -61,8 +61,9 @@ class Changed:
         begun = moment(cursor.get(_READING))
         began = begun or self._clock() - SLACK
         note = {_READING: instant(began), "subscribed": True}
-        yield Page((), (), note, False)
-        if begun is not None:
+        if begun is None:
+            yield Page((), (), note, False)
+        else:
             yield from self._again(resource_type, feed, begun, note)
         warnings: tuple[str, ...] = ()
         try:
@@ -89,6 +90,8 @@ class Changed:
         listed = rows.pages(self._client, feed.path, params, feed.rows, self._clock)
         for number, (found, _) in enumerate(listed, 1):
             made = self._records(resource_type, feed, found, f"{feed.path} page {number}")
+            if not made:
+                continue
             records = tuple(each for each in made if isinstance(each, SourceRecord))
             yield Page(records, tuple(each for each in made if isinstance(each, BadEntry)), note, False)
 

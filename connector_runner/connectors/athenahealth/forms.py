@@ -110,6 +110,32 @@ def vital(body: Json, practice: str, department: str) -> Form:
     return Form(f"chart/{_patient(body, practice, 'Observation')}/vitals", fields, "Observation")
 
 
+def kept(body: Json) -> Json | None:
+    """What FHIR shows of a record that a form of ``body`` made; None for what no form is made of.
+
+    A problem's code and first day, a vital sign's code, day and amount: nothing else of what was sent is certain.
+    """
+    try:
+        if body.get("resourceType") == "Condition":
+            code, day = _code(body, SNOMED, ""), _first_date(body, "onset", "")[:10]
+            told: Json = {"code": _coded(SNOMED, code), "onsetDateTime": day}
+        elif body.get("resourceType") == "Observation":
+            code, quantity = _code(body, LOINC, "", ELEMENTS), body.get("valueQuantity")
+            amount = Decimal(str(quantity["value"])) if isinstance(quantity, dict) else Decimal(0)
+            value = Decimal(converted(ELEMENTS[code], amount, quantity))
+            day = _first_date(body, "effective", "")[:10]
+            told = {"code": _coded(LOINC, code), "effectiveDateTime": day, "valueQuantity": {"value": value}}
+        else:
+            return None
+    except Unfit:
+        return None
+    return {"resourceType": body["resourceType"], "subject": body.get("subject"), **told}
+
+
+def _coded(system: str, code: str) -> Json:
+    return {"coding": [{"system": system, "code": code}]}
+
+
 def converted(element: str, amount: Decimal, quantity: Any) -> str:
     """The amount in the unit of v1; Unfit (``unit_unknown``) where it is not known which unit it is in."""
     units = _TO.get(element)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from connector_runner.connectors.athenahealth.ids import department_token, practice_token
@@ -25,8 +26,8 @@ _TYPES: Final = (
 
 
 def profile_of(settings: AthenahealthSettings) -> Profile:
-    """The profile of one practice."""
-    return Profile(
+    """The profile of one practice; what its settings say of searches stands beside the practice."""
+    usual = Profile(
         vendor="athenahealth",
         strategies={
             "Patient": ("changed_feed", "last_updated", "whole"),
@@ -36,6 +37,12 @@ def profile_of(settings: AthenahealthSettings) -> Profile:
         },
         parameters={"": (_standing(settings, ""),), **{name: (_standing(settings, name),) for name in _TYPES}},
     )
+    stated = settings.profile(usual)
+    own = {
+        kind: tuple((*_standing(settings, kind), *parameters) for parameters in stated.parameters[kind])
+        for kind in settings.searches
+    }
+    return replace(usual, parameters={**usual.parameters, **own})
 
 
 def _standing(settings: AthenahealthSettings, resource_type: str) -> Parameters:
@@ -46,6 +53,6 @@ def _standing(settings: AthenahealthSettings, resource_type: str) -> Parameters:
     if settings.departments and resource_type in DEPARTMENTS_OF:
         tokens = (department_token(settings.practice, number) for number in settings.departments)
         params.append(("ah-department", ",".join(tokens)))
-    if resource_type == "MedicationRequest":
+    if resource_type == "MedicationRequest" and resource_type not in settings.searches:
         params.append(("intent", INTENTS))
     return tuple(params)

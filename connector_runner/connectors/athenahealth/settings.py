@@ -112,5 +112,5 @@ class AthenahealthSettings(EHRSettings):
 
     @property
     def usual(self) -> Capabilities:
-        """No conditional create, no lock, no idempotency: a repeated create makes a second record."""
-        return Capabilities(client_id=False, conditional_create=False, if_match=None, search=False, at_least_once=True)
+        """No conditional create, no lock, no idempotency; what was created is found among its patient's records."""
+        return Capabilities(client_id=False, conditional_create=False, if_match=None)

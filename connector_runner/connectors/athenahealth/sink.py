@@ -9,17 +9,18 @@ from typing import Final
 from connector_runner.connectors.athenahealth import forms
 from connector_runner.connectors.athenahealth.client import AthenahealthClient
 from connector_runner.connectors.athenahealth.forms import Form, Unfit
-from connector_runner.connectors.athenahealth.ids import fhir_id
+from connector_runner.connectors.athenahealth.ids import fhir_id, practice_token
 from connector_runner.connectors.athenahealth.settings import AthenahealthSettings
 from connector_runner.connectors.base import Opening
 from connector_runner.connectors.classification.classify import classify
 from connector_runner.connectors.classification.failures import reply_to_failure
-from connector_runner.connectors.fhir.sink import FHIRSink
+from connector_runner.connectors.fhir.ehr_sink import EHRSink, Offers
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 
+OFFERS: Final = Offers(create=frozenset({"Condition", "Observation", "QuestionnaireResponse"}), identified=frozenset())
 _MADE_BY: Final[dict[str, Callable[[Json, str, str], Form]]] = {"Condition": forms.problem, "Observation": forms.vital}
 
 
@@ -32,14 +33,13 @@ def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
     return AthenahealthSink(AthenahealthClient(opening, settings))
 
 
-class AthenahealthSink(FHIRSink):
-    """Creates what v1 takes. Nothing that is created bears an identifier of ours, so a repeat would make another."""
+class AthenahealthSink(EHRSink):
+    """Creates what v1 takes. Nothing bears an identifier of ours: what says what we said is taken for ours."""
 
     def __init__(self, client: AthenahealthClient, clock: Clock = utc_now) -> None:
         settings = client.practice
-        super().__init__(
-            client, settings.sink_capabilities, vendor=settings.vendor or "", search_by=settings.search_by, clock=clock
-        )
+        vendor = settings.vendor or ""
+        super().__init__(client, settings.sink_capabilities, OFFERS, vendor=vendor, search_by="GET", clock=clock)
         self._athena = client
         self._now = clock
         self._department = (settings.sink.department if settings.sink is not None else None) or ""
@@ -73,13 +73,19 @@ class AthenahealthSink(FHIRSink):
             return replace(reply, outcome=Outcome.UNKNOWN, code="no_id", cause="no_id")
         return replace(reply, ref=f"{form.makes}/{record_id}")
 
-    def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
-        """Not offered: it is not known how v1 changes what it holds."""
-        return Reply(Outcome.POISON, "update_not_offered", cause="update_not_offered")
+    def find_created(self, body: Json, client_ref: str) -> Reply:
+        """Among those of its patient: of a form, what v1 keeps of it, in the units in which it keeps it."""
+        kept = forms.kept(body)
+        return super().find_created(body if kept is None else kept, client_ref)
 
     def identified(self, body: Json, client_ref: str) -> Json:
         """As it is: no identifier of ours would be kept."""
         return dict(body)
+
+    def _question(self, body: Json) -> list[tuple[str, str]] | None:
+        asked = super()._question(body)
+        practice = ("ah-practice", practice_token(self._athena.practice.practice))
+        return None if asked is None else [*asked, practice]
 
 
 def _first_vital(document: Json) -> object:

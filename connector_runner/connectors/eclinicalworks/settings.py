@@ -96,5 +96,5 @@ class EclinicalworksSettings(EHRSettings):
 
     @property
     def usual(self) -> Capabilities:
-        """No conditional create and no lock; a questionnaire response is not searched for by identifier."""
-        return Capabilities(client_id=False, conditional_create=False, if_match=None, search=False, at_least_once=True)
+        """No conditional create and no lock; what was created is found among its patient's records."""
+        return Capabilities(client_id=False, conditional_create=False, if_match=None)

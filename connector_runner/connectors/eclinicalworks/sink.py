@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from connector_runner.connectors.base import Opening
 from connector_runner.connectors.eclinicalworks.client import EclinicalworksClient
 from connector_runner.connectors.eclinicalworks.settings import EclinicalworksSettings
-from connector_runner.connectors.fhir.sink import FHIRSink
+from connector_runner.connectors.fhir.ehr_sink import EHRSink, Offers
 from connector_runner.connectors.settings import SourceSettings
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.sinks import Json, Sink
 from connector_runner.kernel.errors import Misconfigured
+
+OFFERS: Final = Offers(create=frozenset({"QuestionnaireResponse"}), identified=frozenset())
 
 
 def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
@@ -18,18 +22,15 @@ def open_sink(settings: SourceSettings, opening: Opening) -> Sink:
     return EclinicalworksSink(
         EclinicalworksClient(opening, settings),
         settings.sink_capabilities,
+        OFFERS,
         vendor=settings.vendor or "",
         search_by=settings.search_by,
     )
 
 
-class EclinicalworksSink(FHIRSink):
+class EclinicalworksSink(EHRSink):
     """Creates only. What its numeric ``status`` codes mean is in connectors/classification."""
 
-    def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
-        """Not offered by the public interface."""
-        return Reply(Outcome.POISON, "update_not_offered", cause="update_not_offered")
-
     def identified(self, body: Json, client_ref: str) -> Json:
-        """As it is: a questionnaire response is not searched for by an identifier."""
+        """As it is: R4 has room for one identifier in a questionnaire response, and nobody searches by it."""
         return dict(body)

@@ -37,6 +37,7 @@ _LINK_EXPIRED: Final = frozenset({400, 404, 410})
 _MOST_PASSES: Final = 6
 _MOST_RESTARTS: Final = 3
 _SORT: Final = "_sort"
+_PRIMING: Final = "priming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class Reading:
     def __init__(self, means: Means, resource_type: str, cursor: dict[str, Any], *, full: bool) -> None:
         self._means, self._client, self._profile = means, means.client, means.profile
         self._type = resource_type
-        self._full = full
+        # Cut off between the feed and the reading of everything: that is still to come.
+        self._full = full or bool(cursor.get(_PRIMING))
         self._measured = means.measured.get(resource_type)
         self._kept = {key: value for key, value in cursor.items() if key != "window"}
         self._refused: tuple[str, ...] = tuple(self._kept.get("refused", ()))
@@ -192,10 +194,12 @@ class Reading:
     def _prime(self) -> Iterator[Page]:
         """Begin with the feed of changes before everything is read, so that none in between is missed."""
         feed = self._means.feeds.get("changed_feed")
-        if feed is None or "changed_feed" in self._kept or "changed_feed" not in self._profile.order(self._type):
-            return
-        for page in self._fed("changed_feed", feed):
-            yield replace(page, last=False, whole=False)
+        known = feed is None or "changed_feed" in self._kept
+        if feed is not None and not known and "changed_feed" in self._profile.order(self._type):
+            self._kept[_PRIMING] = True
+            for page in self._fed("changed_feed", feed):
+                yield replace(page, last=False, whole=False)
+        self._kept.pop(_PRIMING, None)
 
     # Walking through a window
 

@@ -44,6 +44,9 @@ class Quirks(Protocol):
     def capability(self, statement: dict[str, Any]) -> dict[str, Any]:
         """The CapabilityStatement of the vendor, from that of the plain system."""
 
+    def native(self, resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The people and records that it begins with, as this vendor names them."""
+
     def reset(self) -> None:
         """Back to the start."""
 
@@ -68,6 +71,10 @@ class Plain:
     def capability(self, statement: dict[str, Any]) -> dict[str, Any]:
         """As it is."""
         return statement
+
+    def native(self, resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """As they are."""
+        return resources
 
     def reset(self) -> None:
         """Settings as they were when it began."""

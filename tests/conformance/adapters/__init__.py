@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.conformance.adapters import cerner, epic, fhir_store
+from tests.conformance.adapters import athenahealth, cerner, eclinicalworks, epic, fhir_store
 from tests.conformance.clinic import Adapter
 
-ADAPTERS: tuple[Adapter, ...] = (fhir_store.ADAPTER, epic.ADAPTER, cerner.ADAPTER)
+ADAPTERS: tuple[Adapter, ...] = (
+    fhir_store.ADAPTER,
+    epic.ADAPTER,
+    cerner.ADAPTER,
+    athenahealth.ADAPTER,
+    eclinicalworks.ADAPTER,
+)
