@@ -198,7 +198,8 @@ def request_sync(
 def record_ok(tx: Tx, source: SourceKey, now: datetime) -> None:
     """A poll succeeded: healthy, or degraded while another record type of the source keeps failing.
 
-    What an operator was told of is over once it is healthy. A source that was healthy lately is not written to.
+    What an operator was told of is over once no record type fails any more: while some do and others do not, it is
+    one trouble. A source that was healthy lately is not written to.
     """
     row = store.health(tx, source.workspace_id, source.data_source_id)
     if row is None or _known_healthy(row, now):
@@ -216,14 +217,14 @@ def record_ok(tx: Tx, source: SourceKey, now: datetime) -> None:
         now=now,
         ok=True,
     )
-    if not failing and row["health_status"] != "healthy":
+    if row["alerted"] and row["worst_errors"] == 0:
         alerts.end(tx, source.workspace_id, source.data_source_id, alerts.HEALTH, now=now)
 
 
 def _known_healthy(row: Row, now: datetime) -> bool:
     told = row["last_poll_at"]
     well = row["health_status"] == "healthy" and row["consecutive_errors"] == 0 and row["worst_errors"] == 0
-    return well and told is not None and abs(now - told) < _TELL_AGAIN
+    return well and not row["alerted"] and told is not None and abs(now - told) < _TELL_AGAIN
 
 
 def record_error(tx: Tx, source: SourceKey, code: str, detail: str, now: datetime) -> None:

@@ -327,12 +327,14 @@ def set_health(
 def health(tx: Tx, workspace_id: str, data_source_id: str, *, lock: bool = False) -> Row | None:
     """The health of a source, when it counts as unhealthy, and which enabled record type failed most often in a row.
 
-    ``worst_errors`` is 0 where none failed.
+    ``worst_errors`` is 0 where none failed. ``alerted``: an operator was told that it is not well.
     """
     return one(
         tx,
         "SELECT d.health_status, d.health_code, d.consecutive_errors, d.last_poll_at,"
         " coalesce((d.settings->>'unhealthy_after')::integer, :usual) AS unhealthy_after,"
+        " EXISTS (SELECT 1 FROM alert a WHERE a.workspace_id = d.workspace_id AND a.data_source_id = d.data_source_id"
+        "  AND a.kind = 'health' AND a.ended_at IS NULL) AS alerted,"
         " w.resource_type AS worst, w.last_error_code AS worst_code, coalesce(w.consecutive_errors, 0) AS worst_errors"
         " FROM data_source d LEFT JOIN LATERAL (SELECT resource_type, consecutive_errors, last_error_code"
         "  FROM source_resource r WHERE r.workspace_id = d.workspace_id AND r.data_source_id = d.data_source_id"
