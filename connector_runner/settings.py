@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     llm_api_key: str | None = None
     """Secret reference of the endpoint's key (``env:NAME``, ``file:/path``); none: it wants none."""
     llm_timeout_s: float = Field(20.0, gt=0, le=120)
+    jwks_cache_s: int = Field(3600, ge=1, le=7 * 86400)
+    """For how long those who read our public keys may keep them; a new key signs no sooner."""
     io_threads: int = 16
     cpu_processes: int = 2
 

@@ -25,6 +25,12 @@ def workspace_named(tx: Tx, slug: str) -> dict[str, Any] | None:
     return one(tx, "SELECT workspace_id, slug, name, status FROM workspace WHERE slug = :slug", slug=slug)
 
 
+def slug_of(tx: Tx, workspace_id: str) -> str:
+    """The slug of the transaction's workspace."""
+    found = one(tx, "SELECT slug FROM workspace WHERE workspace_id = :ws", ws=workspace_id)
+    return str(found["slug"]) if found is not None else workspace_id
+
+
 def insert_key(tx: Tx, workspace_id: str, key: dict[str, Any]) -> None:
     """Keep a key's digest and what it may do."""
     execute(

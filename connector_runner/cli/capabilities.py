@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.auth import token_store
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
@@ -30,6 +31,8 @@ def try_out(name: Name, workspace: Workspace = None, as_json: Json = False) -> N
     """Ask the system whether it can be read with these settings, and what it can do; that is kept, no record is."""
     runner = open_runner()
     source = _source(runner, name, workspace)
+    with runner.database.begin(source.workspace_id) as tx:
+        token_store.forget_failures(tx, source.workspace_id, source.data_source_id)
     outcome: dict[str, Any] = {"name": source.name, **polling.test_connection(runner, source)}
     answering = [kind for kind, found in outcome["resources"].items() if found["ok"]]
     found = probing.probe(runner, source, now=utc_now(), only=answering) if answering else probing.Probe()

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.auth.showing import tokens_of
 from connector_runner.bootstrap import Runner
 from connector_runner.cli import capabilities
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
@@ -68,17 +69,20 @@ def list_all(workspace: Workspace = None, as_json: Json = False) -> None:
 
 @app.command("show")
 def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
-    """Settings (secrets are references), health, and each polled record type."""
+    """Settings (secrets are references), health, tokens, and each polled record type."""
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
         found = directory.show(tx, workspace_id, name)
+        found["tokens"] = tokens_of(tx, workspace_id, str(found["data_source_id"]))
     show(found, as_json, lambda: _tell(found))
 
 
 def _tell(found: dict[str, Any]) -> None:
     resources = found["resources"]
-    table(found["name"], ["key", "value"], [(k, v) for k, v in found.items() if k != "resources"])
+    table(found["name"], ["key", "value"], [(k, v) for k, v in found.items() if k not in ("resources", "tokens")])
+    for token in found["tokens"]:
+        table(f"Tokens to {token['direction']}", ["key", "value"], [(k, v) for k, v in token.items() if v])
     if resources:
         table("Polled", list(resources[0]), [list(row.values()) for row in resources])
 

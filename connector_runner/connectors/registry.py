@@ -26,6 +26,9 @@ from connector_runner.connectors.rest import sink as rest_sink
 from connector_runner.connectors.rest.settings import RestSettings
 from connector_runner.connectors.settings import FileDropSettings, SourceSettings
 from connector_runner.connectors.sinks import Sink
+from connector_runner.connectors.smart_fhir import sink as smart_fhir_sink
+from connector_runner.connectors.smart_fhir import source as smart_fhir_source
+from connector_runner.connectors.smart_fhir.settings import SmartFhirSettings
 from connector_runner.kernel.errors import Misconfigured
 
 OpenSource = Callable[[SourceSettings, Opening], Source]
@@ -55,6 +58,7 @@ ADAPTERS: dict[str, SourceType] = {
 SOURCE_TYPES: dict[str, SourceType] = {
     EHR: SourceType(SourceSettings),
     "fhir_store": SourceType(FhirStoreSettings, fhir_store_source.open_source, fhir_store_sink.open_sink),
+    "smart_fhir": SourceType(SmartFhirSettings, smart_fhir_source.open_source, smart_fhir_sink.open_sink),
     "rest_api": SourceType(RestSettings, sink=rest_sink.open_sink),
     "file_drop": SourceType(FileDropSettings),
 }
