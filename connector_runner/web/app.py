@@ -16,7 +16,7 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.logging import configure, get_logger
 from connector_runner.kernel.errors import Unavailable
 from connector_runner.settings import Settings
-from connector_runner.web import page, style
+from connector_runner.web import key_sets, page, style
 from connector_runner.web.guard import Guard
 from connector_runner.web.hooks import Hooks
 from connector_runner.web.readiness import OK, Readiness
@@ -56,6 +56,7 @@ def create_app(runner: Runner) -> FastAPI:
     app.add_middleware(Guard)
     app.add_exception_handler(HTTPException, _refused)
     hooks.register(app)
+    key_sets.register(app, database, cache_s=runner.settings.jwks_cache_s)
     _for_machines(app, readiness, snapshots)
     _for_people(app, snapshots)
     return app
