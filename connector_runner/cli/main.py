@@ -9,11 +9,13 @@ from pathlib import Path
 import typer
 
 from connector_runner.cli import (
+    alerts,
     audit,
     creation,
     entities,
     events,
     imports,
+    keys,
     outbound,
     processes,
     quarantine,
@@ -54,7 +56,10 @@ outbound.app.command("steps")(steps.steps)
 app.add_typer(services.app, name="services")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(workspaces.keys, name="api-key")
+app.add_typer(keys.app, name="key")
+app.add_typer(keys.values, name="secret")
 app.add_typer(sources.app, name="source")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(events.app, name="event")
 app.add_typer(entities.app, name="entity")
 app.add_typer(outbound.app, name="outbound")

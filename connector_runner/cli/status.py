@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from connector_runner.bootstrap import Runner
+from connector_runner.cli.alerts import COLUMNS
 from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.observability import status as query
 from connector_runner.observability import store
@@ -35,6 +36,8 @@ def tell(found: dict[str, Any]) -> None:
     for reason in found["reasons"]:
         subject = reason.get("source") or reason.get("sink")
         typer.echo("  " + ": ".join(str(part) for part in (subject, reason["code"], reason["detail"]) if part))
+    if found["alerts"]:
+        table("Alerts", COLUMNS, [[alert[name] for name in COLUMNS] for alert in found["alerts"]])
     table(
         "Sources",
         ["name", "type", "health", "reason", "last poll", "errors", "events"],

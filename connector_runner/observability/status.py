@@ -23,6 +23,7 @@ from connector_runner.infra import schedule
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import QUEUES_OF_POOL, Publisher, sink_queue
 from connector_runner.observability import status_store, store
+from connector_runner.resilience import alerts
 from connector_runner.resilience.quarantine import Quarantine
 
 PENDING: Final = ("ready", "leased", "waiting", "unknown", "paused")
@@ -63,6 +64,7 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
         "release": {"pending": work["releases"], "oldest_s": round(work["release_s"], 1)},
         "folding": {"pending": work["folds"]},
         "imports": {"running": work["imports"]},
+        "alerts": [_alert(row) for row in alerts.listing(tx, workspace_id)],
     }
 
 
@@ -102,7 +104,7 @@ def together(parts: Sequence[Document]) -> Document:
         return parts[0]
     order = ("degraded", "starting", "healthy")
     joined: Document = {"status": min((part["status"] for part in parts), key=order.index, default="starting")}
-    for name in ("reasons", "sources", "sinks", "unmapped"):
+    for name in ("reasons", "sources", "sinks", "unmapped", "alerts"):
         joined[name] = [row for part in parts for row in part[name]]
     types = sorted({kind for part in parts for kind in part["entities"]})
     joined["entities"] = {kind: sum(part["entities"].get(kind, 0) for part in parts) for kind in types}
@@ -148,6 +150,9 @@ def _reasons(sources: Sequence[Document], work: Document) -> list[Document]:
         if row["health_status"] in ("degraded", "unhealthy"):
             code = row["health_code"] or row["health_status"]
             found.append({"code": code, "source": name, "detail": row["health_detail"]})
+        if row["read_breaker_until"]:
+            detail = "the source failed several times in a row and is left alone for a while"
+            found.append({"code": "source_breaker_open", "source": name, "detail": detail})
         if row["late_s"] > POLLS_LATE_S:
             detail = f"a poll has been due for {row['late_s']:.0f} s and no worker takes it"
             found.append({"code": "polls_late", "source": name, "detail": detail})
@@ -173,10 +178,15 @@ def _verdict(sources: Sequence[Document], events: int, reasons: Sequence[Documen
 def _source(row: Document) -> Document:
     names = (
         "name", "source_type", "enabled", "health_status", "health_code", "health_detail", "health_since",
-        "last_poll_at", "last_ok_at", "consecutive_errors", "event_count",
+        "last_poll_at", "last_ok_at", "consecutive_errors", "event_count", "read_breaker_until",
     )  # fmt: skip
     shown = {name: row[name] for name in names}
     return shown | {"health_status": _health(row), "late_s": round(row["late_s"], 1) if row["active"] else 0.0}
+
+
+def _alert(row: Document) -> Document:
+    names = ("source", "kind", "subject", "code", "detail", "raised_at")
+    return {name: row[name] for name in names}
 
 
 def _sink(row: Document, lanes: Sequence[Document], oldest: dict[str, float]) -> Document:

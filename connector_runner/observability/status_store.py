@@ -18,6 +18,7 @@ def sources(tx: Tx, workspace_id: str) -> list[dict[str, Any]]:
         "SELECT d.data_source_id, d.name, d.source_type, d.enabled, d.enabled AND w.status = 'active' AS active,"
         " d.health_status, d.health_code, d.health_detail, d.health_since, d.last_poll_at, d.last_ok_at,"
         " d.consecutive_errors, d.event_count, d.sink_enabled, d.sink_paused_reason,"
+        " CASE WHEN d.read_breaker_until > now() THEN d.read_breaker_until END AS read_breaker_until,"
         " CASE WHEN d.sink_breaker_until > now() THEN d.sink_breaker_until END AS sink_breaker_until,"
         " coalesce(r.polled, 0) AS polled, coalesce(greatest(r.late_s, 0), 0) AS late_s"
         " FROM data_source d JOIN workspace w ON w.workspace_id = d.workspace_id LEFT JOIN"

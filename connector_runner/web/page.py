@@ -93,6 +93,7 @@ def _workspace(view: WorkspaceView) -> Markup:
         element("p", _mark(found["status"]), f" workspace {view.slug}"),
         _reasons(found["reasons"]),
         _figures(figures),
+        _alerts(title, found["alerts"]),
         _sources(title, found["sources"]),
         _sinks(title, found["sinks"]),
         _table(
@@ -114,6 +115,17 @@ def _reasons(reasons: Sequence[dict[str, Any]]) -> Markup:
         text = ": ".join(str(part) for part in (subject, reason["code"], reason["detail"]) if part)
         items.append(element("li", text))
     return element("ul", *items)
+
+
+def _alerts(title: str, alerts: Sequence[dict[str, Any]]) -> Markup:
+    if not alerts:
+        return Markup()
+    lines = [
+        (alert["source"], alert["kind"], alert["subject"], alert["code"], alert["detail"], _time(alert["raised_at"]))
+        for alert in alerts
+    ]
+    columns = ("source", "kind", "about", "code", "what it is", "since (UTC)")
+    return _table(f"Alerts of {title}", columns, lines, empty="")
 
 
 def _sources(title: str, sources: Sequence[dict[str, Any]]) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any, Final
 
 from connector_runner.infra import metrics
@@ -22,12 +23,13 @@ RELEASE_AGE: Final = metrics.gauge("release_oldest_seconds", "Age of the oldest 
 IMPORTS_RUNNING: Final = metrics.gauge("imports_running", "Imports that are not finished", ("workspace",))
 POLL_LATE: Final = metrics.gauge("poll_late_seconds", "By how much the most overdue poll is late", ("source",))
 POLL_ERRORS: Final = metrics.gauge("source_consecutive_errors", "Failed polls in a row", ("source",))
+ALERTS_OPEN: Final = metrics.gauge("alerts_open", "Alerts that are open", ("source", "kind"))
 LANE_AGE: Final = metrics.gauge("lane_oldest_ready_seconds", "Since when the oldest due lane is due", ("sink",))
 SINK_PAUSED: Final = metrics.gauge("sink_paused", "1 when the sink is paused", ("sink",))
 
 _HELD: Final = (
     metrics.LANES, metrics.SOURCE_HEALTHY, metrics.QUARANTINE_OPEN, QUEUE_DEPTH, EVENTS_STORED, ENTITIES,
-    RELEASES_PENDING, RELEASE_AGE, IMPORTS_RUNNING, POLL_LATE, POLL_ERRORS, LANE_AGE, SINK_PAUSED,
+    RELEASES_PENDING, RELEASE_AGE, IMPORTS_RUNNING, POLL_LATE, POLL_ERRORS, ALERTS_OPEN, LANE_AGE, SINK_PAUSED,
 )  # fmt: skip
 _one_at_a_time = threading.Lock()
 
@@ -66,6 +68,8 @@ def _set_workspace(workspace: WorkspaceView) -> None:
     IMPORTS_RUNNING.labels(workspace=slug).set(found["imports"]["running"])
     for entity_type, count in found["entities"].items():
         ENTITIES.labels(workspace=slug, entity_type=entity_type).set(count)
+    for (source, kind), count in Counter((each["source"], each["kind"]) for each in found["alerts"]).items():
+        ALERTS_OPEN.labels(source=f"{slug}.{source}", kind=kind).set(count)
     for source in found["sources"]:
         _set_source(f"{slug}.{source['name']}", source)
     for sink in found["sinks"]:

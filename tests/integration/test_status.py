@@ -70,14 +70,20 @@ def test_one_failing_source_degrades_with_its_reason_and_recovers(clinic: Clinic
     assert found["status"] == "degraded"
     assert found["reasons"] == [{"code": "unreachable", "source": "ehr", "detail": "the address cannot be reached"}]
     assert found["sources"][0]["consecutive_errors"] == 3
+    assert [(alert["source"], alert["kind"], alert["code"]) for alert in found["alerts"]] == [
+        ("ehr", "health", "unreachable")
+    ]
     clinic.polled(ehr)
-    assert look(clinic)["status"] == "healthy"
+    found = look(clinic)
+    assert (found["status"], found["alerts"]) == ("healthy", [])
 
 
 def test_a_disabled_source_degrades_nothing(clinic: Clinic) -> None:
     clinic.polled(clinic.apply(EHR), times_failed=3)
+    assert look(clinic)["alerts"]
     clinic.apply(EHR | {"enabled": False})
     clinic.apply(PARTNER)
+    assert look(clinic)["alerts"] == []
     found = look(clinic)
     assert (found["status"], found["sources"][0]["health_status"]) == ("healthy", "disabled")
 

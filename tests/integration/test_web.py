@@ -222,7 +222,8 @@ def test_the_page_shows_counts_and_no_patient(web: str, clinic: Clinic) -> None:
     block = page.text.split(f"workspace clinic-{clinic.workspace}", 1)[1].split("workspace clinic-")[0]
     for words in (
         "events 8", "entities 8", "in quarantine 1", "types without mapping 1",
-        "ehr: unreachable: the address cannot be reached", "ehr fhir_store ■ unhealthy unreachable",
+        "ehr: unreachable: the address cannot be reached",
+        "ehr health unreachable the address cannot be reached", "ehr fhir_store ■ unhealthy unreachable",
         "partner file_drop ● healthy", "ehr open 0 3 0 0 3 waiting", "organization 1", "patient 7",
     ):  # fmt: skip
         assert words in block, words

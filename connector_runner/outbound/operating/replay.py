@@ -18,6 +18,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake import full_sync, polling
 from connector_runner.intake.landing import Intake
+from connector_runner.intake.read_gate import Gates
 from connector_runner.kernel.errors import Conflict, RunnerError
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import lane_store, store
@@ -64,6 +65,10 @@ class Deps(Protocol):
     @property
     def sealer(self) -> Sealer:
         """Opens secrets."""
+
+    @property
+    def gates(self) -> Gates:
+        """Keeps requests within what sources take."""
 
 
 @dataclass(frozen=True, slots=True)
