@@ -46,7 +46,7 @@ class VendorClient(FHIRClient):
     def __init__(self, opening: Opening, settings: EHRSettings, *, clock: Clock = utc_now) -> None:
         super().__init__(opening, settings)
         self._vendor = settings.vendor or ""
-        self._zone = ZoneInfo(settings.windows.zone)
+        self._zone = ZoneInfo(settings.rate.zone)
         self._clock = clock
 
     def request(

@@ -13,6 +13,7 @@ from ..bundle_pages import Behaviour
 from ..fhir_json import Json, dumps, loads
 from ..journal import Entry
 from ..messages import Answer, Request, json_answer
+from ..paging import Cursor
 from ..store import Store
 from . import Plain, Quirks
 
@@ -33,6 +34,7 @@ _ANYWHERE = frozenset({"_id", "_count", "_format", "_cursor"})
 _PARAMETERS = {
     "Patient": "address address-city address-postalcode address-state birthdate family gender given identifier name "
     "telecom active email phone",
+    "Practitioner": "address address-city address-state family given identifier name active",
     "Observation": "based-on category code date focus issued patient subject identifier encounter status",
     "Condition": "category clinical-status code encounter onset-date patient recorded-date subject identifier",
     "AllergyIntolerance": "clinical-status patient category code identifier",
@@ -72,7 +74,8 @@ class Epic(Plain):
     - ``portal``: every search warns that there may be more (4119); ``sub_type``: one kind of Condition is not shown
     - ``cap_as_entry``: more than 100 patients are answered with the first 100 and a warning, not with an error
     - ``restricted``: patients behind break-the-glass; ``merged``: old id to surviving id
-    - ``documents_left``: of the day's allowance, -1 for any number; ``expire_pages``: so many links are out of date
+    - ``documents_left``: of the day's allowance, -1 for any number; ``expire_pages``: so many links are out of date,
+      and are answered with ``expired_status``
     - ``care_plans``: categories that this client may search by
     """
 
@@ -89,6 +92,7 @@ class Epic(Plain):
             merged={},
             documents_left=-1,
             expire_pages=0,
+            expired_status=400,
             care_plans=sorted(CARE_PLANS),
         )
 
@@ -111,7 +115,7 @@ class Epic(Plain):
         if kind not in offered or (request.method == "POST") == bool(rest):
             return refusal(405, "59100", kind="not-supported")
         if request.method == "POST" and kind == "AllergyIntolerance" and self._known_allergy(request):
-            return refusal(400, "59141", kind="duplicate")
+            return refusal(400, "59141")
         return None
 
     def _known_allergy(self, request: Request) -> bool:
@@ -149,7 +153,7 @@ class Epic(Plain):
         if session is not None:
             if self.settings["expire_pages"]:
                 self.settings["expire_pages"] -= 1
-                return refusal(400, "4113")
+                return refusal(self.settings["expired_status"], "4113")
             return replace(request, pairs=[("_cursor", session.removeprefix("12-"))])
         # Since the version of February 2026 what stands in the query of a _search is not looked at.
         posted = request.path.endswith("/_search")
@@ -210,18 +214,18 @@ class Epic(Plain):
 
     def _searchset(self, request: Request, bundle: Json, answer: Answer) -> Answer:
         entries = bundle.get("entry", [])
-        if request.path == "Patient" and bundle["total"] > _CAP and "_cursor" not in dict(request.pairs):
-            if not self.settings["cap_as_entry"]:
-                return refusal(400, "4127")
-            bundle["total"] = _CAP
+        capped = request.path == "Patient" and bundle["total"] > _CAP
+        if capped and not self.settings["cap_as_entry"]:
+            return refusal(400, "4127")
+        if capped:
+            entries = self._first_rows(request, bundle, entries)
         for entry in entries:
             entry["resource"] = self._unversioned(entry["resource"])
         told = [issue("4122", severity="warning")] if request.headers.get("x-unknown") else []
         told += [issue("59204", severity="warning", kind="suppressed")] if self._leaves_out(request) else []
         told += [] if bundle["total"] else [issue("4101", severity="warning")]
         told += [issue("4119", severity="warning")] if self.settings["portal"] else []
-        if bundle["total"] == _CAP and request.path == "Patient" and self.settings["cap_as_entry"]:
-            told.append(issue("4127"))
+        told += [issue("4127")] if capped else []
         if told:
             outcome = {"resourceType": "OperationOutcome", "issue": told}
             entries.append({"resource": outcome, "search": {"mode": "outcome"}})
@@ -229,6 +233,15 @@ class Epic(Plain):
         bundle["link"] = [self._link(request, link) for link in bundle["link"]]
         answer.body = dumps(bundle)
         return answer
+
+    def _first_rows(self, request: Request, bundle: Json, entries: list[Json]) -> list[Json]:
+        """Those of a page that are among the first that are shown at all; behind these there is no further page."""
+        token = dict(request.pairs).get("_cursor")
+        offset = Cursor.parse(token, self._store.epoch).offset if token else 0
+        bundle["total"] = _CAP
+        if offset + len(entries) >= _CAP:
+            bundle["link"] = [link for link in bundle["link"] if link["relation"] != "next"]
+        return entries[: _CAP - offset]
 
     def _leaves_out(self, request: Request) -> bool:
         return bool(self.settings["sub_type"]) and request.path == "Condition"
