@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from connector_runner.connectors import registry
 from connector_runner.connectors.epic import sink as epic_sink
 from connector_runner.connectors.epic import source as epic_source
 from connector_runner.connectors.epic.settings import EpicSettings
+from connector_runner.connectors.exports import ExportDue
 from connector_runner.connectors.fhir import vendor_client
+from connector_runner.connectors.fhir.ehr import EHRSettings
 from connector_runner.connectors.fhir.profile import Measured
 from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.settings import parse
@@ -19,7 +23,7 @@ from connector_runner.kernel.errors import BadRecord, Misconfigured, RateLimited
 from connector_runner.sandbox import launch
 from tests.conformance.adapters import bodies
 from tests.conformance.adapters.epic import ADAPTER
-from tests.conformance.clinic import Clinic, read_all, read_on
+from tests.conformance.clinic import Clinic, Listed, read_all, read_on
 from tests.conformance.conftest import Say, clinic_of
 from tests.conformance.quirks import Quirk, attribute, offers, plain_client, profile, rules_but
 from tests.conformance.test_writing import OURS, look
@@ -259,7 +263,23 @@ def without_a_body(sink: FHIRSink, body: Json) -> Found:
     return Found(sink._call("POST", "Patient/_search?identifier=urn:test:mrn%7C77001", data=b"", purpose="search"))
 
 
+def patients_who_were_named_begin_a_roster(clinic: Clinic) -> None:
+    """Nobody is known at first, and nothing lists patients: those named in the settings, or exported, begin it.
+
+    Source: CapabilityStatement of May 2026 (Group: ``group-export``); error code 4110, fhir.epic.com/Specifications.
+    """
+    named = sorted(clinic.shown("Patient"))[3:5]
+    data_source = clinic.data_source(patients=named)
+    opening = replace(clinic.opening(), roster=Listed([]))
+    found, _ = read_all(registry.open_source(data_source, opening), "Patient")
+    assert sorted(found) == named
+    exported = registry.open_source(clinic.data_source(bulk={"scope": "group", "group": "g1"}), opening)
+    with pytest.raises(ExportDue):
+        next(iter(exported.pages("Patient", {}, full=True)))
+
+
 QUIRKS = (
+    Quirk(patients_who_were_named_begin_a_roster, attribute(EHRSettings, "roster", lambda settings, known: known)),
     Quirk(a_parameter_that_is_ignored_is_noticed, profile(epic_source, ignored_warning=frozenset())),
     Quirk(more_patients_than_a_search_shows_are_all_read, profile(epic_source, caps={}, cap_codes=frozenset())),
     Quirk(patients_are_read_by_roster, profile(epic_source, strategies={"": ("whole",)})),

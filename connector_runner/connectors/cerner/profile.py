@@ -13,6 +13,8 @@ PROFILE: Final = Profile(
     vendor="cerner",
     strategies={
         "": _BY_PATIENT,
+        # A roster knows no new patient; an export of the group does.
+        "Patient": ("bulk", "roster"),
         **dict.fromkeys(
             (
                 "AllergyIntolerance",

@@ -15,13 +15,14 @@ from connector_runner.connectors.sinks import Capabilities
 class CernerSettings(EHRSettings):
     """``server`` is the FHIR R4 service (``https://.../r4``), ``tenant`` the customer's id, a step in the path.
 
-    Together they are ``base_url``.
+    Together they are ``base_url``. ``history`` is not asked for: no Millennium offers it.
     """
 
     adapter: Literal["cerner"]
     server: str
     tenant: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
     vendor: Vendor | None = "oracle"
+    history: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -24,6 +24,8 @@ PROFILE: Final = Profile(
     vendor="epic",
     strategies={
         "": ("roster", "bulk"),
+        # A roster knows no new patient; an export of the group does.
+        "Patient": ("bulk", "roster"),
         "DocumentReference": ("last_updated", "roster", "bulk"),
         "MeasureReport": ("last_updated", "roster", "bulk"),
         "Practitioner": ("whole",),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Annotated
 from urllib.parse import parse_qsl
 
 from pydantic import Field, field_validator
 
-from connector_runner.connectors.fhir.profile import Parameters, Profile
+from connector_runner.connectors.fhir.bulk.feed import ExportFeed
+from connector_runner.connectors.fhir.profile import ChangedFeed, Parameters, Profile, Roster
+from connector_runner.connectors.fhir.referred import Referred
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.sinks import Capabilities
 
@@ -16,11 +19,13 @@ class EHRSettings(FHIRSettings):
     """A FHIR server of an EHR. ``adapter`` says whose, and with that what is usual there.
 
     ``searches`` are, by record type, the searches to make instead of the vendor's usual ones, one after the other:
-    ``{"Observation": ["category=vital-signs", "category=laboratory"]}``.
+    ``{"Observation": ["category=vital-signs", "category=laboratory"]}``. ``patients`` are ids that a roster begins
+    with, where the server lists no patients and exports none.
     """
 
     adapter: str
     searches: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    patients: tuple[Annotated[str, Field(pattern=r"^[^\s/?#,|]{1,256}$")], ...] = ()
 
     @field_validator("searches")
     @classmethod
@@ -35,6 +40,15 @@ class EHRSettings(FHIRSettings):
             kind: tuple(tuple(parse_qsl(text)) for text in texts) for kind, texts in self.searches.items()
         }
         return replace(usual, parameters={**usual.parameters, **stated}) if stated else usual
+
+    def roster(self, known: Roster | None) -> Roster | None:
+        """The patients to read by: those that are known, and those named here."""
+        return Referred(known, self.patients) if self.patients else known
+
+    @property
+    def exports(self) -> ChangedFeed | None:
+        """The strategy ``bulk``, where settings say what to export."""
+        return ExportFeed() if "bulk" in self.model_fields_set else None
 
     @property
     def usual(self) -> Capabilities:
