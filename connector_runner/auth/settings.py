@@ -6,7 +6,7 @@ Every secret is a reference (``env:NAME``, ``file:/path``, ``secret:name``); no 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -269,11 +269,3 @@ MintedAuth = (
     | JsonTokenExchangeAuth | BearerTokenExchangeAuth
 )  # fmt: skip
 """The kinds that ask for tokens."""
-
-
-def endpoints(auth: Auth) -> Iterator[tuple[str, str]]:
-    """Key and value of each address that these settings send a secret to."""
-    for key in ("token_url", "exchange_url"):
-        url = getattr(auth, key, None)
-        if url is not None:
-            yield key, url

@@ -32,6 +32,8 @@ CHECKED = {
     ("source_resource", "cadence_s"): lambda key: 30,
     ("entity", "state"): lambda key: f'{{"family": "{CANARY}"}}',
     ("entity", "provenance"): lambda key: "{}",
+    ("access_token", "direction"): lambda key: "read",
+    ("client_key", "algorithm"): lambda key: "ES384",
 }
 BY_TYPE: dict[str, Callable[[str], Any]] = {
     "uuid": lambda key: key,
