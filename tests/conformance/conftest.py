@@ -44,6 +44,14 @@ def clinic(request: pytest.FixtureRequest, simulators: dict[str, launch.Running]
 
 
 @pytest.fixture
+def reading(clinic: Clinic) -> Clinic:
+    """Every adapter that is read from."""
+    if not clinic.adapter.reads:
+        pytest.skip("the adapter is not read from")
+    return clinic
+
+
+@pytest.fixture
 def say(request: pytest.FixtureRequest) -> Say:
     """Give a verdict: ``say(clinic, capability, result="yes", note="")``."""
 

@@ -28,29 +28,29 @@ class Counting:
         self.answers += 1
 
 
-def test_every_request_is_counted(clinic: Clinic, say: Say) -> None:
+def test_every_request_is_counted(reading: Clinic, say: Say) -> None:
     gate = Counting(10_000)
-    source = registry.open_source(clinic.data_source(), clinic.opening(gate))
-    read_all(source, clinic.adapter.reads[-1])
-    asked = [one for one in clinic.journal() if not one["path"].startswith("/_sandbox")]
+    source = registry.open_source(reading.data_source(), reading.opening(gate))
+    read_all(source, reading.adapter.reads[-1])
+    asked = [one for one in reading.journal() if not one["path"].startswith("/_sandbox")]
     assert gate.passed == gate.answers == len(asked) > 1
-    say(clinic, "counts every request")
+    say(reading, "counts every request")
 
 
-def test_nothing_is_sent_out_of_turn_and_nothing_is_lost(clinic: Clinic, say: Say) -> None:
-    resource_type = clinic.adapter.reads[-1]
-    wanted, seen = clinic.shown(resource_type).keys(), set()
+def test_nothing_is_sent_out_of_turn_and_nothing_is_lost(reading: Clinic, say: Say) -> None:
+    resource_type = reading.adapter.reads[-1]
+    wanted, seen = reading.shown(resource_type).keys(), set()
     cursor: dict[str, object] = {}
     for _ in range(100):
         gate = Counting(2)
-        source = registry.open_source(clinic.data_source(), clinic.opening(gate))
-        sent = len(clinic.journal())
+        source = registry.open_source(reading.data_source(), reading.opening(gate))
+        sent = len(reading.journal())
         try:
             for page in source.pages(resource_type, cursor, full=not cursor):
                 seen |= {record.record_id for record in page.records}
                 cursor = page.cursor
             break
         except RateLimited:
-            assert len(clinic.journal()) == sent + 2
+            assert len(reading.journal()) == sent + 2
     assert seen == wanted
-    say(clinic, "waits for its turn")
+    say(reading, "waits for its turn")

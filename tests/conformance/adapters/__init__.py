@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.adapters import athenahealth, cerner, eclinicalworks, epic, fhir_store
+from tests.conformance.adapters import athenahealth, cerner, eclinicalworks, epic, fhir_store, rest_api
 from tests.conformance.clinic import Adapter
 
 ADAPTERS: tuple[Adapter, ...] = (
@@ -11,4 +11,5 @@ ADAPTERS: tuple[Adapter, ...] = (
     cerner.ADAPTER,
     athenahealth.ADAPTER,
     eclinicalworks.ADAPTER,
+    rest_api.ADAPTER,
 )
