@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+LATER = "Thu, 31 Dec 2026 23:59:59 GMT"
+"""The server's time where a script does not say: real servers always state one."""
 Query = dict[str, list[str]]
 Script = Callable[[str, Query], "tuple[int, Any] | tuple[int, Any, dict[str, str]]"]
 
@@ -44,7 +46,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
             server.authorizations.append(self.headers.get("Authorization"))
             status, body, *more = server.script(path, query)
             payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-            headers = more[0] if more else {}
+            headers = {"Date": LATER, **(more[0] if more else {})}
             self.send_response_only(status)
             for name, value in headers.items():
                 self.send_header(name, value)

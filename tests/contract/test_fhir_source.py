@@ -16,7 +16,7 @@ from connector_runner.connectors.settings import parse
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import BadRecord, Forbidden, Misconfigured, RateLimited, TokenExpired, Unavailable
 from connector_runner.settings import Settings
-from tests.contract.scripted import Query, ScriptedServer, bundle, patient, scripted_server
+from tests.contract.scripted import LATER, Query, ScriptedServer, bundle, patient, scripted_server
 
 T1, T2, T3 = (f"2026-01-0{day}T00:00:00.000Z" for day in (1, 2, 3))
 SORTED = "http://x/Patient?_sort=_lastUpdated"
@@ -158,8 +158,8 @@ def test_the_cursor_never_passes_the_servers_time_when_the_window_was_opened(ser
 def test_in_the_middle_of_a_window_the_cursor_moves_only_where_the_order_is_proved(server: ScriptedServer) -> None:
     since = {"since": T1}
 
-    def serve(first: dict[str, Any], second: dict[str, Any]) -> list[Any]:
-        server.script = lambda path, query: (200, second if "p" in query else first)
+    def serve(first: dict[str, Any], second: dict[str, Any], date: str = LATER) -> list[Any]:
+        server.script = lambda path, query: (200, second if "p" in query else first, {"Date": date})
         return [page.cursor["since"] for page in read_all(source_of(server), dict(since))]
 
     link = f"{server.base_url}/Patient?p=2"
@@ -174,7 +174,7 @@ def test_in_the_middle_of_a_window_the_cursor_moves_only_where_the_order_is_prov
     )
     assert [page.cursor["since"] for page in read_all(source_of(server), dict(since))] == [T3, T1, T3]
     unsorted = bundle(patient("a", T2), next_link=link)
-    assert serve(unsorted, bundle(patient("b", T3))) == [T1, T2]
+    assert serve(unsorted, bundle(patient("b", T3)), date="") == [T1, T2]
 
 
 def test_many_records_with_one_stamp_are_all_read(server: ScriptedServer) -> None:

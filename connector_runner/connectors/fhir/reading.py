@@ -239,7 +239,12 @@ class Reading:
         codes = set(warnings(page.entries))
         if codes & self._profile.expired_codes:
             raise _Expired
-        window = window.after(page, link_digest(page.next_link), http_date(answer.headers.get("Date")))
+        date = http_date(answer.headers.get("Date"))
+        if window.pages == 0 and window.opened is None and page.next_link and not (date or page.server_time):
+            opened = self._newest_stamp(route, window.walk, page)
+            if opened is not None:
+                return self._read(replace(window, opened=opened), route, self._search(route, window.walk))
+        window = window.after(page, link_digest(page.next_link), date)
         if codes & self._profile.partial_warning:
             window = replace(window, partial=True)
         self._doubt(window, route, page, codes)
@@ -248,6 +253,25 @@ class Reading:
             # The rows are landed all the same; the search is parted behind them.
             window = self._narrowed(window, route)
         return page, window
+
+    def _newest_stamp(self, route: Route, walk: Walk, page: ParsedPage) -> datetime | None:
+        """The latest stamp of all that a search finds, for servers that do not say what time it is.
+
+        What changes from now on has a later one; so the search has to begin after this is asked.
+        """
+        if not self._sorts(route):
+            return None
+        wanted = [("_count", "1"), *route.parameters(walk), (_SORT, f"-{LAST_UPDATED}")]
+        answer = self._client.request("GET", self._type, params=wanted)
+        if answer.status != 200:
+            return None
+        stamps = [
+            record.last_updated
+            for record in parse_page(answer.body, self._type, place=f"{self._type} newest").records
+            if record.last_updated is not None
+        ]
+        known = [record.last_updated for record in page.records if record.last_updated is not None]
+        return max(stamps) if stamps and known and max(stamps) >= max(known) else None
 
     def _doubt(self, window: Window, route: Route, page: ParsedPage, codes: set[str]) -> None:
         """Remember when the server is seen to ignore what it was asked."""

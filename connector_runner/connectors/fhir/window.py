@@ -4,7 +4,8 @@ A window is one search from its first page to its last, over as many polls as it
 server wants one for each patient or gives only so many rows. The checkpoint ``since`` may not pass anything
 that the window could have missed:
 
-* while pages are still to come it moves only when the server sorts by ``_lastUpdated`` and is seen to do so;
+* while pages are still to come it moves only when the server sorts by ``_lastUpdated`` and is seen to do so, and
+  only by records that have not changed since the window was opened, as others stand where they stood before;
 * it never passes the server's time when the window was opened, for what changed later may have stood on a
   page that had been read already;
 * a record without a stamp could never be found again by its stamp, so there is no checkpoint at all then,
@@ -40,7 +41,8 @@ class Window:
     """A reading under way: one search, or several one after the other (``walk`` is the one that it stands in).
 
     ``whole`` reads everything; ``floor`` is the checkpoint when it was opened; ``span`` the part of time that each
-    search is about. ``waiting``: the search of ``walk`` has not been opened. ``pages`` are all that were read,
+    search is about. ``high`` is the latest stamp, ``steady`` the latest of what had not changed since ``opened``, the
+    server's time then. ``waiting``: the search of ``walk`` has not been opened. ``pages`` are all that were read,
     ``search_pages`` and ``rows`` those of this search. ``partial``: the server said that it left something out.
     ``seen`` stands for all rows of this search, ``before`` for those of the pass before it, ``passes`` counts them.
     """
@@ -52,6 +54,7 @@ class Window:
     opened: datetime | None = None
     first_high: datetime | None = None
     high: datetime | None = None
+    steady: datetime | None = None
     undated: int = 0
     sorted: bool = False
     pages: int = 0
@@ -88,20 +91,25 @@ class Window:
         if repeated or link_digest in self.trail or self.search_pages >= MAX_PAGES:
             raise WindowLost("the pages of the server go round in a circle", code="paging_loop")
         in_order = self.sorted if self.pages else page.sorted_by == LAST_UPDATED and not self.several
-        high, undated = self.high, self.undated
+        opened = self.opened if self.pages else (date or page.server_time or self.opened)
+        high, steady, undated = self.high, self.steady, self.undated
         for record in page.records:
-            if record.last_updated is None:
+            stamp = record.last_updated
+            if stamp is None:
                 undated += 1
                 continue
-            in_order = in_order and (high is None or record.last_updated >= high)
-            high = record.last_updated if high is None else max(high, record.last_updated)
-        opened = self.opened if self.pages else (date or page.server_time)
+            high = stamp if high is None else max(high, stamp)
+            # What changed since the window was opened stands where it stood before.
+            if stamp <= opened if opened is not None else self.pages == 0:
+                in_order = in_order and (steady is None or stamp >= steady)
+                steady = stamp if steady is None else max(steady, stamp)
         return replace(
             self,
             next_link=page.next_link,
             opened=opened,
             first_high=self.first_high if self.pages else high,
             high=high,
+            steady=steady,
             undated=undated,
             sorted=in_order,
             pages=self.pages + 1,
@@ -131,15 +139,13 @@ class Window:
             return self.floor
         if self.undated:
             return None
-        if not self.over and (self.whole or not self.sorted):
+        # Without the server's time, only what stood on the first page is known to have been so when it was opened.
+        known = self.opened or self.first_high
+        reached = min(self.high, known) if self.high is not None and known is not None else None
+        if not self.over:
+            reached = self.steady if self.sorted and not self.whole else None
+        if reached is None:
             return self.floor
-        if self.high is None:
-            return self.floor
-        # Without the server's time, an order that held puts what changed meanwhile behind what was read.
-        known = self.opened or (self.high if self.sorted else self.first_high)
-        if known is None:
-            return self.floor
-        reached = min(self.high, known)
         return reached if self.floor is None else max(self.floor, reached)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,6 +158,7 @@ class Window:
             "opened": instant(self.opened),
             "first_high": instant(self.first_high),
             "high": instant(self.high),
+            "steady": instant(self.steady),
             "undated": self.undated,
             "sorted": self.sorted,
             "pages": self.pages,
@@ -201,6 +208,7 @@ def resumed(cursor: dict[str, Any]) -> Window | None:
         opened=moment(kept["opened"]),
         first_high=moment(kept["first_high"]),
         high=moment(kept["high"]),
+        steady=moment(kept.get("steady")),
         undated=kept["undated"],
         sorted=kept["sorted"],
         pages=kept["pages"],
