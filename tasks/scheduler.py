@@ -29,7 +29,7 @@ LOOK_S = 2.0
 
 
 def entries_of(process: Runner) -> dict[str, dict[str, Any]]:
-    """Beat's entries as they should be now: name, task, period in seconds, arguments.
+    """Beat's entries as they should be now: name, task, period in seconds, arguments, when a polled one is due.
 
     Raises Unavailable when Postgres cannot be asked.
     """
@@ -43,6 +43,7 @@ def entries_of(process: Runner) -> dict[str, dict[str, Any]]:
         found[f"poll:{row['workspace']}:{row['source']}:{row['resource_type']}"] = {
             "task": POLL,
             "schedule": row["cadence_s"],
+            "due_at": row["due_at"],
             "kwargs": {key: str(row[key]) for key in ("workspace_id", "data_source_id", "resource_type")},
         }
     return found
@@ -96,16 +97,24 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]
             log.warning("beat.entries_kept", code=error.code)
 
     def _replace(self, wanted: dict[str, dict[str, Any]]) -> None:
-        """Take over ``wanted``; entries that stay keep the time of their last run."""
+        """Take over ``wanted``; entries that stay keep the time of their last run.
+
+        A polled resource is hinted when its row is due: a hint before that finds nothing, and one after it is late.
+        """
         present: dict[str, ScheduleEntry] = self.schedule
         for name in present.keys() - wanted.keys():
             del present[name]
         for name, fields in wanted.items():
+            due_at = fields.pop("due_at", None)
             entry = self.Entry(
                 name=name, app=self.app, **fields | {"schedule": every(fields["schedule"], app=self.app)}
             )
             known = present.get(name)
-            if known is None:
+            if due_at is not None:
+                entry.last_run_at = due_at - entry.schedule.run_every
+                entry.total_run_count = 0 if known is None else known.total_run_count
+                present[name] = entry
+            elif known is None:
                 # Never run: due at once, as the row says when it really is.
                 entry.last_run_at = entry.default_now() - entry.schedule.run_every
                 present[name] = entry

@@ -360,10 +360,11 @@ def due(tx: Tx, now: datetime, limit: int) -> Sequence[Row]:
 
 
 def scheduled(tx: Tx) -> Sequence[Row]:
-    """Over all workspaces: every enabled record type of an enabled source, with its cadence."""
+    """Over all workspaces: every enabled record type of an enabled source, with its cadence and when it is due."""
     return rows(
         tx,
-        "SELECT r.workspace_id, w.slug AS workspace, r.data_source_id, d.name AS source, r.resource_type, r.cadence_s"
+        "SELECT r.workspace_id, w.slug AS workspace, r.data_source_id, d.name AS source, r.resource_type, r.cadence_s,"
+        " r.due_at"
         " FROM source_resource r JOIN data_source d USING (workspace_id, data_source_id)"
         " JOIN workspace w USING (workspace_id) WHERE r.enabled AND d.enabled AND w.status = 'active'"
         " ORDER BY w.slug, d.name, r.resource_type",

@@ -11,13 +11,18 @@ BACKOFF_BASE_S: Final = 5.0
 BACKOFF_CAP_S: Final = 300.0
 EARLY: Final = 0.1
 """The part of its cadence by which a poll may come early, lest a hint just before its time be wasted."""
+SLACK_S: Final = 2.0
+"""By no more than that may a poll have been late to stay on its grid."""
 MIN_LEASE_S: Final = 30.0
 
 
 def next_due(due_at: datetime, cadence_s: float, now: datetime) -> datetime:
-    """The next time on the grid of ``due_at``, or now when that has passed already."""
-    following = due_at + timedelta(seconds=cadence_s)
-    return following if following > now else now + timedelta(seconds=cadence_s * (1 - EARLY))
+    """The next time on the grid of ``due_at``; on a later grid for who was late.
+
+    Those who were due at once, and so came one after the other, are due one after the other from then on.
+    """
+    slack = timedelta(seconds=min(cadence_s * EARLY, SLACK_S))
+    return max(due_at, now - slack) + timedelta(seconds=cadence_s)
 
 
 def retry_due(errors: int, cadence_s: float, now: datetime, *, retry_after_s: float | None, random: Random) -> datetime:
