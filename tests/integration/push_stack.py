@@ -81,10 +81,15 @@ class Ehr:
 
     def reads(self, kind: str = "Patient") -> list[str]:
         """Records that were read directly."""
-        journal = self.call("GET", f"{self.system.switchboard}/journal")
-        found = journal["entries"] if isinstance(journal, dict) else journal
         prefix = f"/fhir/{kind}/"
-        return [e["path"].removeprefix(prefix) for e in found if e["method"] == "GET" and e["path"].startswith(prefix)]
+        paths = [entry["path"] for entry in self.journal() if entry["method"] == "GET"]
+        return [path.removeprefix(prefix) for path in paths if path.startswith(prefix)]
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every request so far."""
+        found = self.call("GET", f"{self.system.switchboard}/journal")
+        entries: list[dict[str, Any]] = found["entries"] if isinstance(found, dict) else found
+        return entries
 
 
 class Clinic:
@@ -131,12 +136,12 @@ class Clinic:
             if not outcome.more:
                 return outcome
 
-    def subscribed(self) -> None:
+    def subscribed(self, ehr: Ehr) -> None:
         """Keep until each subscription is active there."""
         self.keep()
         self.later(5)
         self.keep()
-        until("active", lambda: all(s["status"] == "active" for s in self.kept()))
+        until("active", lambda: ehr.subscriptions() and all(s["status"] == "active" for s in ehr.subscriptions()))
 
     def kept(self) -> list[dict[str, Any]]:
         return self.query("SELECT * FROM push_subscription ORDER BY name")

@@ -30,6 +30,8 @@ from connector_runner.resilience.retry import Backoff
 
 LOOK_S: Final = 300.0
 """How often the server is asked how a subscription is that says nothing wrong."""
+ASKED_S: Final = 5.0
+"""So soon a subscription that was asked for is looked at: by then the server has made up its mind."""
 SECRET_SPREADS_S: Final = 4.0
 """By then every web process knows a new secret; a handshake before that would be refused."""
 SILENCE: Final = 1.5
@@ -153,7 +155,8 @@ class _Keeper:
         elif self._is_due(one, wanted.settings):
             self._look(one, one.remote_id, wanted, digest)
         self._close_gap(one)
-        self._by(self.now + timedelta(seconds=self._every_s(wanted.settings)))
+        asked = one.remote_id is None or one.status == "requested"
+        self._by(self.now + timedelta(seconds=ASKED_S if asked else self._every_s(wanted.settings)))
 
     def _ends_soon(self, one: Subscription, wanted: Wanted) -> bool:
         left = timedelta(seconds=wanted.settings.lifetime_s / 4)
@@ -167,6 +170,8 @@ class _Keeper:
     def _is_due(self, one: Subscription, settings: SubscriptionSettings) -> bool:
         """Whether it is silent for longer than it should be, or was not looked at for long."""
         looked = one.looked_at or self.now - timedelta(days=1)
+        if one.status == "requested":
+            return self.now - looked >= timedelta(seconds=ASKED_S)
         heartbeat = settings.heartbeat_s if settings.topic is not None else None
         if heartbeat is not None:
             heard = max(looked, one.notified_at or looked)
