@@ -171,7 +171,8 @@ _ABOUT: Final[tuple[tuple[str, re.Pattern[str]], ...]] = (
     (
         "jwks_unreachable",
         re.compile(
-            r"(jwks?(_ur[il])?|key ?set|keys)\b.{0,60}\b(fetch|retriev|load|unreachable|time|unavailable|resolv|download|reach)"
+            r"(jwks?(_ur[il])?|key ?set|keys)\b.{0,60}"
+            r"\b(fetch|retriev|load|unreachable|time|unavailable|resolv|download|reach)"
             r"|(fetch|retriev|load|resolv|download|reach)\w*\b.{0,40}(jwks?|key ?set|keys)"
         ),
     ),
