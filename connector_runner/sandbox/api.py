@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from .bulk_export import Exports
 from .bundles import Bundles
 from .contacts import Contacts, refused
 from .interactions import Interactions
@@ -38,9 +39,13 @@ class FhirApi:
     def __init__(self, interactions: Interactions) -> None:
         self._interactions = interactions
         self._bundles = Bundles(interactions)
+        self._exports = Exports(interactions.store, interactions.behaviour)
 
     def perform(self, request: Request) -> Answer:
-        """An interaction, or a bundle of them."""
+        """An interaction, a bundle of them, or an export."""
+        exported = self._exports.perform(request) if "$export" in request.path else None
+        if exported is not None:
+            return exported
         if request.path == "" and request.method == "POST":
             return self._bundles.perform(request)
         return self._interactions.perform(request)

@@ -25,6 +25,10 @@ class Behaviour:
     may create; ``strict`` is whether content is checked before it is written; ``etags`` whether a CRM has any.
     ``conflict_status`` answers a stale If-Match; ``conditional_create`` false passes over If-None-Exist;
     ``transactions`` false refuses them. ``token``: requests without it as their bearer token get 401; "" asks for none.
+    Of exports: they are ready after so many ``looks``, in files of so many ``lines``, which are there for ``life_ms``
+    (0: always); ``issues`` resources could not be read, counts are wrong by ``miscounts``, a client may have several
+    at once (``parallel``) or is told which one runs (``tells_running``), single ``patients`` may be named, and deletes
+    are dated or not.
     ``auth`` is "smart" where requests need tokens of the system's own authorization server.
     """
 
@@ -38,6 +42,17 @@ class Behaviour:
     transactions: bool = True
     token: str = ""
     auth: str = ""
+    export_looks: int = 0
+    export_file_lines: int = 1000
+    export_life_ms: int = 0
+    export_issues: int = 0
+    export_miscounts: int = 0
+    export_ranges: bool = True
+    export_post_only: bool = False
+    export_parallel: bool = False
+    export_tells_running: bool = False
+    export_patient_parameter: bool = True
+    export_dates_deletes: bool = True
 
 
 class Readings:

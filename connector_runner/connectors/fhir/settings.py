@@ -10,8 +10,8 @@ from pydantic import Field, field_validator
 
 from connector_runner.auth.settings import Auth, NoAuth
 from connector_runner.connectors.fhir import notifications
-from connector_runner.connectors.push import PushParser
 from connector_runner.connectors.fhir.bulk.settings import BulkSettings
+from connector_runner.connectors.push import PushParser
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities
 

@@ -24,6 +24,7 @@ from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, T
 SLICE_S = 10.0
 WRITER = "fhir_import"
 _LOOK_AGAIN_S = 2.0
+_WHILE_OPEN_S = 10.0
 _BACK_OFF_S = 30.0
 
 log = get_logger(__name__)
@@ -218,7 +219,7 @@ def _origin(deps: Deps, lease: store.FileLease) -> Origin:
         data_source_id=source.data_source_id,
         name=source.name,
         system=source.settings.mapping,
-        source=WRITER,
+        source=job["options"].get("writer", WRITER),
         confidence=source.settings.confidence,
         base_url=source.settings.base,
         numeric_versions=source.settings.numeric_versions,
@@ -243,7 +244,10 @@ def _settle(deps: Deps, workspace_id: str, import_id: str, done: int) -> ImportO
         job = store.job(tx, import_id)
         if job is None or job["status"] not in ("pending", "running"):
             return ImportOutcome(done, more=False)
-        if not todo:
+        if not todo and job["options"].get("open"):
+            # Whoever brings its files says when there will be no more; until then it is looked at now and then.
+            store.release_job(tx, import_id, now + timedelta(seconds=_WHILE_OPEN_S))
+        elif not todo:
             store.end_job(tx, import_id, now)
             source = directory.load(tx, workspace_id, str(job["data_source_id"]))
             if source.source_type == registering.FILE_DROP:
