@@ -32,6 +32,7 @@ class FHIRServer:
     """Stands in for a FHIRClient. ``paging``: ``snapshot`` keeps the ids that a search found, ``offset`` none.
 
     ``during`` is called before each page is made; ``faults`` are by the number of a request, from 1: a status.
+    ``cap`` is the most rows that a snapshot holds.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FHIRServer:
         self.faults: dict[int, int] = {}
         self.during: Callable[[], None] = lambda: None
         self.warnings: list[str] = []
+        self.cap: int | None = None
         self._versions: dict[str, int] = {}
         self._searches: dict[str, list[str]] = {}
 
@@ -112,7 +114,7 @@ class FHIRServer:
         if self.paging == "snapshot":
             if search is None:
                 search = str(len(self._searches))
-                self._searches[search] = [row.id for row in self.matches(kind, query)]
+                self._searches[search] = [row.id for row in self.matches(kind, query)][: self.cap]
             ids = self._searches[search]
             shown = [self.rows[one] for one in ids[at : at + size] if one in self.rows]
             more = at + size < len(ids)
