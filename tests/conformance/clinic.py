@@ -50,7 +50,7 @@ class Adapter:
     this vendor shows (an appointment without a patient is in nobody's roster). ``refuses`` are bodies that the vendor
     would not take: the sink must not even send them. ``ready`` turns the simulator before writes; ``own_ids``: a create
     is a PUT to an id of ours, unless ``create_calls`` say what creates a type. ``dated`` moves a record to where the
-    adapter looks at each poll, where that is not everywhere.
+    adapter looks at each poll, where that is not everywhere; ``looks`` says where that is.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Adapter:
     own_ids: bool = False
     create_calls: Mapping[str, str] = field(default_factory=dict)
     dated: Callable[[Json], Json] = lambda record: record
+    looks: str = ""
 
     def create_call(self, write: Write, client_ref: str) -> str:
         """The request that creates a record, as faults are ordered for it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from connector_runner.sandbox import launch
+from tests.conformance import matrix
 from tests.conformance.adapters import ADAPTERS
 from tests.conformance.clinic import Adapter, Clinic
 from tests.conformance.verdicts import VERDICTS, Result
@@ -58,6 +59,12 @@ def say(request: pytest.FixtureRequest) -> Say:
     def given(clinic: Clinic, capability: str, result: Result = "yes", note: str = "") -> None:
         test = request.node.nodeid.partition("[")[0].removeprefix("tests/conformance/")
         VERDICTS.say(clinic.adapter.name, capability, result, test, note)
+        if "CONFORMANCE_RESULTS" not in os.environ:
+            known = {(one.adapter, one.capability): one for one in matrix.kept()}
+            written = known.get((clinic.adapter.name, capability))
+            assert written is not None, f"docs/compatibility.md lacks this verdict: {matrix.COMMAND}"
+            same = (written.result, written.note) == (result, note)
+            assert same, f"docs/compatibility.md is stale: {matrix.COMMAND}"
 
     return given
 

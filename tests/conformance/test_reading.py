@@ -33,7 +33,8 @@ def test_what_changes_is_found_at_the_next_poll(reading: Clinic, say: Say) -> No
         assert resource_type == "Patient" or mark_of(found["brand-new"]) == "new"
         again, _ = read_on(reading.source(), resource_type, cursor)
         assert all(again[key].raw == found[key].raw for key in again.keys() & found.keys())
-    say(reading, "finds what changed", note=", ".join(reading.adapter.reads))
+    note = "; ".join(filter(None, (", ".join(reading.adapter.reads), reading.adapter.looks)))
+    say(reading, "finds what changed", note=note)
 
 
 def test_a_poll_goes_on_where_the_last_one_was_cut_off(reading: Clinic, say: Say) -> None:

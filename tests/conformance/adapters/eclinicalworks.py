@@ -77,4 +77,5 @@ ADAPTER = Adapter(
     troubles=TROUBLES,
     ready=lambda clinic: clinic.vendor(per_minute=100_000),
     dated=dated,
+    looks="Observation within 30 days back and 365 ahead, the rest at the next full sync",
 )
