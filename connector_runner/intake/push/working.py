@@ -26,6 +26,7 @@ from connector_runner.intake.push.proving import Prover
 from connector_runner.intake.push.push_store import Turn
 from connector_runner.intake.push.reading import Reads, read_all
 from connector_runner.intake.push.settling import Settler
+from connector_runner.intake.reference_data import Remembering
 from connector_runner.kernel.errors import Conflict, RateLimited, RunnerError
 
 BATCH: Final = 32
@@ -110,10 +111,11 @@ class _Work:
         fault: RunnerError | None = None
         try:
             reader = open_source(self.deps, self.source)
+            known = Remembering(reader, self.deps.database, self.source)
             prover = Prover(self.deps, self.source, reader, self.alive)
             while fault is None and (items := self._next()) is not None:
                 targets = list(dict.fromkeys(target for item in items for target in item.targets))
-                reads = read_all(reader, targets, at_once=self._opener.settings.concurrency, alive=self.alive)
+                reads = read_all(known, targets, at_once=self._opener.settings.concurrency, alive=self.alive)
                 prover.prove(reads)
                 self._finish(items, reads)
                 fault = reads.fault
