@@ -9,6 +9,7 @@ from connector_runner.unification import (
     demographics,
     practice_columns,
     primitives,
+    properties,
     us_dates,
 )
 from connector_runner.unification.clinical import LOCATION, PATIENT, PRACTITIONER
@@ -77,4 +78,5 @@ TRANSFORMS: dict[str, Transform] = {
     # records that are not FHIR
     **columns.INBOUND,
     **practice_columns.INBOUND,
+    **properties.INBOUND,
 }

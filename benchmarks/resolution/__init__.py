@@ -1,0 +1,1 @@
+"""Entity resolution against records of known truth."""

@@ -1,0 +1,66 @@
+"""Keys under which a record is found by those that may be the same: tokens for an equality index, never a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connector_runner.resolution.identity import Identity
+from connector_runner.resolution.names import sound
+
+
+def keys(person: Identity) -> frozenset[str]:
+    """The blocking keys of a record, about 10 to 30 short texts. They hold parts of what identifies a person: keep
+    digests of them where they are stored. A record that says too little, or that must never match, has none.
+    """
+    if person.never or person.is_empty:
+        return frozenset()
+    if person.kind == "practitioner":
+        return frozenset(_of_practitioner(person))
+    return frozenset((*_of_names(person), *_of_contact(person), *_of_place(person)))
+
+
+def _names(person: Identity) -> list[str]:
+    return [name for name in (person.given, person.family) if len(name) > 1]
+
+
+def _of_practitioner(person: Identity) -> Iterator[str]:
+    yield from (f"i|{system}|{value}" for system, value in person.identifiers)
+    if person.given and person.family:
+        first, second = sorted((sound(person.given), sound(person.family)))
+        yield f"nn|{first}|{second}"
+    yield from (f"n|{name[:5]}" for name in _names(person))
+
+
+def _of_names(person: Identity) -> Iterator[str]:
+    if person.given and person.family:
+        first, second = sorted((sound(person.given), sound(person.family)))
+        yield f"nn|{first}|{second}"
+    if person.birth is None or not person.birth[2]:
+        return
+    year, month, day = person.birth
+    for name in _names(person):
+        yield f"nd|{name[:3]}|{year}-{month}-{day}"
+        if day <= 12:
+            yield f"nd|{name[:3]}|{year}-{day}-{month}"
+        heard = sound(name)
+        yield f"ny|{heard}|{year}-{month}"
+        yield f"ne|{heard}|{year}--{day}"
+        yield f"nf|{heard}|{month}-{day}"
+    if person.postal_code:
+        yield f"dz|{year}-{month}-{day}|{person.postal_code}"
+
+
+def _of_contact(person: Identity) -> Iterator[str]:
+    yield from (f"p|{number[-7:]}" for number in person.phones)
+    for address in person.emails:
+        yield f"e|{address}"
+        yield f"el|{address.partition('@')[0]}"
+    yield from (f"i|{system}|{value}" for system, value in person.identifiers)
+
+
+def _of_place(person: Identity) -> Iterator[str]:
+    for name in _names(person):
+        if person.postal_code:
+            yield f"zn|{person.postal_code}|{sound(name)}"
+        if person.street:
+            yield f"hn|{person.street[:8]}|{sound(name)}"

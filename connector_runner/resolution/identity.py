@@ -1,0 +1,204 @@
+"""What identifies a person, read off the state of an entity and made comparable. Junk is no value.
+
+A placeholder (a phone of one digit repeated, ``test@test.com``, 1 January 1900) says nothing of who somebody is,
+and must never link two records.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, Literal
+
+from connector_runner.resolution.names import folded, parts
+
+Kind = Literal["patient", "practitioner"]
+
+NPI_SYSTEM: Final = "http://hl7.org/fhir/sid/us-npi"
+CANONICAL: Final = "canonical_id"
+"""Stands for the system of canonical ids: a record's own, and those that it says are of the same person."""
+_SAME_PERSON: Final = frozenset({"replaced-by", "replaces", "seealso"})
+"""Patient.link.type values that say so (FHIR R4, link-type); ``refer`` only points to where more is known."""
+SSN_SYSTEM: Final = "http://hl7.org/fhir/sid/us-ssn"
+_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+_PLACEHOLDER_DAYS: Final = frozenset({(1900, 1, 1), (1970, 1, 1), (1901, 1, 1), (1800, 1, 1), (1899, 12, 31)})
+_EARLIEST_BIRTH: Final = 1850
+_PLACEHOLDER_BOXES: Final = frozenset(
+    {"test", "none", "noemail", "no", "na", "unknown", "noreply", "patient", "x", "refused", "declined", "nobody"}
+)
+_PLACEHOLDER_NAMES: Final = frozenset(
+    {
+        ("john", "doe"), ("jane", "doe"), ("test", "test"), ("test", "patient"), ("unknown", "unknown"),
+        ("patient", "test"), ("unknown", "patient"),
+    }
+)  # fmt: skip
+_NEWBORN: Final = frozenset({"baby", "babyboy", "babygirl", "boy", "girl", "bb", "bg", "newborn", "infant"})
+_NUMBER = re.compile(r"\d+")
+_NOT_ALNUM = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What is compared of one entity. An empty text, set or None says nothing.
+
+    ``birth`` is (year, month, day), with 0 for what is not known. ``phones`` are ten national digits where the
+    number has them, else what there is. ``street`` is without spaces. ``identifiers`` are (system, value).
+    ``never``: nobody can be told by this name (John Doe, a newborn without one).
+    """
+
+    record: str
+    kind: Kind
+    given: str = ""
+    middle: str = ""
+    family: str = ""
+    family_parts: frozenset[str] = frozenset()
+    generation: str = ""
+    birth: tuple[int, int, int] | None = None
+    sex: str = ""
+    phones: frozenset[str] = frozenset()
+    emails: frozenset[str] = frozenset()
+    street: str = ""
+    house: str = ""
+    city: str = ""
+    region: str = ""
+    postal_code: str = ""
+    identifiers: frozenset[tuple[str, str]] = frozenset()
+    specialties: frozenset[str] = frozenset()
+    never: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compare."""
+        return not (self.given or self.family or self.phones or self.emails or len(self.identifiers) > 1)
+
+
+def identity_of(record: str, kind: Kind, state: Mapping[str, Any], canonical: str = "") -> Identity:
+    """The identity in the ``state`` of an entity (facts of the world model).
+
+    ``record`` names it in links, and orders them; ``canonical`` is its canonical id, by default the same.
+    """
+    given, family, generation = _name(state.get("name"))
+    birth = birth_date(state.get("birth_date"))
+    address = _first_dict(state.get("address"))
+    line = address.get("line")
+    street = folded(" ".join(map(str, line)) if isinstance(line, list) else str(line or ""))
+    house = _NUMBER.match(street.strip())
+    joined = "".join(family)
+    first = given[0] if given else ""
+    return Identity(
+        record=record,
+        kind=kind,
+        given=first,
+        middle=given[1][0] if len(given) > 1 else "",
+        family=joined,
+        family_parts=frozenset(family),
+        generation=generation,
+        birth=birth,
+        sex=str(state.get("gender") or "").strip().lower() if state.get("gender") not in ("unknown", "other") else "",
+        phones=frozenset(_telecom(state, "phone", phone)) | frozenset(_telecom(state, "sms", phone)),
+        emails=frozenset(_telecom(state, "email", mailbox)),
+        street=_NOT_ALNUM.sub("", street),
+        house=house[0] if house else "",
+        city=_NOT_ALNUM.sub("", folded(str(address.get("city") or ""))),
+        region=_NOT_ALNUM.sub("", folded(str(address.get("state") or ""))),
+        postal_code=re.sub(r"\D", "", str(address.get("postal_code") or ""))[:5],
+        identifiers=frozenset((*_identifiers(state), (CANONICAL, canonical or record))),
+        specialties=frozenset(_specialties(state)) if kind == "practitioner" else frozenset(),
+        never=(first, joined) in _PLACEHOLDER_NAMES or first in _NEWBORN or "test" in (first, joined),
+    )
+
+
+def _name(value: Any) -> tuple[list[str], list[str], str]:
+    """Given names, family names and generation; a whole name in one field is taken apart."""
+    name = value if isinstance(value, dict) else {}
+    given, one = parts([text for text in name.get("given") or () if isinstance(text, str)])
+    family, two = parts([name["family"]] if isinstance(name.get("family"), str) else [])
+    _, three = parts([text for text in name.get("suffix") or () if isinstance(text, str)])
+    if not given and not family and isinstance(name.get("text"), str):
+        given, one = parts([name["text"]])
+    if not family and len(given) > 1:
+        given, family = given[:-1], given[-1:]
+    elif not given and len(family) > 1:
+        given, family = family[:1], family[1:]
+    return given, family, two or three or one
+
+
+def birth_date(value: Any) -> tuple[int, int, int] | None:
+    """A date of birth, perhaps partial; None for one that cannot be, or that stands for a missing one."""
+    found = _DATE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    year, month, day = int(found[1]), int(found[2] or 0), int(found[3] or 0)
+    if not _EARLIEST_BIRTH <= year <= date.max.year or (year, month, day) in _PLACEHOLDER_DAYS:
+        return None
+    return year, month, day
+
+
+def phone(value: str) -> str | None:
+    """Ten national digits of a North American number, else its digits; None for a placeholder."""
+    digits = re.sub(r"\D", "", value.partition(";")[0])
+    if len(digits) >= 11 and digits.startswith("1"):
+        digits = digits[1:]
+    digits = digits[:10] if 10 < len(digits) <= 13 and not value.startswith("+") else digits
+    if len(digits) < 7 or len(set(digits[-7:])) == 1 or digits in ("1234567890", "1234567"):
+        return None
+    return digits
+
+
+def mailbox(value: str) -> str | None:
+    """An e-mail address without what follows a plus; None for a placeholder."""
+    box, at, host = value.strip().lower().rpartition("@")
+    box = box.partition("+")[0]
+    if not at or not host or not box or box in _PLACEHOLDER_BOXES or host in ("test.com", "none.com", "noemail.com"):
+        return None
+    return f"{box}@{host}"
+
+
+def _telecom(state: Mapping[str, Any], system: str, clean: Any) -> Iterable[str]:
+    for point in state.get("telecom") or ():
+        if isinstance(point, dict) and point.get("system") == system and isinstance(point.get("value"), str):
+            cleaned = clean(point["value"])
+            if cleaned is not None:
+                yield cleaned
+
+
+def _identifiers(state: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    for link in state.get("link") or ():
+        other = link.get("other") if isinstance(link, dict) else None
+        if isinstance(other, dict) and isinstance(other.get("ref"), str) and link.get("type") in _SAME_PERSON:
+            yield CANONICAL, other["ref"]
+    for identifier in state.get("identifier") or ():
+        if not isinstance(identifier, dict):
+            continue
+        system, value = identifier.get("system"), identifier.get("value")
+        if isinstance(system, str) and isinstance(value, str) and value.strip():
+            if system == NPI_SYSTEM and not is_npi(value.strip()):
+                continue
+            if len(set(re.sub(r"\W", "", value))) > 1:
+                yield system, value.strip()
+
+
+def is_npi(value: str) -> bool:
+    """Whether ``value`` is a well-formed NPI: ten digits, Luhn over 80840 and them (CMS, NPI check digit)."""
+    if not re.fullmatch(r"[12]\d{9}", value):
+        return False
+    total = 0
+    for place, digit in enumerate(reversed("80840" + value)):
+        number = int(digit) * (2 if place % 2 else 1)
+        total += number - 9 if number > 9 else number
+    return total % 10 == 0
+
+
+def _specialties(state: Mapping[str, Any]) -> Iterable[str]:
+    for qualification in state.get("qualification") or ():
+        code = qualification.get("code") if isinstance(qualification, dict) else None
+        text = (code.get("display") or code.get("text")) if isinstance(code, dict) else None
+        if isinstance(text, str):
+            yield " ".join(parts([text])[0])
+
+
+def _first_dict(value: Any) -> Mapping[str, Any]:
+    found = value if isinstance(value, list) else [value]
+    return next((item for item in found if isinstance(item, dict)), {})

@@ -1,0 +1,167 @@
+"""What speaks for two records being one person, and what only seems to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector_runner.resolution.evidence import Evidence, judge
+from connector_runner.resolution.identity import NPI_SYSTEM, SSN_SYSTEM, Kind, identity_of
+from connector_runner.resolution.practitioners import is_same_specialty
+from connector_runner.resolution.weights import shipped
+
+LINKS = 2.5
+PHONE, OTHER_PHONE = "+16175550101", "+16175559999"
+
+
+class Town:
+    """Ten thousand people, of whom one in a thousand is called alike."""
+
+    size = 10_000
+    crowded = False
+
+    def share(self, name_field: str, value: str) -> float:
+        return 0.02 if value in ("john", "smith") else 0.0005
+
+    def given_names_on(self, phone: str) -> int:
+        return 9 if self.crowded else 1
+
+
+def person(number: int, kind: Kind = "patient", **state: Any) -> Any:
+    given, family = state.pop("given", None), state.pop("family", None)
+    name = {"given": [given] if given else [], "family": family}
+    phones = [{"system": "phone", "value": value} for value in state.pop("phones", ())]
+    mail = [{"system": "email", "value": value} for value in state.pop("emails", ())]
+    street, code = state.pop("street", None), state.pop("code", None)
+    address = [{"line": [street], "city": "Boston", "state": "MA", "postal_code": code}] if street else []
+    return identity_of(
+        f"ehr:Patient:{number}", kind, {"name": name, "telecom": phones + mail, "address": address, **state}
+    )
+
+
+def judged(one: dict[str, Any], other: dict[str, Any], *, kind: Kind = "patient", crowded: bool = False) -> Evidence:
+    town = Town()
+    town.crowded = crowded
+    return judge(person(1, kind, **one), person(2, kind, **other), shipped(), town)
+
+
+ADA = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-03-04", "gender": "female"}
+HOME = {"street": "12 Elm Street", "code": "02118", "phones": [PHONE]}
+
+
+def test_the_same_name_birth_date_and_phone_link() -> None:
+    assert judged(ADA | HOME, ADA | HOME).bits > LINKS
+
+
+def test_a_household_shares_phone_surname_and_place_and_does_not_link() -> None:
+    husband = {"given": "Emeka", "family": "Okafor", "birth_date": "1979-11-20"} | HOME
+    assert judged(ADA | HOME, husband).bits < -3
+
+
+def test_twins_share_all_but_a_given_name_and_do_not_link() -> None:
+    twins = judged(ADA | HOME, ADA | HOME | {"given": "Chioma"})
+    assert twins.held == "given_name"
+    assert twins.bits < LINKS
+
+
+def test_senior_and_junior_are_two() -> None:
+    assert judged(ADA | HOME | {"family": "Okafor Sr"}, ADA | HOME | {"family": "Okafor Jr"}).veto == "generation"
+
+
+def test_a_common_name_and_birth_date_alone_do_not_link_and_a_rare_one_does() -> None:
+    common = {"given": "John", "family": "Smith", "birth_date": "1982-03-04"}
+    rare = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-03-04"}
+    assert judged(common, common).held == "common_name"
+    assert judged(common, common).bits < LINKS < judged(rare, rare).bits
+    assert judged(common | HOME, common | HOME).held is None
+
+
+def test_a_name_and_the_first_of_january_alone_do_not_link() -> None:
+    day = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-01-01"}
+    assert judged(day, day).held == "first_of_january"
+    assert judged(day | HOME, day | HOME).bits > LINKS
+
+
+def test_the_first_of_january_1900_says_nothing() -> None:
+    day = {"given": "John", "family": "Smith", "birth_date": "1900-01-01"}
+    assert "birth" not in judged(day, day).levels
+    assert judged(day, day).bits < LINKS
+
+
+def test_a_phone_alone_does_not_link() -> None:
+    alone = judged({"phones": [PHONE]}, ADA | HOME)
+    assert (alone.held, alone.bits < LINKS) == ("phone_alone", True)
+
+
+def test_a_phone_of_many_says_nothing() -> None:
+    one, other = ADA | {"phones": [PHONE]}, {"given": "Adaeze", "family": "Okafor", "phones": [PHONE]}
+    assert judged(one, other).bits > judged(one, other, crowded=True).bits + 2
+    assert "phone" not in judged(one, other, crowded=True).weights
+
+
+def test_another_ssn_is_a_veto_whatever_else_agrees() -> None:
+    ssn = [{"system": SSN_SYSTEM, "value": "123-45-6789"}], [{"system": SSN_SYSTEM, "value": "987-65-4321"}]
+    assert judged(ADA | HOME | {"identifier": ssn[0]}, ADA | HOME | {"identifier": ssn[1]}).veto == "ssn"
+
+
+def test_two_record_numbers_of_one_system_are_no_veto() -> None:
+    mrn = [{"system": "urn:mrn", "value": "M15"}], [{"system": "urn:mrn", "value": "M27"}]
+    assert judged(ADA | HOME | {"identifier": mrn[0]}, ADA | HOME | {"identifier": mrn[1]}).bits > LINKS
+
+
+def test_a_source_that_says_replaced_by_links() -> None:
+    link = [{"other": {"ref": "ehr:Patient:2"}, "type": "replaced-by"}]
+    assert judged({"given": "A", "link": link}, ADA).weights["identifier"] > LINKS
+
+
+def test_every_field_tells_what_it_adds() -> None:
+    evidence = judged(ADA | HOME, ADA | HOME)
+    assert set(evidence.weights) == set(evidence.levels)
+    assert evidence.version == shipped().version
+
+
+def test_evidence_is_symmetric() -> None:
+    one, other = person(1, **ADA), person(2, **ADA | HOME)
+    assert judge(one, other, shipped(), Town()) == judge(other, one, shipped(), Town())
+
+
+def npi(number: str) -> dict[str, Any]:
+    return {"identifier": [{"system": NPI_SYSTEM, "value": number}]}
+
+
+def doctor(**more: Any) -> dict[str, Any]:
+    return {"given": "Ruth", "family": "Riding", "qualification": [{"code": {"text": "Dermatology"}}]} | more
+
+
+def test_one_npi_is_one_practitioner_and_another_is_another() -> None:
+    married = doctor(family="Wilde") | npi("1234567893")
+    assert judged(doctor() | npi("1234567893"), married, kind="practitioner").bits > LINKS
+    assert judged(doctor() | npi("1234567893"), doctor() | npi("1003000126"), kind="practitioner").veto == "npi"
+
+
+def test_a_phone_never_matches_practitioners() -> None:
+    colleague = {"given": "Rita", "family": "Noble", "phones": [PHONE]}
+    with_phone = judged(doctor(phones=[PHONE]), colleague, kind="practitioner")
+    assert "phone" not in with_phone.levels
+    assert with_phone.bits < 0
+
+
+def test_name_and_specialty_match_and_another_specialty_does_not() -> None:
+    other = {"qualification": [{"code": {"text": "Cardiology"}}]}
+    assert judged(doctor(), doctor(qualification=[{"code": {"text": "Derm"}}]), kind="practitioner").bits > LINKS
+    assert judged(doctor(), doctor() | other, kind="practitioner").bits < 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Ortho", "Orthopaedic Surgery"), ("FM", "Family Medicine"), ("OB/GYN", "Obstetrics & Gynecology"),
+     ("Int Med", "Internal Medicine"), ("Cardiology", "Cardiovascular Disease"), ("FNP", "Nurse Practitioner, Family")],
+)  # fmt: skip
+def test_specialties_in_other_words(one: str, other: str) -> None:
+    assert is_same_specialty(one, other)
+
+
+def test_specialties_that_only_look_alike() -> None:
+    assert not is_same_specialty("Internal Medicine", "Family Medicine")
+    assert not is_same_specialty("Neurology", "Urology")
