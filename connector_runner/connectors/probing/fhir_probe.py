@@ -143,6 +143,8 @@ class _Type:
             record_id, bound = stamped
             bounded = judging.of_bound(self._search((LAST_UPDATED, f"ge{instant(bound)}")), bound, record_id)
             verdict = Verdict(bounded.measured, (*verdict.evidence, *bounded.evidence))
+        if verdict.measured == HONOURED and self._of_patient and self._alone().refused:
+            verdict = Verdict(REFUSED, (*verdict.evidence, "needs_patient"))
         self._note("last_updated", verdict, declared)
         if verdict.measured == HONOURED:
             rising, falling = (self._search(("_sort", f"{sign}{LAST_UPDATED}")) for sign in ("", "-"))
@@ -153,6 +155,16 @@ class _Type:
             self._note(
                 "date", judging.of_impossible(self._plain, shown, date, warned), self._declared.searches_by(date)
             )
+
+    @property
+    def _of_patient(self) -> bool:
+        """Whether searches name a patient, since the server refuses them otherwise."""
+        return any(name == self._profile.patient_parameter(self._type) for name, _ in self._base)
+
+    def _alone(self) -> Shown:
+        """A search by stamp as polling makes it, for no patient in particular."""
+        parameters = [*self._profile.sets(self._type)[0], (LAST_UPDATED, f"ge{_FAR}T00:00:00Z")]
+        return self._probe.ask(self._type, self._type, [("_count", str(_FEW)), *parameters])
 
     def _stamped(self) -> tuple[str, datetime] | None:
         known = [(record.last_updated, record) for record in self._plain.records if record.last_updated is not None]
