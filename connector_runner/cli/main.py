@@ -14,6 +14,7 @@ from connector_runner.cli import (
     creation,
     entities,
     events,
+    exports,
     imports,
     keys,
     outbound,
@@ -53,6 +54,8 @@ outbound.app.command("translate")(translations.translate)
 outbound.app.command("same")(creation.same)
 outbound.app.command("gaps")(creation.gaps)
 outbound.app.command("steps")(steps.steps)
+sources.app.command("export")(exports.export)
+sources.app.command("exports")(exports.exports)
 app.add_typer(services.app, name="services")
 app.add_typer(workspaces.app, name="workspace")
 app.add_typer(workspaces.keys, name="api-key")

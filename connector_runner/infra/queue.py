@@ -36,6 +36,7 @@ PROBE: Final = "probe.run"
 PROBE_SOURCE: Final = "probe_source.run"
 RECEIVE: Final = "receive.run"
 SUBSCRIBE: Final = "subscribe.run"
+EXPORT: Final = "bulk.run"
 
 CONTROL_QUEUE: Final = "control"
 SINK_QUEUE_PREFIX: Final = "sink."
@@ -57,11 +58,12 @@ QUEUE_OF: Final = {
     PROBE_SOURCE: "reconcile",
     RECEIVE: "receive",
     SUBSCRIBE: "receive",
+    EXPORT: "bulk",
 }
 """The queue of each task; a drain and a sample go to the queue of their sink."""
 
 QUEUES_OF_POOL: Final = {
-    "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate"),
+    "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate", "bulk"),
     "cpu": ("imports", "project", "review"),
 }
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from connector_runner.connectors import directory, store
 from connector_runner.connectors.base import DataSource, SourceRecord
+from connector_runner.connectors.exports import ExportDue
 from connector_runner.connectors.store import Claim
 from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.metrics import POLL_SECONDS, POLLS
@@ -80,6 +81,8 @@ def _run(piece: Slice) -> PollOutcome:
         piece.go()
     except FenceLost:
         piece.outcome.status = "lost"
+    except ExportDue:
+        piece.hand_over()
     except RunnerError as error:
         if error.code == "database_unavailable":
             raise

@@ -17,6 +17,7 @@ from connector_runner.intake import admission as admitting
 from connector_runner.intake import full_sync, schedule, sync_store
 from connector_runner.intake.admission import Admission
 from connector_runner.intake.apart import land_apart
+from connector_runner.intake.bulk import requesting
 from connector_runner.intake.burying import Burial
 from connector_runner.intake.fence import Fence, FenceLost
 from connector_runner.intake.landing import Landed
@@ -228,6 +229,16 @@ class Slice:
                 sync_store.forget_seen(tx, self._scope)
             directory.record_ok(tx, claim, now)
         self.outcome.status = "more" if more else "done"
+
+    def hand_over(self) -> None:
+        """Leave the record type to a bulk export, which is asked for unless one is under way."""
+        claim = self._claim
+
+        def want(tx: Tx) -> None:
+            requesting.want(tx, self._source, claim.resource_type, full=self._full, now=self._fence.now)
+
+        self._deps.database.retrying(claim.workspace_id, want)
+        self._settle(full_done=self._full, read_all=self._full)
 
     def fail(self, error: RunnerError) -> None:
         """Note a failure and when to try again; the cursor stays where the last landed page left it."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import (
     DRAIN,
+    EXPORT,
     IMPORT,
     POLL,
     PROJECT,
@@ -22,6 +24,7 @@ from connector_runner.infra.queue import (
     sink_queue,
 )
 from connector_runner.intake import polling
+from connector_runner.intake.bulk import running as exports
 from connector_runner.intake.imports import running as imports
 from connector_runner.intake.push import subscribing
 from connector_runner.intake.push import working as pushed
@@ -44,7 +47,8 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
         queue = sink_queue(sink.slug, sink.name)
         hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
     with database.sweep() as tx:
-        return [*hints, *_polls(tx, now), *_imports(tx, now), *_pushes(tx, now), *_folds(tx), *_translations(tx)]
+        work = (_polls(tx, now), _exports(tx, now), _imports(tx, now), _pushes(tx, now), _folds(tx), _translations(tx))
+        return [*hints, *chain.from_iterable(work)]
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
@@ -55,6 +59,11 @@ def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
 def _imports(tx: Tx, now: datetime) -> Iterator[Hint]:
     for workspace_id, import_id in imports.overdue(tx, now, LIMIT):
         yield Hint.of(IMPORT, workspace_id=workspace_id, import_id=import_id)
+
+
+def _exports(tx: Tx, now: datetime) -> Iterator[Hint]:
+    for workspace_id, export_id in exports.overdue(tx, now, LIMIT):
+        yield Hint.of(EXPORT, workspace_id=workspace_id, export_id=export_id)
 
 
 def _pushes(tx: Tx, now: datetime) -> Iterator[Hint]:

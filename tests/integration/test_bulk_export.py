@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,13 +17,19 @@ import pytest
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.connectors import directory
 from connector_runner.connectors.base import DataSource
+from connector_runner.connectors.fhir.bulk import client
+from connector_runner.connectors.fhir.bulk.feed import ExportFeed
 from connector_runner.infra.database import execute, rows
-from connector_runner.intake.bulk import requesting, running, store
+from connector_runner.infra.queue import EXPORT
+from connector_runner.intake import polling
+from connector_runner.intake import slice as slice_
+from connector_runner.intake.bulk import fetching, requesting, running, store
 from connector_runner.intake.imports import running as imports
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import Conflict, Misconfigured
+from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
+from connector_runner.observability import overdue
 from connector_runner.sandbox import launch
-from connector_runner.settings import Settings
+from connector_runner.settings import PROJECT_ROOT, Settings
 
 
 @pytest.fixture(scope="module")
@@ -404,3 +413,116 @@ def test_settings_and_credentials_that_cannot_work(clinic: Clinic, server: Serve
         clinic.slice(outcome, s=0.05)
     assert running.standing(clinic.deps, clinic.workspace, outcome)["state"] == "failed"
     assert clinic.query("SELECT health_code FROM data_source")[0]["health_code"] == "unauthorized"
+
+
+def test_a_type_that_is_read_by_exports_asks_for_one_when_it_is_polled(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polled twice: the export is asked for in full first, and once only; the poll itself is over at once."""
+
+    def opened(deps: Any, source: DataSource, **_: Any) -> Any:
+        return SimpleNamespace(pages=lambda kind, cursor, full: ExportFeed().changed(kind, cursor))
+
+    monkeypatch.setattr(slice_, "open_source", opened)
+    at = utc_now()
+    for kind in ("Patient", "Observation", "Patient"):
+        at += timedelta(seconds=400)
+        ids = (clinic.workspace, clinic.source.data_source_id, kind)
+        assert polling.poll(clinic.deps, *ids, owner="one", now=at).status == "done"
+    asked = clinic.query("SELECT types, since, state FROM export_job")
+    assert asked == [{"types": ["Observation", "Patient"], "since": None, "state": "starting"}]
+    due = clinic.query("SELECT consecutive_errors, full_sync_due_at FROM source_resource")
+    assert [(row["consecutive_errors"], row["full_sync_due_at"] > at) for row in due] == [(0, True)] * 2
+
+
+def test_the_sweep_finds_what_is_due_and_a_worker_does_it(clinic: Clinic, server: Server) -> None:
+    server.patients(1)
+    export_id = clinic.ask()
+    hinted = [dict(hint.arguments) for hint in overdue.find(clinic.deps.database, now=utc_now()) if hint.task == EXPORT]
+    assert {"workspace_id": clinic.workspace, "export_id": export_id} in hinted
+
+
+_KILLED = """
+import sys
+from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.intake.bulk import running
+from connector_runner.settings import Settings
+runner = Runner(Settings(http_allow=("127.0.0.1",)), Addresses(sys.argv[1], sys.argv[2]))
+running.run_to_end(runner, sys.argv[3], sys.argv[4])
+"""
+
+
+def test_killed_midway_it_is_gone_on_with_file_by_file(
+    clinic: Clinic, server: Server, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed while it fetches; what it stored is neither fetched nor landed again."""
+    monkeypatch.setattr(store, "LEASE_S", 1.0)
+    server.behave(export_file_lines=1)
+    server.patients(*range(60))
+    server.faults({"on": "GET $export-file/*", "kind": "slow", "seconds": 0.05})
+    clinic.apply(connections=1)
+    export_id = clinic.ask(types=("Patient",))
+    words = [sys.executable, "-c", _KILLED, database_url, redis_url, clinic.workspace, export_id]
+    process = subprocess.Popen(words, cwd=PROJECT_ROOT)
+    try:
+        deadline = time.monotonic() + 60
+        while clinic.query("SELECT count(*) AS n FROM import_file")[0]["n"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    before = running.standing(clinic.deps, clinic.workspace, export_id)
+    assert (before["state"], before["fetched"] < 60) == ("fetching", True)
+    clinic.run("UPDATE export_job SET lease_until = now()")
+    clinic.run("UPDATE export_file SET lease_until = now() WHERE state = 'running'")
+    clinic.run("UPDATE import_file SET lease_until = now()")
+    server.faults()
+    outcome = running.run_to_end(clinic.deps, clinic.workspace, export_id)
+    assert (outcome["state"], outcome["fetched"], outcome["lines"], outcome["restarts"]) == ("completed", 60, 60, 0)
+    assert len(clinic.names()) == 60
+    assert clinic.events("created") == 60
+    fetched = [entry["path"] for entry in server.asked("GET", "$export-file")]
+    assert len(fetched) - len(set(fetched)) <= 32  # those that were leased and not stored yet
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_large_file_goes_on_where_it_was_cut(
+    clinic: Clinic, server: Server, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    """The connection breaks in the middle: behind the last stored line with ranges, from the begin without."""
+    monkeypatch.setattr(fetching, "PIECE_BYTES", 2000)
+    server.behave(export_ranges=ranges)
+    server.patients(*range(200))
+    given: list[int] = []
+    whole = client.BulkClient.fetch
+
+    def cut(self: client.BulkClient, url: str, **how: Any) -> None:
+        given.append(how["position"])
+        begin = how["begin"]
+
+        def begins(arriving: client.Arriving) -> Any:
+            take = begin(arriving)
+            taken = 0
+
+            def some(data: bytes) -> None:
+                nonlocal taken
+                for at in range(0, len(data), 1000):
+                    taken += 1000
+                    if len(given) == 1 and taken > 9000:
+                        raise Unavailable("cut", code="cut")
+                    take(data[at : at + 1000])
+
+            return some
+
+        whole(self, url, **{**how, "begin": begins})
+
+    monkeypatch.setattr(client.BulkClient, "fetch", cut)
+    export_id = clinic.ask(types=("Patient",))
+    clinic.slice(export_id)
+    clinic.hurry(export_id)
+    outcome = running.run_to_end(clinic.deps, clinic.workspace, export_id)
+    assert given[0] == 0
+    assert 6000 < given[1] < 9000
+    assert (outcome["lines"], outcome["problems"], outcome["events_created"]) == (200, [], 200)
+    assert bool(outcome["events_skipped"]) is not ranges

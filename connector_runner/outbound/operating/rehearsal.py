@@ -12,7 +12,7 @@ from connector_runner.auth.settings import Auth, Direction, MutualTlsAuth
 from connector_runner.connectors import directory, registry
 from connector_runner.connectors.base import Opening
 from connector_runner.infra.database import Tx
-from connector_runner.infra.http import HTTP, Answer, Params
+from connector_runner.infra.http import HTTP, Answer, Into, Params
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.lanes.intents import CREATE, Intent
@@ -51,6 +51,7 @@ class Rehearsal(HTTP):
         max_bytes: int = 64 * 1024 * 1024,
         allow_redirects: bool = False,
         certificate: tuple[str, str] | None = None,
+        into: Into | None = None,
     ) -> Answer:
         """Write it down. The answer is an empty success, so that a sink which asks twice goes on."""
         parts = urlsplit(url)
