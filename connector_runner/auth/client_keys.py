@@ -84,6 +84,12 @@ def add(
     return _one(tx, workspace_id, key.kid)
 
 
+def ensure(tx: Tx, workspace_id: str, sealer: Sealer, *, actor: str, now: datetime) -> None:
+    """Make a first key where none can sign."""
+    if not any(state_of(row, now) == "signing" for row in store.keys(tx, workspace_id)):
+        add(tx, workspace_id, sealer, actor=actor, now=now, cache_life=timedelta(0))
+
+
 def rotate(
     tx: Tx, workspace_id: str, sealer: Sealer, *, actor: str, now: datetime, cache_life: timedelta, algorithm: str
 ) -> Row:

@@ -41,7 +41,7 @@ PARAMETERS_REFUSED: Final = "exchange_parameters_refused"
 _NOT_ITS_TURN: Final = "read_paced"
 """The code of a request that was not sent, because a quota has other requests in front."""
 PASSING: Final = Backoff(base_s=2, cap_s=300, floor=0.5)
-LASTING: Final = Backoff(base_s=60, cap_s=900, floor=0.5)
+LASTING: Final = Backoff(base_s=15, cap_s=900, floor=0.5)
 
 
 @dataclass(frozen=True, slots=True)

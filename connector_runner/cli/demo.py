@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ WORKSPACE = "demo"
 PATIENTS = 60
 CHANGE_EVERY_S = 2.0
 SYSTEMS = ("ehr", "store", "crm")
+CLIENT = "connector-runner"
+SCOPES = "system/*.cruds"
 
 _READ_TYPES = (
     "Patient", "Practitioner", "Organization", "Location", "Appointment", "Encounter", "Condition", "Observation",
@@ -20,8 +23,11 @@ _WRITTEN = (
 )  # fmt: skip
 
 
-def documents(base_urls: dict[str, str]) -> list[dict[str, Any]]:
-    """The data sources of the simulated clinic, for the addresses that its systems got."""
+def documents(base_urls: dict[str, str], *, smart: bool = False) -> list[dict[str, Any]]:
+    """The data sources of the simulated clinic, for the addresses that its systems got.
+
+    ``smart``: the EHR asks for tokens.
+    """
     return [
         _crm(base_urls["crm"]),
         {
@@ -29,6 +35,7 @@ def documents(base_urls: dict[str, str]) -> list[dict[str, Any]]:
             "source_type": "fhir_store",
             "settings": {
                 "base_url": base_urls["ehr"],
+                **({"auth": {"kind": "smart_backend", "client_id": CLIENT, "scopes": SCOPES}} if smart else {}),
                 "mapping": "fhir_r4",
                 "overlap_s": 5,
                 "resources": {name: {"cadence_s": 5, "full_sync_every_s": 3600} for name in _READ_TYPES},
@@ -88,9 +95,17 @@ def _crm(base_url: str) -> dict[str, Any]:
     }
 
 
-def command_options(system: str, home: Path) -> list[str]:
-    """How a simulated system is started; it keeps what it holds under the home folder."""
+def command_options(system: str, home: Path, key_set: str | None = None) -> list[str]:
+    """How a simulated system is started; it keeps what it holds under the home folder.
+
+    With the address of our public keys (``key_set``) the EHR asks for tokens, and knows us as a client.
+    """
     words = ["--state", str(home / "sandbox" / system)]
     if system == "ehr":
         words += ["--patients", str(PATIENTS), "--change-every", str(CHANGE_EVERY_S)]
+    if system == "ehr" and key_set is not None:
+        clients = home / "sandbox" / "clients.json"
+        clients.parent.mkdir(parents=True, exist_ok=True)
+        clients.write_text(json.dumps([{"client_id": CLIENT, "jwks_url": key_set, "scopes": SCOPES}]))
+        words += ["--auth", "smart", "--clients", str(clients)]
     return words

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from connector_runner.auth import workspaces
+from connector_runner.auth import client_keys, workspaces
 from connector_runner.bootstrap import Addresses, Runner, ready
 from connector_runner.cli import demo
 from connector_runner.cli.console import ACTOR
@@ -47,6 +47,7 @@ def up(
         int | None, typer.Option("--port", envvar="PORT", help="Of the page; free one if not given.")
     ] = None,
     no_sandbox: Annotated[bool, typer.Option("--no-sandbox", help="Without the simulated clinic.")] = False,
+    smart: Annotated[bool, typer.Option("--smart", help="The simulated EHR asks for tokens (SMART).")] = False,
 ) -> None:
     """Start servers, workers, beat, web, Flower and a simulated clinic; print what flows; Ctrl-C stops all of it."""
     settings = Settings()
@@ -54,7 +55,7 @@ def up(
     with _stopping():
         try:
             with ExitStack() as stack:
-                _run(stack, settings, port, no_sandbox)
+                _run(stack, settings, port, no_sandbox, smart)
         except _Stopped:
             typer.echo("stopped")
 
@@ -76,7 +77,7 @@ def _stopping() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: bool) -> None:
+def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: bool, smart: bool) -> None:
     typer.echo("starting Postgres and Redis ...")
     services = _services(stack, settings)
     runner = _prepared(settings, services)
@@ -88,14 +89,8 @@ def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: boo
     base_urls: dict[str, str] = {}
     if not no_sandbox:
         typer.echo("starting the simulated clinic ...")
-        origins = _sandbox(stack, settings.home, logs, environment)
-        base_urls = {name: origin + base_path(name) for name, origin in origins.items()}
-        sandbox = [urlsplit(url).netloc for url in base_urls.values()]
-        environment |= {"CONNECTOR_RUNNER_HTTP_ALLOW": ",".join([*settings.http_allow, *sandbox])}
-        workspace_id, _ = workspaces.create(
-            runner.database, runner.sealer, demo.WORKSPACE, name="Simulated clinic", actor=ACTOR, now=utc_now()
-        )
-        apply_documents(runner, workspace_id, demo.documents(base_urls), check=HTTP(settings, allow=sandbox).check)
+        key_set = f"{web}/.well-known/jwks/{demo.WORKSPACE}.json" if smart else None
+        base_urls = _clinic(stack, runner, logs, environment, key_set)
     typer.echo("starting workers, beat, web and Flower ...")
     supervisor = Supervisor(_children(environment, logs, web_port, flower_port))
     stack.callback(supervisor.stop)
@@ -103,6 +98,26 @@ def _run(stack: ExitStack, settings: Settings, port: int | None, no_sandbox: boo
     urls: dict[str, object] = {"web": web, "flower": flower, "sandbox": base_urls}
     stack.enter_context(publishing_stack(settings.home, urls))
     _watch(runner, settings, urls, no_sandbox, logs)
+
+
+def _clinic(
+    stack: ExitStack, runner: Runner, logs: Path, environment: dict[str, str], key_set: str | None
+) -> dict[str, str]:
+    """Start the simulated systems and make them data sources; where the API of each begins."""
+    settings = runner.settings
+    origins = _sandbox(stack, settings.home, logs, environment, key_set)
+    base_urls = {name: origin + base_path(name) for name, origin in origins.items()}
+    sandbox = [urlsplit(url).netloc for url in base_urls.values()]
+    environment |= {"CONNECTOR_RUNNER_HTTP_ALLOW": ",".join([*settings.http_allow, *sandbox])}
+    workspace_id, _ = workspaces.create(
+        runner.database, runner.sealer, demo.WORKSPACE, name="Simulated clinic", actor=ACTOR, now=utc_now()
+    )
+    if key_set is not None:
+        with runner.database.begin(workspace_id) as tx:
+            client_keys.ensure(tx, workspace_id, runner.sealer, actor=ACTOR, now=utc_now())
+    documents = demo.documents(base_urls, smart=key_set is not None)
+    apply_documents(runner, workspace_id, documents, check=HTTP(settings, allow=sandbox).check)
+    return base_urls
 
 
 def _services(stack: ExitStack, settings: Settings) -> Services:
@@ -140,7 +155,9 @@ def _environment(settings: Settings, services: Services) -> dict[str, str]:
     }
 
 
-def _sandbox(stack: ExitStack, home: Path, logs: Path, environment: dict[str, str]) -> dict[str, str]:
+def _sandbox(
+    stack: ExitStack, home: Path, logs: Path, environment: dict[str, str], key_set: str | None
+) -> dict[str, str]:
     """Start the simulated systems; where each listens. They get the same port again when they have to restart."""
     children = {}
     for system in demo.SYSTEMS:
@@ -149,7 +166,7 @@ def _sandbox(stack: ExitStack, home: Path, logs: Path, environment: dict[str, st
         log_file = logs / f"sandbox-{system}.log"
         log_file.unlink(missing_ok=True)
         children[system] = Child(
-            f"sandbox {system}", words + demo.command_options(system, home), environment, log_file, grace_s=5
+            f"sandbox {system}", words + demo.command_options(system, home, key_set), environment, log_file, grace_s=5
         )
     supervisor = Supervisor(list(children.values()))
     stack.callback(supervisor.stop)

@@ -34,13 +34,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--burst", type=float, default=1)
     parser.add_argument("--vendor", default="", choices=("", *VENDORS), help="whose EHR it is like; FHIR systems only")
     parser.add_argument("--auth", default="", choices=("", "smart"), help="ask for tokens of its own SMART server")
+    parser.add_argument("--clients", type=Path, metavar="FILE", help="JSON list of the clients that it begins with")
     return parser.parse_args(arguments)
 
 
 async def serve(chosen: argparse.Namespace, listening: socket.socket) -> None:
     """Serve until a signal asks to stop; says where on standard output, in one line."""
     patients = DEFAULT_PATIENTS.get(chosen.system, 0) if chosen.patients is None else chosen.patients
-    start = Start(chosen.system, chosen.seed, patients, chosen.state, chosen.vendor, chosen.auth)
+    start = Start(chosen.system, chosen.seed, patients, chosen.state, chosen.vendor, chosen.auth, chosen.clients)
     system = System(start, limit=RateLimit(chosen.rate, chosen.burst))
     if chosen.change_every:
         system.life.every(chosen.change_every)

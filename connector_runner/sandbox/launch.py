@@ -86,6 +86,7 @@ def command(
     burst: float = 1,
     vendor: str = "",
     auth: str = "",
+    clients: Path | None = None,
 ) -> list[str]:
     """The command line of a simulated system."""
     words = [sys.executable, "-m", "connector_runner.sandbox", "--system", system, "--port", str(port)]
@@ -98,6 +99,8 @@ def command(
         words += ["--vendor", vendor]
     if auth:
         words += ["--auth", auth]
+    if clients is not None:
+        words += ["--clients", str(clients)]
     return words
 
 
@@ -113,6 +116,7 @@ def start(
     burst: float = 1,
     vendor: str = "",
     auth: str = "",
+    clients: Path | None = None,
     timeout_s: float = 60,
 ) -> Running:
     """Start a system and wait until it listens; ``NotStarted`` when it does not. It logs to our stderr."""
@@ -127,6 +131,7 @@ def start(
         burst=burst,
         vendor=vendor,
         auth=auth,
+        clients=clients,
     )
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

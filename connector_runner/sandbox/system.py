@@ -29,7 +29,8 @@ from .vendors import Quirks, quirks_of
 class Start:
     """How a system begins: without ``state`` it forgets everything when it ends. One named ``crm`` is a CRM.
 
-    ``vendor``: whose EHR it is like. ``auth``: "smart" where it asks for tokens.
+    ``vendor``: whose EHR it is like. ``auth``: "smart" where it asks for tokens;
+    ``clients`` is a file with those that are registered from the start.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Start:
     state: Path | None = None
     vendor: str = ""
     auth: str = ""
+    clients: Path | None = None
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class System:
         self.quirks = quirks_of(self.start.vendor, self.store, self.behaviour)
         self.subscriptions = Subscriptions(self.store)
         self._behave({})
+        self._register()
         if self.start.name == "crm":
             self.api = CrmApi(Contacts(self.store, self.behaviour))
         else:
@@ -93,12 +96,17 @@ class System:
         self.faults.replace([])
         self.limit.change(0, 1)
         self.authorization.reset()
+        self._register()
         self._behave(vars_of(Behaviour()))
         self.quirks.reset()
         self.subscriptions.reset()
         self.life.restart()
         if not empty:
             self._seed()
+
+    def _register(self) -> None:
+        if self.start.clients is not None:
+            self.authorization.register(loads(self.start.clients.read_bytes()))
 
     def _behave(self, usual: dict[str, str | int | bool]) -> None:
         for name, value in {**usual, "auth": self.start.auth, **self.quirks.behaviour}.items():
