@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from connector_runner.auth.credentials import OpenCredential
 from connector_runner.connectors import registry
 from connector_runner.connectors.base import DataSource, Opening, Source, SourceRecord
 from connector_runner.connectors.fhir.profile import Measured
@@ -50,7 +51,8 @@ class Adapter:
     this vendor shows (an appointment without a patient is in nobody's roster). ``refuses`` are bodies that the vendor
     would not take: the sink must not even send them. ``ready`` turns the simulator before writes; ``own_ids``: a create
     is a PUT to an id of ours, unless ``create_calls`` say what creates a type. ``dated`` moves a record to where the
-    adapter looks at each poll, where that is not everywhere; ``looks`` says where that is.
+    adapter looks at each poll, where that is not everywhere; ``looks`` says where that is. ``auth``: "smart" where the
+    simulator asks for tokens.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Adapter:
     create_calls: Mapping[str, str] = field(default_factory=dict)
     dated: Callable[[Json], Json] = lambda record: record
     looks: str = ""
+    auth: str = ""
 
     def create_call(self, write: Write, client_ref: str) -> str:
         """The request that creates a record, as faults are ordered for it."""
@@ -96,18 +99,29 @@ class Clinic:
     running: launch.Running
     measured: Mapping[str, Measured] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    workspace_id: str = "w"
+    data_source_id: str = "s"
+    open_credential: OpenCredential | None = None
 
     def data_source(self, **more: Any) -> DataSource:
         """The data source with its settings; ``more`` over those of the adapter."""
         document = {**self.adapter.settings(self.running.origin), **self.more, **more}
         kind = registry.source_type(self.adapter.source_type, document)
-        return DataSource("w", "s", self.adapter.name, self.adapter.source_type, parse(kind.settings, document))
+        settings = parse(kind.settings, document)
+        return DataSource(self.workspace_id, self.data_source_id, self.adapter.name, self.adapter.source_type, settings)
 
     def opening(self, gate: Gate | None = None) -> Opening:
         """What a connector is given."""
         known = Listed([record["id"] for record in self.records("Patient")])
         http = HTTP(Settings(http_allow=("127.0.0.1",)))
-        return Opening(http, lambda reference: reference, measured=self.measured, roster=known, gate=gate)
+        return Opening(
+            http,
+            lambda reference: reference,
+            measured=self.measured,
+            roster=known,
+            open_credential=self.open_credential,
+            gate=gate,
+        )
 
     def source(self, **more: Any) -> Source:
         """The inbound side."""
@@ -158,9 +172,9 @@ class Clinic:
         return {**self.adapter.dated(record), "extension": [{"url": MARK, "valueString": mark}]}
 
     def journal(self) -> list[Json]:
-        """Every request so far."""
+        """Every request so far, but for those that only ask where tokens are to be had."""
         found: list[Json] = self.switch("GET", "journal")
-        return found
+        return [one for one in found if "/.well-known/" not in one["path"]]
 
     def any_patient(self) -> str:
         """The id of some patient."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from connector_runner.sandbox import launch
-from tests.conformance import matrix
+from tests.conformance import matrix, tokens
 from tests.conformance.adapters import ADAPTERS
 from tests.conformance.clinic import Adapter, Clinic
 from tests.conformance.verdicts import VERDICTS, Result
@@ -32,7 +32,9 @@ def simulators() -> Iterator[dict[str, launch.Running]]:
 def clinic_of(adapter: Adapter, simulators: dict[str, launch.Running]) -> Clinic:
     """The adapter's clinic as it begins: seeded, no faults, an empty journal."""
     if adapter.name not in simulators:
-        simulators[adapter.name] = launch.start(adapter.system, patients=adapter.patients, vendor=adapter.vendor)
+        simulators[adapter.name] = launch.start(
+            adapter.system, patients=adapter.patients, vendor=adapter.vendor, auth=adapter.auth
+        )
     clinic = Clinic(adapter, simulators[adapter.name])
     clinic.switch("POST", "reset", {})
     return clinic
@@ -41,7 +43,10 @@ def clinic_of(adapter: Adapter, simulators: dict[str, launch.Running]) -> Clinic
 @pytest.fixture(params=ADAPTERS, ids=lambda adapter: adapter.name)
 def clinic(request: pytest.FixtureRequest, simulators: dict[str, launch.Running]) -> Clinic:
     """Every adapter in turn."""
-    return clinic_of(request.param, simulators)
+    clinic = clinic_of(request.param, simulators)
+    if clinic.adapter.auth:
+        tokens.register(clinic, request)
+    return clinic
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ ROOT: Final = Path(__file__).parents[2]
 RESULTS: Final = Path(__file__).with_name("results.json")
 PAGE: Final = ROOT / "docs" / "compatibility.md"
 COMMAND: Final = "python -m tests.conformance.matrix"
-_SHARED: Final = ("test_reading.py", "test_pace.py", "test_writing.py")
+_FIRST: Final = ("test_reading.py", "test_probing.py", "test_pace.py")
+_OWN: Final = "::test_the_quirk_is_handled"
 _NAMES: Final = {
     "athenahealth": "athenahealth",
     "cerner": "Oracle Health (Cerner)",
@@ -31,7 +32,7 @@ _NAMES: Final = {
     "rest_api": "REST API",
     "smart_fhir": "SMART FHIR",
 }
-_READS: Final = ("test_reading.py", "test_pace.py")
+_WRITES: Final = "test_writing.py"
 
 HEAD: Final = f"""# Compatibility
 
@@ -53,10 +54,10 @@ def kept() -> list[Verdict]:
 def page(verdicts: Iterable[Verdict]) -> str:
     """The page of these verdicts."""
     given = sorted(verdicts)
-    shared = [one for one in given if _file(one) in _SHARED]
+    shared = [one for one in given if not one.test.endswith(_OWN)]
     parts = [HEAD, "## All adapters\n", *_shared(shared)]
-    for name in sorted({one.adapter for one in given if _file(one) not in _SHARED}, key=_title):
-        own = [one for one in given if one.adapter == name and _file(one) not in _SHARED]
+    for name in sorted({one.adapter for one in given if one.test.endswith(_OWN)}, key=_title):
+        own = [one for one in given if one.adapter == name and one.test.endswith(_OWN)]
         parts += [f"## {_title(name)}\n", *_quirks(own)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -66,7 +67,7 @@ def _shared(verdicts: Sequence[Verdict]) -> list[str]:
     names = sorted((adapter.name for adapter in ADAPTERS), key=_title)
     found = {(one.adapter, one.capability): one for one in verdicts}
     tests: dict[str, Verdict] = {}
-    for one in sorted(verdicts, key=lambda one: (_SHARED.index(_file(one)), one.capability)):
+    for one in sorted(verdicts, key=lambda one: (_place(one), one.capability)):
         tests.setdefault(one.capability, one)
     lines = [_row("capability", *map(_title, names)), _row(*("---" for _ in range(len(names) + 1)))]
     for capability, seen in tests.items():
@@ -79,7 +80,7 @@ def _cell(verdict: Verdict | None, name: str, seen: Verdict) -> str:
     if verdict is not None:
         return verdict.result + (f": {verdict.note}" if verdict.note and verdict.result != "unknown" else "")
     adapter = next(adapter for adapter in ADAPTERS if adapter.name == name)
-    asked = adapter.reads if _file(seen) in _READS else adapter.writes
+    asked = adapter.writes if _file(seen) == _WRITES else adapter.reads
     return "unknown" if asked else "not offered"
 
 
@@ -92,13 +93,19 @@ def _quirks(verdicts: Sequence[Verdict]) -> list[str]:
     return [*lines, ""]
 
 
+def _place(verdict: Verdict) -> tuple[int, str]:
+    """What is read comes first, what is written last."""
+    name = _file(verdict)
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST) + (name == _WRITES), name)
+
+
 def _file(verdict: Verdict) -> str:
     return verdict.test.partition("::")[0]
 
 
 def _link(verdict: Verdict) -> str:
     name, _, test = verdict.test.partition("::")
-    label = test.removeprefix("test_").replace("_", " ") if name in _SHARED else name
+    label = name if verdict.test.endswith(_OWN) else test.removeprefix("test_").replace("_", " ")
     return f"[{label}](../tests/conformance/{name})"
 
 

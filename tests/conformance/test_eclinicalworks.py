@@ -117,6 +117,7 @@ def one_quota_holds_reads_writes_and_tokens(clinic: Clinic) -> None:
     """
     assert source.PROFILE.token_in_quota
     alone = parse(EclinicalworksSettings, DOCUMENT)
+    assert alone.tokens_in_quota
     assert alone.rate.per_minute_fixed == 250
     both = parse(EclinicalworksSettings, {**DOCUMENT, "sink": {"entity_types": ["questionnaire_response"]}})
     assert both.rate.shared

@@ -95,6 +95,11 @@ class EclinicalworksSettings(EHRSettings):
         return self
 
     @property
+    def tokens_in_quota(self) -> bool:
+        """``/token`` and ``/authorize`` count as any request does."""
+        return True
+
+    @property
     def usual(self) -> Capabilities:
         """No conditional create and no lock; what was created is found among its patient's records."""
         return Capabilities(client_id=False, conditional_create=False, if_match=None)

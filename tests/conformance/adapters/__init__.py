@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tests.conformance.adapters import athenahealth, cerner, eclinicalworks, epic, fhir_store, rest_api
+from tests.conformance.adapters import athenahealth, cerner, eclinicalworks, epic, fhir_store, rest_api, smart_fhir
 from tests.conformance.clinic import Adapter
 
 ADAPTERS: tuple[Adapter, ...] = (
     fhir_store.ADAPTER,
+    smart_fhir.ADAPTER,
     epic.ADAPTER,
     cerner.ADAPTER,
     athenahealth.ADAPTER,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.conformance.adapters import bodies
+from tests.conformance.adapters.fhir_store import TROUBLES
 from tests.conformance.clinic import Adapter, Write
 
 TENANT = "ec2458f2-0000-4000-8000-000000000001"
@@ -24,4 +25,5 @@ ADAPTER = Adapter(
         Write("Observation", bodies.an_observation, bodies.corrected),
         Write("Appointment", bodies.an_appointment, bodies.cancelled),
     ),
+    troubles=tuple(trouble for trouble in TROUBLES if trouble.name != "not allowed"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.conformance.adapters import bodies
+from tests.conformance.adapters.fhir_store import TROUBLES
 from tests.conformance.clinic import Adapter, Write
 
 ADAPTER = Adapter(
@@ -27,4 +28,5 @@ ADAPTER = Adapter(
         Write("Condition", bodies.a_problem),
         Write("Observation", bodies.an_observation, bodies.corrected),
     ),
+    troubles=TROUBLES,
 )
