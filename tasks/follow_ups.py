@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from connector_runner.infra.queue import (
     Hint,
     sink_queue,
 )
+from connector_runner.intake.polling import Polled
 from connector_runner.observability import store
 from tasks.process import runner
 
@@ -34,12 +35,18 @@ def release_after(outcome: object, arguments: dict[str, Any]) -> Iterator[Hint]:
         yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
 
 
-def after_poll(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+def after_poll(outcome: Sequence[Polled], arguments: dict[str, Any]) -> Iterator[Hint]:
     """What landed may have to leave; a poll that its slice cut off goes on."""
-    if outcome:
-        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
-    if outcome.more:
-        yield Hint.of(POLL, **arguments)
+    for workspace_id in dict.fromkeys(polled.workspace_id for polled in outcome if polled.outcome):
+        yield Hint.of(RELEASE, workspace_id=workspace_id)
+    for polled in outcome:
+        if polled.outcome.more:
+            yield Hint.of(
+                POLL,
+                workspace_id=polled.workspace_id,
+                data_source_id=polled.data_source_id,
+                resource_type=polled.resource_type,
+            )
 
 
 def after_push(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:

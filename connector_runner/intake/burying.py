@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from connector_runner.connectors.base import DataSource, Source, SourceRecord
+from connector_runner.connectors.base import DataSource, Page, Source, SourceRecord
 from connector_runner.infra.database import Tx
 from connector_runner.intake import full_sync, sync_store
 from connector_runner.intake.fence import Fence
@@ -37,15 +37,18 @@ class Burial:
         return Scope(self.source.workspace_id, self.source.data_source_id, self._type)
 
     def told(self, before: dict[str, Any]) -> dict[str, Any]:
-        """Land the deletes that the source tells of since the cursor ``before``; the cursor after them."""
+        """Land the deletes that the source tells of since the cursor ``before``; the cursor after them.
+
+        Where it tells of none, the caller moves the cursor: that may be lost.
+        """
         after = before
         deleted: list[SourceRecord] = []
         for page in self.reader.deletions(self._type, before):
             self.fence.renew()
             deleted.extend(page.records)
             after = page.cursor
-        if after == before and not deleted:
-            return before
+        if not deleted:
+            return after
         since = str(before.get("deletes_since") or before.get("since"))
 
         def write(tx: Tx) -> Landed:
@@ -55,6 +58,19 @@ class Burial:
 
         self.landed.add(self.fence.write(write))
         return after
+
+    def listed(self, page: Page) -> Page:
+        """Land the deletes that stand among the records of a page; the page without them."""
+        gone = [record for record in page.records if record.deleted]
+        if not gone:
+            return page
+
+        def write(tx: Tx) -> Landed:
+            wanted, allowed = full_sync.admissible(tx, self.source, self._type, gone)
+            return self._bury(tx, wanted, max(0, allowed - self.deleted), how=f"listed:{page.window}")
+
+        self.landed.add(self.fence.write(write))
+        return replace(page, records=tuple(record for record in page.records if not record.deleted))
 
     def proved(self, window: str) -> None:
         """Prove what the finished window did not hold, and land it."""

@@ -12,12 +12,12 @@ from connector_runner.connectors.store import Claim
 from connector_runner.infra.database import Database, Tx
 from connector_runner.intake import schedule
 from connector_runner.intake.landing import Landed
-from connector_runner.kernel.errors import Conflict, RunnerError
+from connector_runner.kernel.errors import Conflict
 
 _ATTEMPTS = 3
 
 
-class FenceLost(RunnerError):
+class FenceLost(Conflict):
     """Rolls the transaction back: another worker holds this record type now."""
 
     default_code = "lease_lost"
@@ -32,6 +32,7 @@ class Fence:
         self.lease_s = schedule.MIN_LEASE_S
         self._database = database
         self._started, self._clock = now, time.monotonic()
+        self._held_at = 0.0
 
     @property
     def now(self) -> datetime:
@@ -44,7 +45,9 @@ class Fence:
         return time.monotonic() - self._clock
 
     def renew(self) -> None:
-        """Extend the lease; raises FenceLost."""
+        """Extend the lease, unless that was done lately; raises FenceLost."""
+        if self.spent_s - self._held_at < self.lease_s / 4:
+            return
         with self._database.begin(self.claim.workspace_id) as tx:
             self.hold(tx)
 
@@ -52,6 +55,7 @@ class Fence:
         """Lock the claimed row and extend the lease; raises FenceLost."""
         if not store.hold(tx, self.claim, self.now + timedelta(seconds=self.lease_s)):
             raise FenceLost("another worker polls this record type now")
+        self._held_at = self.spent_s
 
     def move(self, tx: Tx, cursor: dict[str, Any]) -> None:
         """Move the cursor; raises FenceLost."""
@@ -65,6 +69,8 @@ class Fence:
                 with self._database.begin(self.claim.workspace_id) as tx:
                     self.hold(tx)
                     return work(tx)
+            except FenceLost:
+                raise
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise

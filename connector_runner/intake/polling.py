@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,9 +26,12 @@ from connector_runner.intake.fence import Fence, FenceLost
 from connector_runner.intake.landing import Landed
 from connector_runner.intake.opening import Deps, open_source, origin_of
 from connector_runner.intake.slice import PollOutcome, Slice
+from connector_runner.kernel.clock import Clock
 from connector_runner.kernel.errors import Misconfigured, RunnerError, TryAgain
 
-__all__ = ["PollOutcome", "bury_parked", "entries", "overdue", "poll", "test_connection"]
+__all__ = ["PollOutcome", "Polled", "bury_parked", "entries", "overdue", "poll", "poll_due", "test_connection"]
+
+_AT_A_LOOK = 32
 
 
 def poll(
@@ -74,6 +78,41 @@ def poll(
     POLLS.labels(source=source.name, outcome=outcome.status).inc()
     POLL_SECONDS.labels(source=source.name).observe(time.monotonic() - started)
     return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A record type that was polled, and what came of it."""
+
+    workspace_id: str
+    data_source_id: str
+    resource_type: str
+    outcome: PollOutcome
+
+
+def poll_due(deps: Deps, *, owner: str, clock: Clock, for_s: float, slice_s: float) -> list[Polled]:
+    """Poll what is due, whosever it is and the longest overdue first, one after the other for about ``for_s`` seconds.
+
+    Where more is due than there are hints for, this keeps up at no more than what the polls themselves cost. Raises
+    as ``poll`` does.
+    """
+    end = time.monotonic() + for_s
+    done: list[Polled] = []
+    while time.monotonic() < end:
+        with deps.database.sweep() as tx:
+            waiting = [*store.due(tx, clock(), _AT_A_LOOK)]
+        random.shuffle(waiting)  # others look at the same ones
+        before = len(done)
+        for row in waiting:
+            key = (str(row["workspace_id"]), str(row["data_source_id"]), str(row["resource_type"]))
+            outcome = poll(deps, *key, owner=owner, now=clock(), slice_s=slice_s)
+            if outcome.status != "not_due":
+                done.append(Polled(*key, outcome))
+            if time.monotonic() >= end:
+                break
+        if len(done) == before:
+            break
+    return done
 
 
 def _run(piece: Slice) -> PollOutcome:

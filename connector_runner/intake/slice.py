@@ -14,7 +14,7 @@ from connector_runner.connectors.base import BadEntry, DataSource, Page, SourceR
 from connector_runner.connectors.gate import PACED
 from connector_runner.infra.database import Tx
 from connector_runner.intake import admission as admitting
-from connector_runner.intake import full_sync, schedule, sync_store
+from connector_runner.intake import full_sync, noting, schedule, sync_store
 from connector_runner.intake.admission import Admission
 from connector_runner.intake.apart import land_apart
 from connector_runner.intake.bulk import requesting
@@ -92,22 +92,25 @@ class Slice:
         late_s = (self._fence.now - claim.due_at).total_seconds()
         turn = Turn.BACKFILL if self._full else Turn.FRESH
         reader = open_source(self._deps, self._source, turn=turn, waited=late_s / claim.cadence_s)
+        burial = Burial(self._deps, self._fence, self._source, self._origin, reader, self.outcome.landed)
+        noticing = noting.Noticing(self._deps.database, self._source, claim.resource_type)
         last: Page | None = None
         for page in reader.pages(claim.resource_type, self.cursor, full=self._full):
-            self._land_page(page)
+            self._land_page(burial.listed(page))
+            self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
+            noticing.look_at(page, self._fence.now)
             last = page
             if not page.last and self._over():
                 self._settle(more=True)
                 return
-        burial = Burial(self._deps, self._fence, self._source, self._origin, reader, self.outcome.landed)
         try:
-            self.cursor = burial.told(self.cursor)
+            landed, self.cursor = self.cursor, burial.told(self.cursor)
             proved = last is not None and last.whole and self._tracked(last.window)
-            if last is not None and proved:
+            if last is not None and proved and last.proves:
                 burial.proved(last.window)
         finally:
             self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
-        self._settle(full_done=proved, read_all=last is not None and last.whole)
+        self._settle(full_done=proved, read_all=last is not None and last.whole, moved=self.cursor != landed)
 
     def _over(self) -> bool:
         return self._fence.spent_s >= self._slice_s or not admitting.calendar_of(self._source).is_open(self._fence.now)
@@ -200,8 +203,10 @@ class Slice:
 
     # -- ending
 
-    def _settle(self, *, more: bool = False, full_done: bool = False, read_all: bool = False) -> None:
-        """Give the lease back, healthy."""
+    def _settle(
+        self, *, more: bool = False, full_done: bool = False, read_all: bool = False, moved: bool = False
+    ) -> None:
+        """Give the lease back, healthy. ``moved``: the cursor is not in its row yet."""
         claim, now = self._claim, self._fence.now
         full_due = claim.full_sync_due_at
         if full_done:
@@ -225,6 +230,8 @@ class Slice:
             )
             if not settled:
                 raise FenceLost("another worker polls this record type now")
+            if moved:
+                self._fence.move(tx, self.cursor)
             if full_done:
                 sync_store.forget_seen(tx, self._scope)
             directory.record_ok(tx, claim, now)

@@ -33,6 +33,8 @@ from connector_runner.outbound.lanes import sweeping
 from connector_runner.outbound.translating import translation_store
 
 LIMIT = 500
+POLLS = 64
+"""Who polls goes on with what is overdue: more hints would only find it done."""
 HINT_AGAIN_S = 1.0
 
 
@@ -52,7 +54,7 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
-    for row in polling.overdue(tx, now, LIMIT):
+    for row in polling.overdue(tx, now, POLLS):
         yield Hint.of(POLL, **{name: str(row[name]) for name in ("workspace_id", "data_source_id", "resource_type")})
 
 
