@@ -8,24 +8,27 @@ a header or the body is logged.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from connector_runner.auth.signatures import Delivery
 from connector_runner.bootstrap import Runner
 from connector_runner.infra.database import Database
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import RECEIVE
-from connector_runner.intake.push.receiving import MAX_BYTES, Door, Received, Receiver
+from connector_runner.intake.push.receiving import MAX_BYTES, Door, Fresh, Received, Receiver
 from connector_runner.kernel.errors import RunnerError
 
-THREADS: Final = 8
+THREADS: Final = 4
 BODY_DEADLINE_S: Final = 10.0
 STATEMENT_TIMEOUT_S: Final = 5.0
 MOST_WAITING: Final = 400
@@ -35,7 +38,14 @@ _MOST_SEGMENTS = 8
 _LONGEST_TARGET = 512
 _STATUS: Final = {"stored": 200, "known": 200, "refused": 401, "malformed": 400}
 _HINTS_WAITING = 10_000
+_HINT_PAUSE_S = 0.01
 
+_COMMITTERS = 2
+_BATCH = 100
+_SHORT = 32_768
+"""Bodies to this length are read between other requests; longer ones in a thread."""
+
+_Waiting = tuple[Fresh, asyncio.AbstractEventLoop, "asyncio.Future[Received]"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,18 +82,100 @@ class Hinter:
             self._known.discard(ids)
 
     def _run(self) -> None:
-        while (ids := self._waiting.get()) is not None:
-            # What comes from now on is hinted anew: it may be too late for the worker that this hint wakes.
-            self._known.discard(ids)
-            try:
-                self._send(RECEIVE, workspace_id=ids[0], data_source_id=ids[1])
-            except RunnerError as error:
-                log.warning("push.hint_failed", code=error.code)
+        while (first := self._waiting.get()) is not None:
+            # Deliveries come in bursts, and one hint tells of all that are there when it is read.
+            time.sleep(_HINT_PAUSE_S)
+            batch = [first]
+            with contextlib.suppress(queue.Empty):
+                while (following := self._waiting.get_nowait()) is not None:
+                    batch.append(following)
+                self._waiting.put(None)
+            for ids in batch:
+                # What comes from now on is hinted anew: it may be too late for the worker that this hint wakes.
+                self._known.discard(ids)
+                self._tell(ids)
+
+    def _tell(self, ids: tuple[str, str]) -> None:
+        try:
+            self._send(RECEIVE, workspace_id=ids[0], data_source_id=ids[1])
+        except RunnerError as error:
+            log.warning("push.hint_failed", code=error.code)
 
     def close(self) -> None:
         """Send what waits, and end."""
         self._waiting.put(None)
         self._thread.join(5)
+
+
+class Committing:
+    """Stores what came while the last transaction was under way in the next one.
+
+    A commit costs the same for one delivery as for fifty, so a burst, or a slow disk, makes larger transactions and
+    not a longer queue. An answer waits for its own commit.
+    """
+
+    def __init__(self, store: Callable[[Sequence[Fresh]], list[Received]]) -> None:
+        self._store = store
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"push-commit-{n}", daemon=True) for n in range(_COMMITTERS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def store(self, fresh: Fresh) -> Received:
+        """Wait until a delivery is stored; raises what storing it raised."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Received] = loop.create_future()
+        self._waiting.put((fresh, loop, answer))
+        return await answer
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch = [first]
+            while len(batch) < _BATCH:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._waiting.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            received: Sequence[Received | Exception] = self._store([fresh for fresh, _, _ in batch])
+        except Exception as error:
+            if len(batch) > 1:  # what is wrong with one must not be the others' trouble
+                for one in batch:
+                    self._commit([one])
+                return
+            received = [error]
+        loop = batch[0][1]
+        answers = [answer for _, _, answer in batch]
+        try:
+            loop.call_soon_threadsafe(_settle, answers, received)
+        except RuntimeError:
+            log.info("push.closed", waiting=len(answers))  # the server ends: nobody waits any more
+
+    def close(self) -> None:
+        """Store what waits, and end."""
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(10)
+
+
+def _settle(answers: Sequence[asyncio.Future[Received]], received: Sequence[Received | Exception]) -> None:
+    for answer, outcome in zip(answers, received, strict=True):
+        if answer.done():  # who asked has gone
+            continue
+        if isinstance(outcome, Exception):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
 
 
 class Hooks:
@@ -95,24 +187,21 @@ class Hooks:
         )
         self._receiver = Receiver(self._database, runner.sealer)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="push")
+        self._committing = Committing(self._receiver.store)
         self._hinter = Hinter(lambda task, **ids: runner.publisher.hint(task, **ids))
         self._in_hand = 0
 
     def register(self, app: FastAPI) -> None:
         """Add the routes."""
+        for path in ("/hooks/{workspace}/{source}", "/hooks/{workspace}/{source}/{target:path}"):
+            app.router.routes.append(Route(path, self._answer, methods=_METHODS))
 
-        @app.api_route("/hooks/{workspace}/{source}", methods=_METHODS)
-        @app.api_route("/hooks/{workspace}/{source}/{target:path}", methods=_METHODS)
-        async def receive(request: Request, workspace: str, source: str, target: str = "") -> Response:
-            """Take a delivery in."""
-            return await self._answer(request, workspace, source, target.strip("/"))
-
-    async def _answer(self, request: Request, workspace: str, source: str, target: str) -> Response:
+    async def _answer(self, request: Request) -> Response:
         if self._in_hand >= MOST_WAITING:
             return _closing(503, "busy", retry=True)
         self._in_hand += 1
         try:
-            received = await self._take(request, workspace, source, target)
+            received = await self._take(request)
         except _Refused as refused:
             return _closing(refused.status, refused.code)
         except ClientDisconnect:
@@ -128,10 +217,14 @@ class Hooks:
         status = _STATUS[received.outcome]
         return Response(received.code, status_code=status, media_type="text/plain" if received.code else None)
 
-    async def _take(self, request: Request, workspace: str, source: str, target: str) -> Received:
+    async def _take(self, request: Request) -> Received:
+        workspace, source = request.path_params["workspace"], request.path_params["source"]
+        target = request.path_params.get("target", "").strip("/")
         if len(target) > _LONGEST_TARGET or target.count("/") >= _MOST_SEGMENTS or not target.isprintable():
             raise _Refused(404, "unknown")
-        door = await self._in_thread(self._receiver.door, workspace, source)
+        door = self._receiver.known_door(workspace, source)
+        if door is None:
+            door = await self._in_thread(self._receiver.door, workspace, source)
         if door is None:
             raise _Refused(404, "unknown")
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -139,7 +232,11 @@ class Hooks:
             raise _Refused(415, "content_encoding")
         body = await _body(request)
         delivery = Delivery(request.method, _url(request, door), _headers(request), body)
-        return await self._in_thread(self._receiver.receive, door, delivery, target)
+        if len(body) <= _SHORT:
+            read = self._receiver.read(door, delivery, target)
+        else:
+            read = await self._in_thread(self._receiver.read, door, delivery, target)
+        return read if isinstance(read, Received) else await self._committing.store(read)
 
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
@@ -147,6 +244,7 @@ class Hooks:
     def close(self) -> None:
         """Let go of threads and connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._committing.close()
         self._hinter.close()
         self._database.dispose()
 

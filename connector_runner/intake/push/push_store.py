@@ -8,19 +8,29 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.kernel.ids import new_id
 
 REMEMBERED_DAYS: Final = 30
 """Deliveries and events are known for so long; senders repeat them for hours to days."""
 
 # A repeat changes nothing, unless deliveries of this kind cannot be told apart: then it is worked off once more.
-_KEEP: Final = hot(
-    "WITH kept AS (INSERT INTO push AS p (workspace_id, data_source_id, key, push_id)"
-    " VALUES (CAST(:ws AS uuid), CAST(:source AS uuid), CAST(:key AS bytea), CAST(:id AS uuid))"
-    " ON CONFLICT (workspace_id, data_source_id, key) DO UPDATE SET state = 'pending',"
-    " received_at = clock_timestamp(), due_at = least(p.due_at, clock_timestamp()), attempts = 0, settled_at = NULL"
-    " WHERE CAST(:again AS boolean) RETURNING workspace_id, push_id)"
-    " INSERT INTO push_body (workspace_id, push_id, sealed) SELECT workspace_id, push_id, CAST(:sealed AS bytea)"
-    " FROM kept ON CONFLICT (workspace_id, push_id) DO UPDATE SET sealed = excluded.sealed"
+_KEEP: Final = (
+    "WITH given AS (SELECT * FROM unnest(CAST(:sources AS uuid[]), CAST(:keys AS bytea[]), CAST(:ids AS uuid[]),"
+    "  CAST(:sealed AS bytea[])) AS g (source, key, id, sealed)),"
+    " kept AS (INSERT INTO push AS p (workspace_id, data_source_id, key, push_id)"
+    "  SELECT CAST(:ws AS uuid), source, key, id FROM given ORDER BY source, key"
+    "  ON CONFLICT (workspace_id, data_source_id, key) DO {} RETURNING data_source_id, key, push_id),"
+    " bodies AS (INSERT INTO push_body (workspace_id, push_id, sealed)"
+    "  SELECT CAST(:ws AS uuid), k.push_id, g.sealed FROM kept k JOIN given g ON g.source = k.data_source_id"
+    "  AND g.key = k.key ON CONFLICT (workspace_id, push_id) DO UPDATE SET sealed = excluded.sealed)"
+    " SELECT data_source_id, key FROM kept"
+)
+_ONCE: Final = hot(_KEEP.format("NOTHING"))
+_AGAIN: Final = hot(
+    _KEEP.format(
+        "UPDATE SET state = 'pending', received_at = clock_timestamp(),"
+        " due_at = least(p.due_at, clock_timestamp()), attempts = 0, settled_at = NULL"
+    )
 )
 
 
@@ -32,6 +42,16 @@ class Turn:
     data_source_id: str
     fence: int
     failing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A delivery to keep. ``again``: one that is known already is to be worked off once more."""
+
+    data_source_id: str
+    key: bytes
+    sealed: bytes
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +71,24 @@ def address(tx: Tx, slug: str) -> str | None:
     return None if row is None else str(row["workspace_id"])
 
 
-def keep(
-    tx: Tx, workspace_id: str, data_source_id: str, *, key: bytes, push_id: str, sealed: bytes, again: bool
-) -> bool:
-    """Store a delivery; False when it is known. ``again``: one that is known is to be worked off once more."""
-    kept = execute(tx, _KEEP, ws=workspace_id, source=data_source_id, key=key, id=push_id, sealed=sealed, again=again)
-    return kept == 1
+def keep(tx: Tx, workspace_id: str, deliveries: Sequence[New]) -> set[tuple[str, bytes]]:
+    """Store deliveries; source and key of those that are to be worked off now. The others are known."""
+    kept: set[tuple[str, bytes]] = set()
+    for statement, again in ((_ONCE, False), (_AGAIN, True)):
+        # The last of those that look alike stands for all; one statement may not touch a row twice.
+        given = {(one.data_source_id, one.key): one for one in deliveries if one.again == again}
+        if given:
+            found = rows(
+                tx,
+                statement,
+                ws=workspace_id,
+                sources=id_array(source for source, _ in given),
+                keys=[key for _, key in given],
+                ids=id_array(new_id() for _ in given),
+                sealed=[one.sealed for one in given.values()],
+            )
+            kept |= {(row["data_source_id"], bytes(row["key"])) for row in found}
+    return kept
 
 
 def take_turn(

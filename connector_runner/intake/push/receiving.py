@@ -21,9 +21,9 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.push import push_store
+from connector_runner.intake.push.push_store import New
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord, Misconfigured
-from connector_runner.kernel.ids import new_id
 
 MAX_BYTES: Final = 1024 * 1024
 _FRESH_S: Final = 2.0
@@ -60,6 +60,16 @@ class Door:
     at: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A delivery that was verified and read, and is to be stored."""
+
+    door: Door
+    key: bytes
+    content: bytes
+    again: bool
+
+
 def parser_of(settings: SourceSettings) -> PushParser | None:
     """How deliveries for a source are read; None when it takes none."""
     if settings.push is None:
@@ -80,6 +90,11 @@ class Receiver:
         self._database, self._sealer, self._clock = database, sealer, clock
         self._doors: dict[tuple[str, str], tuple[float, Door | None]] = {}
         self._lock = threading.Lock()
+
+    def known_door(self, workspace: str, source: str) -> Door | None:
+        """As ``door``, of what was looked up a moment ago; asks nobody."""
+        kept = self._doors.get((workspace, source))
+        return kept[1] if kept is not None and time.monotonic() - kept[0] < _FRESH_S else None
 
     def door(self, workspace: str, source: str) -> Door | None:
         """The source of a workspace's slug and a name, if deliveries may come for it.
@@ -144,11 +159,17 @@ class Receiver:
 
         Raises Unavailable when Postgres cannot be used: then it is not stored, and must not be answered as if it were.
         """
-        received = self._receive(door, delivery, target)
-        PUSHES.labels(source=door.name, outcome=received.code or received.outcome).inc()
-        return received
+        read = self.read(door, delivery, target)
+        return read if isinstance(read, Received) else self.store([read])[0]
 
-    def _receive(self, door: Door, delivery: Delivery, target: str) -> Received:
+    def read(self, door: Door, delivery: Delivery, target: str) -> Received | Fresh:
+        """The part that only computes: a delivery that is to be stored, or why it is not taken."""
+        found = self._read(door, delivery, target)
+        if isinstance(found, Received):
+            PUSHES.labels(source=door.name, outcome=found.code).inc()
+        return found
+
+    def _read(self, door: Door, delivery: Delivery, target: str) -> Received | Fresh:
         verified = door.scheme.verify(
             delivery, door.secrets, now_s=self._clock(), tolerance_s=door.settings.tolerance_s
         )
@@ -159,24 +180,35 @@ class Receiver:
             said = door.parse(Arrived(delivery.method, target, body), door.settings)
         except BadRecord as error:
             return Received("malformed", error.code)
-        stored = self._store(door, delivery, target, verified, said)
-        return Received("stored" if stored else "known", "", door.workspace_id, door.data_source_id)
-
-    def _store(self, door: Door, delivery: Delivery, target: str, verified: Verified, said: Notification) -> bool:
         identity = _identity(delivery, target, verified)
-        key = self._sealer.keyed_digest(door.workspace_id, _context(door.data_source_id), identity)
+        key = self._sealer.keyed_digest(door.workspace_id, f"push|{door.data_source_id}", identity)
         content = seal_content(delivery.method, target, delivery.body)
-        with self._database.begin(door.workspace_id) as tx:
-            sealed = self._sealer.seal(tx, door.workspace_id, content, bound(door.data_source_id, key))
-            return push_store.keep(
-                tx,
-                door.workspace_id,
-                door.data_source_id,
-                key=key,
-                push_id=new_id(),
-                sealed=sealed,
-                again=not told_apart(verified, said),
-            )
+        return Fresh(door, key, content, not told_apart(verified, said))
+
+    def store(self, batch: Sequence[Fresh]) -> list[Received]:
+        """Store deliveries, those of a workspace in one transaction; what became of each, in their order.
+
+        Raises Unavailable when Postgres cannot be used: none of them counts as stored then.
+        """
+        kept: set[tuple[str, bytes]] = set()
+        for workspace_id in {fresh.door.workspace_id for fresh in batch}:
+            mine = [fresh for fresh in batch if fresh.door.workspace_id == workspace_id]
+            kept |= self._database.retrying(workspace_id, lambda tx, mine=mine: self._keep(tx, mine))  # type: ignore[misc]
+        received = []
+        for fresh in batch:
+            door, place = fresh.door, (fresh.door.data_source_id, fresh.key)
+            outcome: Outcome = "stored" if place in kept else "known"
+            PUSHES.labels(source=door.name, outcome=outcome).inc()
+            received.append(Received(outcome, "", door.workspace_id, door.data_source_id))
+        return received
+
+    def _keep(self, tx: Tx, batch: Sequence[Fresh]) -> set[tuple[str, bytes]]:
+        deliveries = []
+        for fresh in batch:
+            source_id = fresh.door.data_source_id
+            sealed = self._sealer.seal(tx, fresh.door.workspace_id, fresh.content, bound(source_id, fresh.key))
+            deliveries.append(New(source_id, fresh.key, sealed, fresh.again))
+        return push_store.keep(tx, batch[0].door.workspace_id, deliveries)
 
 
 def told_apart(verified: Verified, said: Notification) -> bool:
@@ -194,10 +226,6 @@ def _identity(delivery: Delivery, target: str, verified: Verified) -> str:
     if verified.delivery_id is not None:
         return f"id {verified.delivery_id}"
     return "\n".join((verified.stamp, target, delivery.body.decode("latin-1")))
-
-
-def _context(data_source_id: str) -> str:
-    return f"push|{data_source_id}"
 
 
 def bound(data_source_id: str, key: bytes) -> str:

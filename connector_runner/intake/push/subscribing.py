@@ -21,6 +21,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.intake.opening import Deps, open_source
 from connector_runner.intake.push import hearing, push_store
 from connector_runner.intake.push import subscription_store as store
+from connector_runner.intake.push.push_store import New
 from connector_runner.intake.push.receiving import bound, own_secret, seal_content
 from connector_runner.intake.push.subscription_store import Scope, Subscription
 from connector_runner.kernel import exact_json
@@ -256,7 +257,7 @@ class _Keeper:
         workspace_id, source_id = self.scope.workspace_id, self.scope.data_source_id
         key = self.deps.sealer.keyed_digest(workspace_id, f"push|{source_id}", f"events {new_id()}")
         sealed = self.deps.sealer.seal(tx, workspace_id, seal_content("GET", "", body), bound(source_id, key))
-        push_store.keep(tx, workspace_id, source_id, key=key, push_id=new_id(), sealed=sealed, again=False)
+        push_store.keep(tx, workspace_id, [New(source_id, key, sealed)])
 
     def _give_up_gap(self, one: Subscription) -> None:
         with self.deps.database.begin(self.scope.workspace_id) as tx:
