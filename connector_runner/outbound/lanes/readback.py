@@ -63,6 +63,8 @@ class ReadBack:
                 return self._behind(lane, intent)
             if not untouched and (intent.operation == CREATE or self._desk.carries(reply.body, intent)):
                 return self._settler.landed(lane, intent, reply, code="read_back", looked_up=True)
+        elif reply.outcome is Outcome.ABSENT and intent.operation != CREATE and lane.reason == CONFLICT:
+            return self._behind(lane, intent)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
             if lane.attempts >= MAX_ATTEMPTS and not sink_fault(reply):
                 return self._store.retrying(lambda tx: self._given_up(tx, lane, reply))
@@ -76,7 +78,7 @@ class ReadBack:
         return self._settler.quarantine(tx, lane, reply.code or "unreadable", message, reply=reply)
 
     def _behind(self, lane: Lane, intent: Intent) -> Settled:
-        """The sink has said that this version is no longer the last, so this read came from a copy that lags."""
+        """The sink has said that there is a later version, so this read came from a copy that lags."""
         with self._store.begin() as tx:
             tx.resolve_later(lane, intent.intent_id, self._quiet_s)
             tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=CONFLICT, delay_s=self._quiet_s, counts=False)
