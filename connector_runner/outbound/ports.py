@@ -34,6 +34,9 @@ class LaneTx(Protocol):
     def claim(self, sink_id: str, *, owner: str, lease_s: float) -> Lane | None:
         """Lease the lane that is due first: unknown ones whose quiet period is over, then by priority."""
 
+    def claim_more(self, sink_id: str, *, owner: str, lease_s: float, limit: int) -> list[Lane]:
+        """Lease those that are due next, by priority; none that is unknown."""
+
     def join(
         self, sink_id: str, entity_ids: Sequence[str], *, referring: bool, owner: str, lease_s: float, limit: int
     ) -> list[Lane]:
@@ -45,8 +48,14 @@ class LaneTx(Protocol):
     def lock(self, lane: Lane) -> bool:
         """Hold the claimed lane's row until the end of the transaction."""
 
+    def lock_all(self, lanes: Sequence[Lane]) -> set[str]:
+        """As ``lock``, for several at once: the ids of those whose claim is the caller's."""
+
     def extend(self, lane: Lane, lease_s: float) -> bool:
         """The lease ends so long from now."""
+
+    def extend_all(self, lanes: Sequence[Lane], lease_s: float) -> set[str]:
+        """As ``extend``, for several at once: the ids of those whose claim is the caller's."""
 
     def give_back(
         self,
@@ -78,11 +87,12 @@ class LaneTx(Protocol):
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
         closing: str | None = None,
+        locked: bool = False,
     ) -> bool:
         """End the claim: the sink holds what ``synced_hash`` stands for.
 
         ``confirmed`` None: no more is known to be ours than before, in a resource that was ``seen`` to be so now.
-        ``closing``: the intent that is closed with it.
+        ``closing``: the intent that is closed with it. ``locked``: the lane is, and the claim the caller's.
         """
 
     def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
@@ -198,10 +208,16 @@ class Problem(Protocol):
 class Desk(Protocol):
     """Knows what entities want of one sink, and is told what became of it."""
 
-    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Writable:
+    def survey(self, tx: LaneTx, lanes: Sequence[Lane]) -> Mapping[str, object]:
+        """Look at several claimed lanes at once: lane id -> what ``plan`` is spared looking at. Raises BadRecord."""
+
+    def plan(
+        self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY, seen: object = None
+    ) -> Nothing | Wait | Writable:
         """What is to be done for a claimed lane, of what holds now. Raises BadRecord.
 
-        ``along``: entity -> ``reference`` of its record, where that is to be made in the same transaction.
+        ``along``: entity -> ``reference`` of its record, where that is to be made in the same transaction. ``seen``:
+        what a survey in this transaction saw of it.
         """
 
     def reference(self, lane: Lane, planned: Writable) -> str:
@@ -209,6 +225,9 @@ class Desk(Protocol):
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether what was planned is what holds now."""
+
+    def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
+        """As ``still``, for several at once: the ids of the lanes of which it is so."""
 
     def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
         """In the transaction that opens ``intent``: whose the record is that may come to be."""
@@ -222,7 +241,7 @@ class Desk(Protocol):
     def carries(self, found: Json, intent: Intent) -> bool:
         """Whether a resource of the sink says what an intent meant to make it say."""
 
-    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink, planned: Writable) -> Nothing | Reply | str | None:
         """We know of no record of the entity in the sink: create it (None), adopt this ``Type/id``, or leave it.
 
         May ask the sink; a Reply says why it could not be told.
@@ -253,6 +272,8 @@ class Runtime:
     new_id: Callable[[], str] = new_id
     spawn: Callable[[Sequence[Callable[[], Any]]], Sequence[Any]] = _in_threads
     """Runs all of them at once and waits for their answers."""
+    round_s: float = 0.5
+    """So long may a round of lanes take that are sent one after another; 0: each goes by itself."""
 
 
 REAL = Runtime()

@@ -38,7 +38,7 @@ class Projection:
     last_event_at: datetime
 
 
-_FEW = 4
+_FEW = 16
 
 
 def _for(ids: Sequence[str], sql: str) -> str:

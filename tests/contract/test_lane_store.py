@@ -424,3 +424,37 @@ def test_no_more_join_than_are_asked_for_and_none_with_an_open_intent(bench: Ben
 def test_only_what_has_no_record_yet_is_leased_to_be_made(bench: Bench) -> None:
     there = bench.want(sink_ref="Patient/1")
     assert bench.do("join", bench.sink, [there], referring=False, owner="me", lease_s=10.0, limit=20) == []
+
+
+def test_more_are_claimed_by_priority_and_by_nobody_twice(bench: Bench) -> None:
+    asked = bench.claimed()
+    bench.do("give_back", asked, State.UNKNOWN, reason="unknown", delay_s=0.0)
+    late, urgent, young = bench.want(prio=30), bench.want(prio=10), bench.want(prio=20)
+    bench.want(prio=10, delay_s=60)
+    bench.pass_(1)
+    first = bench.do("claim_more", bench.sink, owner="me", lease_s=10.0, limit=2)
+    assert {lane.entity_id for lane in first} == {urgent, young}
+    assert {(lane.state, lane.fence, lane.owner) for lane in first} == {(State.LEASED, 1, "me")}
+    rest = bench.do("claim_more", bench.sink, owner="another", lease_s=10.0, limit=5)
+    assert [lane.entity_id for lane in rest] == [late]
+    assert bench.do("claim_more", bench.sink, owner="me", lease_s=10.0, limit=5) == []
+
+
+def test_of_several_only_those_that_are_ours_are_held(bench: Bench) -> None:
+    kept, lost = bench.claimed(), bench.claimed()
+    bench.do("give_back", lost, State.READY, reason=None)
+    again = bench.claim()
+    assert again is not None
+    assert again.lane_id == lost.lane_id
+    assert bench.do("lock_all", [kept, lost]) == {kept.lane_id}
+    assert bench.do("extend_all", [lost, kept], 1000.0) == {kept.lane_id}
+    bench.pass_(500)
+    assert bench.do("reap", 10) == 1
+    assert bench.do("lock_all", [kept, again]) == {kept.lane_id}
+
+
+def test_what_is_locked_is_confirmed_all_the_same(bench: Bench) -> None:
+    lane = bench.claimed()
+    assert bench.do("lock_all", [lane]) == {lane.lane_id}
+    assert bench.confirm(lane, locked=True)
+    assert bench.do("lock_all", [lane]) == set()

@@ -124,7 +124,13 @@ class Clinic:
     wake: Callable[[LaneTx, str], object]
     client_id: bool
 
-    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Said:
+    def survey(self, tx: LaneTx, lanes: Sequence[Lane]) -> Mapping[str, object]:
+        """All is at hand."""
+        return {}
+
+    def plan(
+        self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY, seen: object = None
+    ) -> Nothing | Wait | Said:
         """As it is now; an appointment once its patient is there, or comes along."""
         entity = self.entities[lane.entity_id]
         known = self.known(tx, lane)
@@ -144,6 +150,10 @@ class Clinic:
         """Whether it is so still."""
         assert isinstance(planned, Said)
         return planned.revision == planned.entity.revision
+
+    def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
+        """Those of which it is so still."""
+        return {lane.lane_id for lane, planned in plans if self.still(tx, lane, planned)}
 
     def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
         """Nobody else needs to know."""
@@ -166,7 +176,7 @@ class Clinic:
             same = about == meant
         return same and bool(found.get(OWNED) == intent.body.get(OWNED))
 
-    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink, planned: Writable) -> Nothing | Reply | str | None:
         """Every patient is new."""
         return None
 

@@ -112,6 +112,16 @@ class MemoryLaneTx:
             return None
         return self._lease(row, owner, lease_s)
 
+    def claim_more(self, sink_id: str, *, owner: str, lease_s: float, limit: int) -> list[Lane]:
+        """By priority."""
+        due = [
+            row
+            for row in self.lanes.values()
+            if row.lane.sink_id == sink_id and row.due_at <= self.now and row.lane.state in (State.READY, State.WAITING)
+        ]
+        chosen = sorted(due, key=lambda row: (row.prio, row.due_at))[:limit]
+        return sorted((self._lease(row, owner, lease_s) for row in chosen), key=lambda lane: lane.lane_id)
+
     def _lease(self, row: LaneRow, owner: str, lease_s: float) -> Lane:
         lane = replace(
             row.lane, state=State.LEASED, fence=row.lane.fence + 1, attempts=row.lane.attempts + 1, owner=owner
@@ -161,6 +171,14 @@ class MemoryLaneTx:
     def lock(self, lane: Lane) -> bool:
         """Whether the claim is still ours."""
         return self._ours(lane) is not None
+
+    def lock_all(self, lanes: Sequence[Lane]) -> set[str]:
+        """Those that are still ours."""
+        return {lane.lane_id for lane in lanes if self.lock(lane)}
+
+    def extend_all(self, lanes: Sequence[Lane], lease_s: float) -> set[str]:
+        """From now."""
+        return {lane.lane_id for lane in lanes if self.extend(lane, lease_s)}
 
     def extend(self, lane: Lane, lease_s: float) -> bool:
         """From now."""
@@ -220,6 +238,7 @@ class MemoryLaneTx:
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
         closing: str | None = None,
+        locked: bool = False,
     ) -> bool:
         """End the claim: it is there."""
         row = self._ours(lane)

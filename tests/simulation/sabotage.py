@@ -41,6 +41,14 @@ class NoFence(_Around):
         """Always."""
         return bool(self.inner.lock(self._now(lane)))
 
+    def lock_all(self, lanes: Sequence[Lane]) -> set[str]:
+        """Always."""
+        return {lane.lane_id for lane in lanes if self.lock(lane)}
+
+    def extend_all(self, lanes: Sequence[Lane], lease_s: float) -> set[str]:
+        """Always."""
+        return {lane.lane_id for lane in lanes if self.extend(lane, lease_s)}
+
     def extend(self, lane: Lane, lease_s: float) -> bool:
         """Always."""
         return bool(self.inner.extend(self._now(lane), lease_s))

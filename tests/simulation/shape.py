@@ -32,6 +32,7 @@ class Shape:
     faults: dict[str, float]
     appointments: bool = False
     transaction: bool = False
+    round_s: float = 0.5
 
     @classmethod
     def of(cls, seed: int, *, small: bool = False) -> Shape:
@@ -48,11 +49,15 @@ class Shape:
         transaction = appointments and more.random() < 0.7
         if transaction:
             faults |= {fault: more.choice([0.0, 0.1]) for fault in IN_TRANSACTIONS}
+        rounds = random.Random(f"rounds {seed}")
+        round_s = rounds.choice([0.0, 0.5, 3.0, 20.0])
+        # Enough that are due at once for one pair of hands to take several.
+        crowd = rounds.randint(2, 5) if round_s == 20.0 else 0
         return cls(
             client_id=client_id,
             if_match=dice.choice([412, 412, 409, None]),
             workers=dice.randint(2, 4),
-            entities=dice.randint(1, 2 if small else 4),
+            entities=dice.randint(1, 2 if small else 4) + crowd,
             changes=dice.randint(1, 3 if small else 6),
             late_s=late_s,
             lag_s=lag_s,
@@ -60,7 +65,7 @@ class Shape:
             timeout_s=dice.choice([1.0, 2.0, 5.0]),
             per_second=dice.choice([2.0, 5.0, 10.0, 40.0]),
             burst=dice.randint(1, 5),
-            concurrency=dice.randint(1, 3),
+            concurrency=1 if crowd else dice.randint(1, 3),
             disturbed_s=dice.uniform(5, 15 if small else 40),
             crash=dice.choice([0.0, 0.01, 0.04]),
             freeze=dice.choice([0.0, 0.01, 0.03, 0.1]),
@@ -68,4 +73,5 @@ class Shape:
             faults=faults,
             appointments=appointments,
             transaction=transaction,
+            round_s=round_s,
         )

@@ -101,6 +101,7 @@ class Run:
             chance=self.scheduler.chance,
             new_id=self.new_id,
             spawn=self.scheduler.spawn,
+            round_s=shape.round_s,
         )
 
     @property

@@ -26,6 +26,7 @@ from connector_runner.outbound.planning import duplicate_search, ordered_store
 from connector_runner.outbound.planning.checking import problems_of
 from connector_runner.outbound.planning.dependencies import NOBODY
 from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.planning.duplicate_search import Standing
 from connector_runner.outbound.planning.planner import Planner
 from connector_runner.outbound.planning.plans import Nothing, Wait, Wanted, with_ref
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
@@ -33,6 +34,7 @@ from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.world import reading
 from connector_runner.world.atoms import split
 from connector_runner.world.events import SentAtom
+from connector_runner.world.reading import EntityView
 
 log = get_logger(__name__)
 
@@ -47,6 +49,7 @@ class Planned:
     wanted: Wanted
     planner: Planner
     terms: SinkTerms
+    standing: Standing | None = None
 
     @property
     def ref(self) -> str | None:
@@ -85,6 +88,14 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a survey saw of a lane: its entity, and whether to search for it before it is created."""
+
+    view: EntityView
+    standing: Standing | None
+
+
+@dataclass(frozen=True, slots=True)
 class SqlDesk:
     """Reads entities in the engine's transactions. One for a drain."""
 
@@ -92,14 +103,33 @@ class SqlDesk:
     workspace_id: str
     terms: SinkTerms
 
-    def plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY) -> Nothing | Wait | Planned | Inverse:
+    def survey(self, tx: LaneTx, lanes: Sequence[Lane]) -> Mapping[str, Seen]:
+        """Their entities, and what is known of those that are not in the sink yet."""
+        own = _own(tx)
+        views = {view.entity_id: view for view in reading.views(own, [lane.entity_id for lane in lanes])}
+        named = {
+            lane.lane_id: views[lane.entity_id].canonical_id
+            for lane in lanes
+            if lane.sink_ref is None and lane.entity_id in views
+        }
+        standing = duplicate_search.standing(own, self.workspace_id, named) if named else {}
+        return {
+            lane.lane_id: Seen(views[lane.entity_id], standing.get(lane.lane_id))
+            for lane in lanes
+            if lane.entity_id in views
+        }
+
+    def plan(
+        self, tx: LaneTx, lane: Lane, along: Mapping[str, str] = NOBODY, seen: object = None
+    ) -> Nothing | Wait | Planned | Inverse:
         """What is to be undone, else what the entity wants now; raises BadRecord where it can want nothing."""
         own = _own(tx)
         if lane.undo_asked:
             inverse = undo.planned(own, self.outbound, self.workspace_id, self.terms, lane)
             if inverse is not None:
                 return inverse
-        view = reading.view(own, self.workspace_id, lane.entity_id)
+        known = seen if isinstance(seen, Seen) else None
+        view = reading.view(own, self.workspace_id, lane.entity_id) if known is None else known.view
         if view is None:
             return Nothing(NO_ENTITY)
         sources = sink_store.source_ids(own, self.workspace_id)
@@ -108,7 +138,7 @@ class SqlDesk:
             return plan
         if plan.upto is not None:
             ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
-        return Planned(plan, self.outbound.planner, self.terms)
+        return Planned(plan, self.outbound.planner, self.terms, known.standing if known is not None else None)
 
     def reference(self, lane: Lane, planned: Writable) -> str:
         """Its place where we choose ids, else the name that its entry goes by (R4, bundle.html#references)."""
@@ -128,9 +158,28 @@ class SqlDesk:
         if not isinstance(planned, Planned):
             raise TypeError("this desk carries out its own plans only")
         own = _own(tx)
-        if store.revision_of(own, lane) != planned.wanted.revision:
+        if store.revisions_of(own, [lane]).get(lane.lane_id) != planned.wanted.revision:
             return False
-        refusal = self.outbound.planner.refusal(own, self.workspace_id, self.terms, lane.entity_id, planned.wanted)
+        return self._allowed(own, lane, planned)
+
+    def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
+        """The same of several, their revisions read at once."""
+        own, found = _own(tx), set()
+        now = store.revisions_of(own, [lane for lane, _ in plans])
+        for lane, planned in plans:
+            if not isinstance(planned, Planned):
+                kept = self.still(tx, lane, planned)
+            elif now.get(lane.lane_id) != planned.wanted.revision:
+                kept = False
+            else:
+                kept = self._allowed(own, lane, planned)
+            if kept:
+                found.add(lane.lane_id)
+        return found
+
+    def _allowed(self, tx: Tx, lane: Lane, planned: Planned) -> bool:
+        """Whether consent allows still what was planned."""
+        refusal = self.outbound.planner.refusal(tx, self.workspace_id, self.terms, lane.entity_id, planned.wanted)
         return refusal is None
 
     def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
@@ -185,9 +234,10 @@ class SqlDesk:
             if atom in meant
         ) and not any(atom in held for atom in before if atom not in meant)
 
-    def before_create(self, lane: Lane, intent: Intent, sink: Sink) -> Nothing | Reply | str | None:
+    def before_create(self, lane: Lane, intent: Intent, sink: Sink, planned: Writable) -> Nothing | Reply | str | None:
         """A patient whom only conversations know is searched for first; see ``duplicate_search``."""
-        return duplicate_search.search(self.outbound, self.workspace_id, self.terms, lane, intent, sink)
+        standing = planned.standing if isinstance(planned, Planned) else None
+        return duplicate_search.search(self.outbound, self.workspace_id, self.terms, lane, intent, sink, standing)
 
     def check(self, intent: Intent) -> Sequence[Problem]:
         """Layer by layer, against the standard, the mapping and the sink's terms; see ``checking``."""

@@ -12,7 +12,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.outbound.lanes import intent_store, intents, joining_store, store, sweep_store
+from connector_runner.outbound.lanes import intent_store, intents, joining_store, several_store, store, sweep_store
 from connector_runner.outbound.lanes.intents import Confirmed, Intent
 from connector_runner.outbound.lanes.lane import Lane, State, Withheld
 from connector_runner.outbound.ports import LaneTx
@@ -61,6 +61,12 @@ class SqlLaneTx:
         """See the port."""
         return store.claim(self.tx, self.of.workspace_id, sink_id, owner=owner, lease_s=lease_s)
 
+    def claim_more(self, sink_id: str, *, owner: str, lease_s: float, limit: int) -> list[Lane]:
+        """See the port."""
+        return several_store.claim_more(
+            self.tx, self.of.workspace_id, sink_id, owner=owner, lease_s=lease_s, limit=limit
+        )
+
     def join(
         self, sink_id: str, entity_ids: Sequence[str], *, referring: bool, owner: str, lease_s: float, limit: int
     ) -> list[Lane]:
@@ -79,6 +85,14 @@ class SqlLaneTx:
     def lock(self, lane: Lane) -> bool:
         """See the port."""
         return store.lock_lane(self.tx, lane)
+
+    def lock_all(self, lanes: Sequence[Lane]) -> set[str]:
+        """See the port."""
+        return several_store.lock(self.tx, lanes)
+
+    def extend_all(self, lanes: Sequence[Lane], lease_s: float) -> set[str]:
+        """See the port."""
+        return several_store.extend(self.tx, lanes, lease_s)
 
     def extend(self, lane: Lane, lease_s: float) -> bool:
         """See the port."""
@@ -126,6 +140,7 @@ class SqlLaneTx:
         withheld: Sequence[Withheld] | None = None,
         seen: Json | None = None,
         closing: str | None = None,
+        locked: bool = False,
     ) -> bool:
         """See the port."""
         if seen is not None:
@@ -146,6 +161,7 @@ class SqlLaneTx:
             status=status,
             again=again,
             withheld=withheld,
+            unasked=locked,
         )
         if ours and closing is not None:
             intent_store.close_unasked(self.tx, lane, closing)

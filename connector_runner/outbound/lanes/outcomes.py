@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from connector_runner.connectors.sinks import Json, Outcome, Reply
@@ -31,8 +31,6 @@ _OTHERS_FIRST_S: Final = 5.0
 _REFUSED_S: Final = 1.0
 _AT_ONCE: Final = 3
 """So many conflicts in a row are met without a pause."""
-_SILENT: Final = ("idle", "waiting", "outdated", "undone")
-"""Outcomes in which the sink had no part, or that follow from another's."""
 _NOT_ACCEPTED: Final = {
     Outcome.POISON: "the sink does not accept this resource",
     Outcome.DUPLICATES: "more than one resource of the sink carries our identifier",
@@ -46,22 +44,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now.
-
-    ``others`` are the lanes that went with it.
-    """
+    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now."""
 
     outcome: str
     stop: bool = False
-    others: tuple[Settled, ...] = ()
-
-
-def in_one(settled: Sequence[Settled]) -> Settled:
-    """What became of all lanes of a round: that of the first which tells of the sink, and the others'."""
-    chief = next((each for each in settled if each.outcome not in _SILENT), settled[0])
-    others = list(settled)
-    others.remove(chief)
-    return replace(chief, stop=any(each.stop for each in settled), others=tuple(others))
 
 
 def heed(pacer: Pacer, reply: Reply) -> None:
@@ -93,6 +79,23 @@ class Settler:
         )
         return self._store.retrying(lambda tx: self._not_landed(tx, lane, intent, reply))
 
+    def landed_together(self, answered: Sequence[tuple[Lane, Intent, Reply]]) -> list[Settled]:
+        """Creates and updates that landed, settled in one transaction."""
+        for _, _, reply in answered:
+            WRITES.labels(sink=self._terms.name, outcome=str(reply.outcome)).inc()
+        return self._store.retrying(lambda tx: self._all_landed(tx, answered))
+
+    def _all_landed(self, tx: LaneTx, answered: Sequence[tuple[Lane, Intent, Reply]]) -> list[Settled]:
+        """Lanes are locked first, then entities, in the order in which everybody locks them."""
+        ours = tx.lock_all([lane for lane, _, _ in answered])
+        settled: dict[str, Settled] = {}
+        for lane, intent, reply in sorted(answered, key=lambda each: each[0].entity_id):
+            existed = reply.outcome is Outcome.EXISTED
+            settled[lane.lane_id] = self._landed(
+                tx, lane, intent, reply, "existed" if existed else "", existed, lane.lane_id in ours
+            )
+        return [settled[lane.lane_id] for lane, _, _ in answered]
+
     def landed(self, lane: Lane, intent: Intent, reply: Reply, *, code: str, looked_up: bool) -> Settled:
         """The sink holds what was sent, or what ``reply`` shows.
 
@@ -101,9 +104,21 @@ class Settler:
         """
         return self._store.retrying(lambda tx: self._landed(tx, lane, intent, reply, code, looked_up))
 
-    def _landed(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str, looked_up: bool) -> Settled:
+    def _landed(
+        self,
+        tx: LaneTx,
+        lane: Lane,
+        intent: Intent,
+        reply: Reply,
+        code: str,
+        looked_up: bool,
+        locked: bool | None = None,
+    ) -> Settled:
+        """``locked``: whether the lane is, its claim being ours; None where that was not looked at yet."""
         ref = reply.ref or intent.target or f"{intent.resource_type}/{lane.client_ref}"
         tx.log_outcome(lane, intent, "landed", reply, code)
+        if locked is False:
+            return self._fence_lost(lane)
         whole = (
             reply.body if reply.body is not None and reply.body.get("resourceType") == intent.resource_type else None
         )
@@ -123,6 +138,7 @@ class Settler:
             status=reply.status,
             again=again,
             closing=intent.intent_id,
+            locked=bool(locked),
         )
         if not ours:
             return self._fence_lost(lane)

@@ -6,8 +6,9 @@ Every change to a leased lane is fenced: it counts only while the lane carries t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from connector_runner.infra.database import Row, Tx, execute, hot, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes.lane import Lane, State, Withheld, legal
 
@@ -40,6 +41,10 @@ def lane_in(row: Row) -> Lane:
     )
 
 
+LEASE = (
+    "state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1, lease_owner = :owner,"
+    " lease_until = clock_timestamp() + :lease * interval '1 second', updated_at = clock_timestamp()"
+)
 _DUE = (
     "SELECT * FROM (SELECT lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink AND {}"
     " LIMIT 1 FOR UPDATE SKIP LOCKED)"
@@ -51,9 +56,7 @@ _CLAIM = (
     + _DUE.format(f"state = 'unknown' AND due_at <= {NOW_ONCE} ORDER BY due_at")
     + " u UNION ALL "
     + _DUE.format(f"state IN ('ready', 'waiting') AND due_at <= {NOW_ONCE} ORDER BY prio, due_at")
-    + " r LIMIT 1) UPDATE sync_lane l SET state = 'leased', fence = l.fence + 1, attempts = l.attempts + 1,"
-    " lease_owner = :owner, lease_until = clock_timestamp() + :lease * interval '1 second',"
-    " updated_at = clock_timestamp()"
+    + f" r LIMIT 1) UPDATE sync_lane l SET {LEASE}"
     # By key: joined, and planned while the table was small, this would read every lane of the workspace.
     f" WHERE l.workspace_id = :ws AND l.lane_id = ANY(ARRAY(SELECT lane_id FROM due)) RETURNING {LANE}"
 )
@@ -144,6 +147,22 @@ def give_back(
     return found == 1
 
 
+_CONFIRM: Final = hot(
+    "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
+    "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
+    " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
+    " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
+    " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
+    " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
+    " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+    # What was written is yet to be found there; where nothing was, what was last found still counts.
+    " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
+    " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
+    " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+    " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+)
+
+
 def confirm(
     tx: Tx,
     lane: Lane,
@@ -157,40 +176,30 @@ def confirm(
     status: int | None,
     again: bool = False,
     withheld: Sequence[Withheld] | None = None,
+    unasked: bool = False,
 ) -> bool:
     """A write landed: keep what the sink holds now; False when the claim is no longer ours.
 
-    The lane is idle, or ready where the entity changed meanwhile or ``again`` is asked.
+    The lane is idle, or ready where the entity changed meanwhile or ``again`` is asked. ``unasked``: its row is locked
+    and the claim ours, so that it goes with the next statement.
     """
-    found = execute(
-        tx,
-        hot(
-            "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
-            "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
-            " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
-            " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
-            " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
-            " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
-            " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
-            # What was written is yet to be found there; where nothing was, what was last found still counts.
-            " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
-            " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
-            " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
-            " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
-        ),
-        again=again,
-        withheld=None if withheld is None else withheld_json(withheld),
-        reason=reason,
-        hash=synced_hash,
-        revision=revision,
-        sent=last_sent,
-        ref=sink_ref,
-        etag=sink_etag,
-        status=status,
-        lane=lane.lane_id,
-        fence=lane.fence,
-    )
-    return found == 1
+    values = {
+        "again": again,
+        "withheld": None if withheld is None else withheld_json(withheld),
+        "reason": reason,
+        "hash": synced_hash,
+        "revision": revision,
+        "sent": last_sent,
+        "ref": sink_ref,
+        "etag": sink_etag,
+        "status": status,
+        "lane": lane.lane_id,
+        "fence": lane.fence,
+    }
+    if unasked:
+        later(tx, _CONFIRM, **values)
+        return True
+    return execute(tx, _CONFIRM, **values) == 1
 
 
 def withheld_json(withheld: Sequence[Withheld]) -> str:
@@ -213,19 +222,22 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
     return found == 1
 
 
-def revision_of(tx: Tx, lane: Lane) -> int | None:
-    """How often a lane's entity was folded: the same number, the same view. None without one, or with an undo asked."""
-    found = one(
+def revisions_of(tx: Tx, lanes: Sequence[Lane]) -> dict[str, int]:
+    """Lane -> how often its entity was folded: the same number, the same view. Without those of which an undo is
+    asked, or whose entity there is not."""
+    found = rows(
         tx,
         hot(
-            "SELECT revision FROM entity WHERE entity_id = :id AND NOT EXISTS (SELECT 1 FROM undo_request u"
-            " WHERE u.workspace_id = :ws AND u.lane_id = :lane AND u.status = 'open')"
+            "SELECT c.lane_id, e.revision FROM unnest(CAST(:lanes AS uuid[]), CAST(:entities AS uuid[]))"
+            " AS c (lane_id, entity_id) CROSS JOIN LATERAL (SELECT revision FROM entity WHERE entity_id = c.entity_id"
+            "  AND NOT EXISTS (SELECT 1 FROM undo_request u WHERE u.workspace_id = :ws AND u.lane_id = c.lane_id"
+            "   AND u.status = 'open') OFFSET 0) e"
         ),
-        id=lane.entity_id,
-        ws=lane.workspace_id,
-        lane=lane.lane_id,
+        ws=lanes[0].workspace_id,
+        lanes=id_array(lane.lane_id for lane in lanes),
+        entities=id_array(lane.entity_id for lane in lanes),
     )
-    return None if found is None else int(found["revision"])
+    return {row["lane_id"]: int(row["revision"]) for row in found}
 
 
 def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:

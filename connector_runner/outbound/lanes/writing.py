@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Final
 
 from connector_runner.connectors.sinks import Json, Outcome, Reply
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITE_SECONDS
-from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet, RunnerError
+from connector_runner.kernel.errors import BadRecord, Conflict, Misconfigured, NotYet
 from connector_runner.outbound.lanes.bench import Bench, Drained
 from connector_runner.outbound.lanes.intents import CREATE, Intent
-from connector_runner.outbound.lanes.lane import ALONE, MAX_ATTEMPTS, Lane, State
-from connector_runner.outbound.lanes.outcomes import Settled, Settler, heed, in_one
+from connector_runner.outbound.lanes.judging import Judging
+from connector_runner.outbound.lanes.lane import ALONE, Lane, State
+from connector_runner.outbound.lanes.outcomes import Settled, Settler, heed
 from connector_runner.outbound.lanes.readback import ReadBack
+from connector_runner.outbound.lanes.rounds import Rounds, Stride
 from connector_runner.outbound.lanes.searching import Unhurried
-from connector_runner.outbound.lanes.together import Gathering, Judged, Member, Together
+from connector_runner.outbound.lanes.together import Gathering, Member, Together
 from connector_runner.outbound.lanes.transacted import Transacted
-from connector_runner.outbound.planning.dependencies import NOBODY
 from connector_runner.outbound.planning.plans import IN_STEP, SINK_NEWER, Nothing, Wait
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
 from connector_runner.outbound.sinks.pacing import Pacer, limit_of
@@ -28,8 +30,6 @@ PLANNING_LEASE_S: Final = 10.0
 _LEASE_MARGIN_S: Final = 5.0
 SEND_WITHIN_S: Final = 2.0
 """So long after its intent was written down a request may still be begun; later somebody may be looking for it."""
-DEPENDENCY_RECHECK_S: Final = 300.0
-INTERNAL_ERROR: Final = "internal_error"
 _SHOWN: Final = 5
 
 log = get_logger(__name__)
@@ -46,11 +46,14 @@ class Hands:
         self._owner, self._until = f"{owner}:{bench.runtime.new_id()}", until
         self._watch = Watch(bench.terms.sink_id, known, bench.runtime.clock)
         terms = bench.terms
+        limit = limit_of(terms, one_at_a_time=known.mending)
+        self._stride = Stride.of(0.0 if bench.sink.capabilities.validate else bench.runtime.round_s, limit)
+        self._held: dict[str, float] = {}
         self._pacer = Pacer(
             bench.limiter,
             terms.sink_id,
             terms.name,
-            limit_of(terms, one_at_a_time=known.mending),
+            limit,
             self._owner,
             until,
             in_flight=self._in_flight,
@@ -58,6 +61,7 @@ class Hands:
             clock=bench.runtime.clock,
         )
         self._settler = Settler(bench.store, bench.desk, terms, bench.runtime.chance)
+        self._judging = Judging(bench.desk, terms, self._settler)
         self._readback = ReadBack(
             bench.store, bench.desk, bench.sink, self._settler, bench.runtime.chance, terms.quiet_period_s
         )
@@ -75,6 +79,19 @@ class Hands:
             self._prepared,
             lambda lane, planned, intent: self._send(lane, planned, intent, bench.runtime.clock()),
         )
+        self._rounds = Rounds(
+            bench.store,
+            bench.desk,
+            self._pacer,
+            self._settler,
+            bench.runtime.clock,
+            self._sending_lease_s,
+            self._quiet_s,
+            SEND_WITHIN_S,
+            self._prepared,
+            self._call,
+            self._send,
+        )
 
     def run(self) -> Drained:
         """Lane after lane until nothing is due, the slice is over or the sink is closed to us."""
@@ -82,13 +99,16 @@ class Hands:
         try:
             # A slot comes first: without one there is nothing to be claimed for.
             while self._runtime.clock() < self._until and self._pacer.stand_by():
+                began = self._runtime.clock()
                 settled = self._next()
-                if settled is None:
+                if not settled:
                     break
-                done.outcomes.update(each.outcome for each in (settled, *settled.others))
-                if settled.stop:
+                self._stride.took(settled, self._runtime.clock() - began)
+                done.outcomes.update(each.outcome for each in settled)
+                if any(each.stop for each in settled):
                     break
-                self._mend(settled)
+                for each in settled:
+                    self._mend(each)
         finally:
             self._pacer.close()
         done.wait_s = max(self._pacer.wait_s, self._watch.state.wait_s)
@@ -106,35 +126,54 @@ class Hands:
             with self._store.begin() as tx:
                 self._watch.told(tx.works(self._terms.sink_id))
 
-    def _next(self) -> Settled | None:
-        """Claim a lane and decide in one transaction; then send, with none open."""
+    def _next(self) -> list[Settled]:
+        """Claim a lane, or a round of them, and decide in one transaction; then send, with none open."""
         with self._store.begin() as tx:
             if self._watch.closed(tx):
-                return None
+                return []
             lane = tx.claim(self._terms.sink_id, owner=self._owner, lease_s=PLANNING_LEASE_S)
             if lane is None:
-                return None
+                return []
             claimed = self._runtime.clock()
-            found = [] if lane.open_intent else self._gathered(tx, lane)
-            members = [each for each in found if isinstance(each, Member)]
             if lane.open_intent:
                 tx.extend(lane, self._sending_lease_s)
-            for each in members:
-                if len(members) > 1 or not self._knows(each.lane, each.planned):
-                    tx.extend(each.lane, PLANNING_LEASE_S + self._sending_lease_s)
+                found: list[Member | Settled] = []
+            else:
+                found = self._gathered(tx, lane)
+            members = [each for each in found if isinstance(each, Member)]
+            self._hold_asking(tx, members)
         if lane.open_intent:
-            return self._readback.resolve(lane, self._pacer)
+            return [self._readback.resolve(lane, self._pacer)]
         settled = [each for each in found if isinstance(each, Settled)]
+        if len(members) > 1 and self._sink.capabilities.transaction:
+            return [*settled, *self._together.carry_out(members)]
         if len(members) > 1:
-            return in_one([*settled, *self._together.carry_out(members)])
-        return in_one([*settled, *(self._carry_out(each.lane, each.planned, claimed) for each in members)])
+            return [*settled, *self._rounds.carry_out(members, claimed)]
+        return [*settled, *(self._carry_out(each.lane, each.planned, claimed) for each in members)]
+
+    def _hold_asking(self, tx: LaneTx, members: Sequence[Member]) -> None:
+        """Hold those lanes of which the sink is asked before they are written, long enough for that."""
+        together = len(members) > 1 and self._sink.capabilities.transaction
+        asking = [
+            each.lane
+            for each in members
+            if together
+            or not self._knows(each.lane, each.planned)
+            or (each.planned.ref is None and self._sink.capabilities.search)
+        ]
+        if asking:
+            tx.extend_all(asking, PLANNING_LEASE_S + self._sending_lease_s)
+        self._held = dict.fromkeys((lane.lane_id for lane in asking), self._runtime.clock())
 
     def _gathered(self, tx: LaneTx, lane: Lane) -> list[Member | Settled]:
         """What is to be done for a claimed lane, and for those that go with it where the sink has transactions."""
-        if not self._sink.capabilities.transaction or lane.undo_asked or lane.reason in ALONE:
-            plan = self.concluded(tx, lane, self.judged(tx, lane, NOBODY))
-            return [plan if isinstance(plan, Settled) else Member(lane, plan)]
-        gathering = Gathering(tx, self._desk, self, self._terms.sink_id, self._owner, PLANNING_LEASE_S)
+        if not self._sink.capabilities.transaction:
+            state = self._watch.state
+            at_once = self._stride.size if state.clean and not state.mending else 1
+            return self._judging.several(tx, lane, self._owner, PLANNING_LEASE_S, at_once)
+        if lane.undo_asked or lane.reason in ALONE:
+            return [self._judging.decided(tx, lane)]
+        gathering = Gathering(tx, self._desk, self._judging, self._terms.sink_id, self._owner, PLANNING_LEASE_S)
         gathering.gather(lane)
         members: list[Member] = []
         for member in gathering.members:
@@ -150,59 +189,6 @@ class Hands:
         if planned.ref is None:
             return True
         return planned.known is not None and lane.sink_etag is not None and self._sink.capabilities.if_match is not None
-
-    def judged(self, tx: LaneTx, lane: Lane, along: Mapping[str, str]) -> Judged:
-        """What is to be done for a lane.
-
-        A fault of ours in one lane must not hold up the others: that lane is put aside, and the drain goes on.
-        """
-        try:
-            return self._plan(tx, lane, along)
-        except RunnerError:
-            raise
-        except Exception as error:
-            log.error("plan_failed", lane_id=lane.lane_id, sink=self._terms.name, exc_info=error)
-            return self._settler.quarantine(tx, lane, INTERNAL_ERROR, "planning this write failed; the log says where")
-
-    def _plan(self, tx: LaneTx, lane: Lane, along: Mapping[str, str]) -> Judged:
-        if lane.attempts > MAX_ATTEMPTS:
-            return self._settler.quarantine(tx, lane, "attempts", f"gave up after {MAX_ATTEMPTS} attempts")
-        try:
-            return self._desk.plan(tx, lane, along)
-        except BadRecord as exc:
-            return self._settler.quarantine(tx, lane, exc.code, exc.message)
-
-    def concluded(self, tx: LaneTx, lane: Lane, plan: Judged) -> Writable | Settled:
-        """Give a lane back that has nothing to say, or must wait."""
-        if isinstance(plan, Settled):
-            return plan
-        if isinstance(plan, Nothing):
-            return self._idle(tx, lane, plan)
-        if isinstance(plan, Wait):
-            return self._waits(tx, lane, plan.reason, plan)
-        if plan.ref is not None and plan.desired_hash == lane.synced_hash:
-            return self._idle(tx, lane, Nothing(IN_STEP, withheld=plan.withheld))
-        return plan
-
-    @staticmethod
-    def _idle(tx: LaneTx, lane: Lane, why: Nothing) -> Settled:
-        tx.give_back(
-            lane, State.IDLE, reason=why.reason, detail=why.detail, delay_s=why.again_in_s, withheld=why.withheld
-        )
-        return Settled("idle")
-
-    @staticmethod
-    def _waits(tx: LaneTx, lane: Lane, reason: str, wait: Wait) -> Settled:
-        tx.give_back(
-            lane,
-            State.WAITING,
-            reason=reason,
-            detail=wait.detail,
-            delay_s=DEPENDENCY_RECHECK_S,
-            counts=False,
-            withheld=wait.withheld,
-        )
-        return Settled("waiting")
 
     def _carry_out(self, lane: Lane, planned: Writable, claimed: float) -> Settled:
         intent = self._prepared(lane, planned)
@@ -250,7 +236,7 @@ class Hands:
     def _searched(self, lane: Lane, planned: Writable, intent: Intent) -> Intent | Nothing | Settled:
         """The create, unless the sink has the record already under a name that we do not know."""
         sink = Unhurried(self._sink, self._pacer, lambda: self._hold(lane))
-        found = self._desk.before_create(lane, intent, sink)
+        found = self._desk.before_create(lane, intent, sink, planned)
         if found is None or isinstance(found, Nothing):
             return found or intent
         if isinstance(found, Reply):
@@ -266,8 +252,14 @@ class Hands:
 
     def _hold(self, lane: Lane) -> bool:
         """Long enough for one more request before the write."""
+        now = self._runtime.clock()
+        if now - self._held.get(lane.lane_id, -math.inf) < PLANNING_LEASE_S:
+            return True
         with self._store.begin() as tx:
-            return tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
+            held = tx.extend(lane, PLANNING_LEASE_S + self._sending_lease_s)
+        if held:
+            self._held[lane.lane_id] = now
+        return held
 
     def _change(self, lane: Lane, planned: Writable) -> Intent | Nothing | Settled:
         if planned.known is not None and self._knows(lane, planned):
@@ -312,7 +304,7 @@ class Hands:
         detail = "; ".join(f"{problem.path}: {problem.code}" for problem in shown[:_SHOWN])
         with self._store.begin() as tx:
             if not final:
-                return self._waits(tx, lane, shown[0].reason, Wait(detail, planned.withheld))
+                return self._judging.waits(tx, lane, shown[0].reason, Wait(detail, planned.withheld))
             return self._settler.quarantine(tx, lane, shown[0].reason, detail, body=intent.body)
 
     def _in_step(
@@ -321,7 +313,7 @@ class Hands:
         """Nothing to send. Where the sink says already what is wanted, that is remembered, so no one looks again."""
         with self._store.begin() as tx:
             if nothing.reason != IN_STEP:
-                return self._idle(tx, lane, nothing)
+                return self._judging.idle(tx, lane, nothing)
             tx.confirm(
                 lane,
                 reason=IN_STEP,
@@ -348,12 +340,7 @@ class Hands:
             return refusal
         if not self._pacer.take() or clock() > send_by:
             return self._not_sent(lane, intent)
-        self._pacer.use()
-        started = clock()
-        reply = self._call(lane, intent)
-        WRITE_SECONDS.labels(sink=self._terms.name).observe(clock() - started)
-        heed(self._pacer, reply)
-        return self._settler.write(lane, intent, reply)
+        return self._settler.write(lane, intent, self._call(lane, intent))
 
     def _open(self, lane: Lane, planned: Writable, intent: Intent) -> Settled | None:
         """Commit the intent, if the lane is ours and the plan still right; else what became of the lane."""
@@ -374,9 +361,18 @@ class Hands:
         return None
 
     def _call(self, lane: Lane, intent: Intent) -> Reply:
+        """Send the request, on the grant in hand."""
+        self._pacer.use()
+        started = self._runtime.clock()
         if intent.operation == CREATE:
-            return self._sink.create(intent.body, lane.client_ref)
-        return self._sink.update(intent.target or "", intent.body, intent.precondition or None, before=intent.before)
+            reply = self._sink.create(intent.body, lane.client_ref)
+        else:
+            reply = self._sink.update(
+                intent.target or "", intent.body, intent.precondition or None, before=intent.before
+            )
+        WRITE_SECONDS.labels(sink=self._terms.name).observe(self._runtime.clock() - started)
+        heed(self._pacer, reply)
+        return reply
 
     @property
     def _quiet_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from connector_runner.outbound.lanes.intents import Intent
 from connector_runner.outbound.lanes.lane import Lane
 from connector_runner.outbound.planning import duplicate_store
 from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.planning.duplicate_store import Decision
 from connector_runner.outbound.planning.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
 from connector_runner.outbound.releasing import release_store as sink_store
 
@@ -40,15 +42,36 @@ class Searchable(Protocol):
         """Resources that could be the record of ``body``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Before anything is searched for: whether the entity is another system's record, and what a person decided."""
+
+    elsewhere: bool
+    decided: Decision | None
+
+
+def standing(tx: Tx, workspace_id: str, named: Mapping[str, str]) -> dict[str, Standing]:
+    """Of lanes whose entities are not in the sink: lane -> canonical id of the entity."""
+    decided = duplicate_store.decisions(tx, list(named))
+    sources = sink_store.source_ids(tx, workspace_id)
+    return {lane: Standing(home_of(name, sources) is not None, decided.get(lane)) for lane, name in named.items()}
+
+
 def search(
-    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
+    outbound: Outbound,
+    workspace_id: str,
+    terms: SinkTerms,
+    lane: Lane,
+    intent: Intent,
+    sink: Searchable,
+    known: Standing | None = None,
 ) -> Reply | str | None:
     """The ``Type/id`` to go on with, None to create, or the reply that says why it cannot be told.
 
     What the search finds to be the same is adopted. Raises BadRecord (``possible_duplicate``) where a person must
     decide.
     """
-    found = look(outbound, workspace_id, terms, lane, intent, sink)
+    found = look(outbound, workspace_id, terms, lane, intent, sink, known)
     if isinstance(found, Looked) and found.ref is not None and not found.decided:
         ref = found.ref
         outbound.database.retrying(workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, ref, _ACTOR))
@@ -65,18 +88,26 @@ class Looked:
 
 
 def look(
-    outbound: Outbound, workspace_id: str, terms: SinkTerms, lane: Lane, intent: Intent, sink: Searchable
+    outbound: Outbound,
+    workspace_id: str,
+    terms: SinkTerms,
+    lane: Lane,
+    intent: Intent,
+    sink: Searchable,
+    known: Standing | None = None,
 ) -> Reply | Looked:
     """As ``search``, and changes nothing."""
     if lane.entity_type not in SEARCHED or not sink.capabilities.search:
         return Looked(None)
-    with outbound.database.begin(workspace_id) as tx:
-        name, decided = duplicate_store.standing(tx, lane.entity_id, lane.lane_id)
-        # Another system's record is known by its name.
-        if name is None or home_of(name, sink_store.source_ids(tx, workspace_id)) is not None:
-            return Looked(None)
-    if decided is not None:
-        return Looked(decided.ref, decided=True)
+    if known is None:
+        with outbound.database.begin(workspace_id) as tx:
+            name = duplicate_store.name_of(tx, lane.entity_id)
+            known = None if name is None else standing(tx, workspace_id, {lane.lane_id: name})[lane.lane_id]
+    # Another system's record is known by its name.
+    if known is None or known.elsewhere:
+        return Looked(None)
+    if known.decided is not None:
+        return Looked(known.decided.ref, decided=True)
     found: dict[str, Json] = {}
     for body in _questions(intent.body):
         answer = sink.candidates(body)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector_runner.infra.database import Tx, execute, hot, one
+from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +15,27 @@ class Decision:
     ref: str | None
 
 
-def standing(tx: Tx, entity_id: str, lane_id: str) -> tuple[str | None, Decision | None]:
-    """The canonical id of an entity, and what was decided about its lane."""
+def name_of(tx: Tx, entity_id: str) -> str | None:
+    """The canonical id of an entity, or of the one that adopted its record."""
     found = one(
         tx,
         hot(
-            "SELECT e.canonical_id, d.lane_id, d.sink_ref FROM entity e LEFT JOIN duplicate_decision d"
-            " ON d.workspace_id = e.workspace_id AND d.lane_id = :lane WHERE e.entity_id ="
+            "SELECT canonical_id FROM entity WHERE entity_id ="
             " coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
         ),
         id=entity_id,
-        lane=lane_id,
     )
-    if found is None:
-        return None, None
-    return found["canonical_id"], None if found["lane_id"] is None else Decision(found["sink_ref"])
+    return None if found is None else str(found["canonical_id"])
+
+
+def decisions(tx: Tx, lane_ids: Sequence[str]) -> dict[str, Decision]:
+    """Lane -> what was decided about it."""
+    found = rows(
+        tx,
+        hot("SELECT lane_id, sink_ref FROM duplicate_decision WHERE lane_id = ANY(CAST(:lanes AS uuid[]))"),
+        lanes=id_array(lane_ids),
+    )
+    return {row["lane_id"]: Decision(row["sink_ref"]) for row in found}
 
 
 def decide(tx: Tx, workspace_id: str, lane_id: str, ref: str | None, actor: str) -> None:
