@@ -49,7 +49,7 @@ def parse(arrived: Arrived, settings: PushSettings) -> Notification:
         return Notification("event", (event,))
     if not isinstance(body, dict) or not isinstance(body.get("resourceType"), str):
         raise BadRecord("the body is no FHIR resource", code="malformed")
-    said = reference(f"{body['resourceType']}/{body.get('id', '')}")
+    said = reference(f"{body['resourceType']}/{body['id']}") if isinstance(body.get("id"), str) else None
     if said is None:
         raise BadRecord("the resource has no usable type and id", code="malformed", where="resourceType")
     if event is not None and event.record_id is not None and (event.resource_type, event.record_id) != said:
