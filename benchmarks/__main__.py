@@ -10,6 +10,7 @@ import sys
 
 ALL = {
     "import_speed": ["--resources", "100000"],
+    "export_speed": [],
     "import_scale": ["--total", "300000", "--step", "50000", "--large", "150000"],
     "write_rate": [],
     "isolation": [],
@@ -18,6 +19,7 @@ ALL = {
     "claim": [],
     "reconcile_walk": [],
     "explain": [],
+    "cadence": ["--sources", "50", "--minutes", "2"],
 }
 
 
