@@ -8,23 +8,31 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
+from typer.testing import CliRunner
 
+from connector_runner.auth.settings import Auth
 from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.cli.main import app
 from connector_runner.connectors import directory
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk import client
 from connector_runner.connectors.fhir.bulk.feed import ExportFeed
+from connector_runner.connectors.fhir.bulk.settings import BulkSettings
 from connector_runner.infra.database import execute, rows
+from connector_runner.infra.http import Answer
 from connector_runner.infra.queue import EXPORT
 from connector_runner.intake import polling
 from connector_runner.intake import slice as slice_
 from connector_runner.intake.bulk import fetching, requesting, running, store
 from connector_runner.intake.imports import running as imports
+from connector_runner.intake.opening import opening_of
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
 from connector_runner.observability import overdue
@@ -526,3 +534,58 @@ def test_a_large_file_goes_on_where_it_was_cut(
     assert 6000 < given[1] < 9000
     assert (outcome["lines"], outcome["problems"], outcome["events_created"]) == (200, [], 200)
     assert bool(outcome["events_skipped"]) is not ranges
+
+
+def test_the_token_goes_where_the_manifest_asks_for_it_and_to_no_other_origin(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for: to the server's own origin; elsewhere the export stops. Not asked for: nowhere."""
+    sent: list[tuple[str, str | None]] = []
+    token = {"kind": "bearer", "token": "env:EHR_TOKEN"}
+    monkeypatch.setenv("EHR_TOKEN", "t0ken")
+
+    def answered(method: str, url: str, *, headers: Any, into: Any, **_: Any) -> Answer:
+        sent.append((url, headers.get("Authorization")))
+        into(200, {})(b"")
+        return Answer(200, {}, b"", url)
+
+    typed = clinic.source.settings.model_copy(update={"auth": TypeAdapter(Auth).validate_python(token)})
+    opening = replace(opening_of(clinic.deps, clinic.source), http=SimpleNamespace(request=answered), gate=None)
+    bulk = client.BulkClient(opening, typed)
+    here, elsewhere = f"{clinic.base_url}/file/1", "https://files.example/1"
+    how: dict[str, Any] = {"position": 0, "etag": None, "begin": lambda arriving: lambda data: None}
+    bulk.fetch(here, authorized=True, **how)
+    bulk.fetch(elsewhere, authorized=False, **how)
+    assert sent == [(here, "Bearer t0ken"), (elsewhere, None)]
+    with pytest.raises(Misconfigured) as caught:
+        bulk.fetch(elsewhere, authorized=True, **how)
+    assert (caught.value.code, len(sent)) == ("foreign_link", 2)
+    trusting = typed.model_copy(update={"bulk": BulkSettings(token_origins=("https://files.example",))})
+    client.BulkClient(opening, trusting).fetch(elsewhere, authorized=True, **how)
+    assert sent[-1] == (elsewhere, "Bearer t0ken")
+
+
+def test_the_command(
+    clinic: Clinic, server: Server, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"DATABASE_URL": database_url, "REDIS_URL": redis_url,
+                        "CONNECTOR_RUNNER_HTTP_ALLOW": "127.0.0.1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    server.patients(1, 2)
+    server.weights(1)
+    words = ["source", "export", "ehr", "--patient", "--type", "Patient,Observation", "--workspace", clinic.workspace]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    outcome = json.loads(done.stdout)
+    assert (outcome["state"], outcome["events_created"], outcome["adopted"], outcome["failed"]) == (
+        "completed",
+        3,
+        False,
+        0,
+    )
+    told = CliRunner().invoke(app, words)
+    assert "completed" in told.stdout
+    listed = CliRunner().invoke(app, ["source", "exports", "ehr", "--workspace", clinic.workspace, "--json"])
+    assert [one["state"] for one in json.loads(listed.stdout)["exports"]] == ["completed", "completed"]
+    both = CliRunner().invoke(app, ["source", "export", "ehr", "--patient", "--system"])
+    assert both.exit_code == 2
