@@ -6,7 +6,6 @@ the lines it held. Small files are stored together: servers make them by the ten
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Sequence
@@ -29,13 +28,14 @@ from connector_runner.intake.imports.registering import Deps
 from connector_runner.intake.imports.storage import PART_BYTES
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Conflict, RateLimited, RunnerError, TryAgain
+from connector_runner.resilience.retry import Backoff
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
 FILES_A_CLAIM: Final = 32
 """A connection's share of the files that are leased together."""
 STAGE: Final = "bulk"
 _HOLD_S: Final = 15.0
-_BASE_S, _CAP_S = 2.0, 120.0
+_BACKOFF = Backoff(2, 120, floor=0.5)
 _FATAL: Final = frozenset({"foreign_link", "address_refused", "bad_url", "bad_redirect"})
 _MOST_ISSUES: Final = 1000
 
@@ -154,8 +154,8 @@ class Fetcher:
         if error.code in _FATAL:
             self.outcome.fatal = error
         stated = error.retry_after_s if isinstance(error, TryAgain) else None
-        pause = min(_CAP_S, _BASE_S * 2.0**lease.attempts) * (0.5 + random.random() / 2)
-        due_at = utc_now() + timedelta(seconds=max(pause, stated or 0.0))
+        pause_s = _BACKOFF.pause_s(lease.attempts + 1, retry_after_s=stated)
+        due_at = utc_now() + timedelta(seconds=pause_s)
 
         def postpone(tx: Tx) -> None:
             file_store.postpone(tx, lease, error.code, due_at, counts=not isinstance(error, RateLimited))

@@ -19,10 +19,11 @@ from connector_runner.intake.opening import opening_of
 from connector_runner.intake.read_gate import Turn
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Conflict, RunnerError, TokenExpired, TryAgain
+from connector_runner.resilience.retry import Backoff
 
 SLICE_S: Final = 10.0
 MOST_ATTEMPTS: Final = 20
-_BASE_S, _CAP_S = 5.0, 600.0
+_BACKOFF = Backoff(5, 600, floor=0.5)
 
 log = get_logger(__name__)
 
@@ -84,9 +85,9 @@ def _postpone(deps: Deps, work: Work, error: RunnerError) -> None:
         work.fail(error)
         return
     stated = error.retry_after_s if isinstance(error, TryAgain) else None
-    pause = max(min(_CAP_S, _BASE_S * 2.0 ** (attempts - 1)), stated or 0.0)
     paced = error.code == "read_paced"
-    due_at = utc_now() + timedelta(seconds=(stated or 1.0) if paced else pause)
+    pause_s = (stated or 1.0) if paced else _BACKOFF.pause_s(attempts, retry_after_s=stated)
+    due_at = utc_now() + timedelta(seconds=pause_s)
     work.save(due_at=due_at, attempts=work.job.attempts if paced else attempts, error_code=error.code)
     if not paced:
         with deps.database.begin(work.job.workspace_id) as tx:

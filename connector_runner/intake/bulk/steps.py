@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from connector_runner.intake.opening import opening_of, origin_of
 from connector_runner.intake.read_gate import Turn
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Conflict, Misconfigured, RunnerError
+from connector_runner.resilience.retry import Backoff
 
 MOST_RESTARTS: Final = 3
 MOST_UNLANDED: Final = 64 * 1024 * 1024
@@ -141,8 +141,8 @@ class Work:
 
     def _due(self, looks: int) -> dict[str, Any]:
         bulk = requesting.settings_of(self.source).bulk
-        wait_s = min(bulk.most_poll_s, bulk.poll_s * 2.0 ** min(looks, 16))
-        return {"due_at": utc_now() + timedelta(seconds=wait_s * (0.75 + random.random() / 4))}
+        backoff = Backoff(min(bulk.poll_s, bulk.most_poll_s), bulk.most_poll_s, floor=0.75)
+        return {"due_at": utc_now() + timedelta(seconds=backoff.pause_s(looks + 1))}
 
     # -- fetching
 
