@@ -44,8 +44,20 @@ def is_word_for_absence(value: Any) -> bool:
     return type(value) is str and value.strip().casefold().replace("-", " ").replace("_", " ") in _WORDS
 
 
+# Where absence can be told of in names, addresses, contact points, identifiers, codes and quantities.
+_MARKS: Final = frozenset(
+    """extension _family _given _prefix _suffix _text _use _system _value _line _city _district _state _postalCode
+    _country _type _code _display _unit _rank _coding""".split()  # noqa: SIM905 - a list of words
+)
+
+
+def data_type(element: Fact) -> Fact:
+    """An element of one of these data types without what is said in it to be absent; itself where nothing is."""
+    return element if _MARKS.isdisjoint(element) else stated(element)
+
+
 def stated(element: Fact) -> Fact:
-    """``element`` without what is said in it to be absent; itself where nothing is."""
+    """Any element without what is said in it to be absent; itself where nothing is."""
     for key in element:
         if key == "extension" or key[:1] == "_":
             return _without_absent(element)

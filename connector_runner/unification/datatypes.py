@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from connector_runner.unification.absence import CODE_SYSTEMS, is_absent, is_word_for_absence, stated
+from connector_runner.unification.absence import CODE_SYSTEMS, data_type, is_absent, is_word_for_absence
 from connector_runner.unification.code_systems import ALIASES
 from connector_runner.unification.dates import is_date_time
 from connector_runner.unification.primitives import date_time, is_number, text
@@ -118,7 +118,7 @@ def _of_codings(value: Any, path: str, run: Run, *, known: bool) -> Fact | None:
         run.wrong_type(path, value, "an object")
         return None
     if known:
-        value = stated(value)
+        value = data_type(value)
     found: Fact = {}
     codings = value.get("coding")
     absent = False
@@ -296,7 +296,7 @@ def quantity(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    amount = stated(value).get("value")
+    amount = data_type(value).get("value")
     if not is_number(amount):
         if amount is not None:
             run.wrong_type(f"{path}.value", amount, "a number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from unicodedata import normalize
 
-from connector_runner.unification.absence import stated
+from connector_runner.unification.absence import data_type
 from connector_runner.unification.code_systems import ALIASES
 from connector_runner.unification.datatypes import Fact, copy_text, each_object, period, reference
 from connector_runner.unification.phones import normalise_phone
@@ -21,7 +21,7 @@ def human_name(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    value = stated(value)
+    value = data_type(value)
     found: Fact = {}
     copy_text(value, "family", found, "family", path, run)
     for key in ("given", "prefix", "suffix"):
@@ -87,7 +87,7 @@ def contact_point(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    value = stated(value)
+    value = data_type(value)
     found: Fact = {}
     copy_text(value, "system", found, "system", path, run)
     raw = value.get("value")
@@ -142,7 +142,7 @@ def postal_address(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    value = stated(value)
+    value = data_type(value)
     found: Fact = {}
     for key, name in _ADDRESS_TEXTS:
         if key in value:
@@ -173,7 +173,7 @@ def identifier(value: Any, path: str, run: Run) -> Fact | None:
     if type(value) is not dict:
         run.wrong_type(path, value, "an object")
         return None
-    value = stated(value)
+    value = data_type(value)
     found: Fact = {}
     copy_text(value, "system", found, "system", path, run)
     copy_text(value, "value", found, "value", path, run)

@@ -34,6 +34,8 @@ class Mapping:
         self.field_names = tuple(name for name, *_ in fields)
         self._id = path_getter(header["id"], at.child("id"))
         self._id_path: str = header["id"]
+        updated = header.get("updated")
+        self._updated = path_getter(updated, at.child("updated")) if updated else None
         self._entity_type = compiler.cases(header["entity_type"], at.child("entity_type"))
         self._event: str | None = header.get("event")
         self._confidence = compiler.cases(header.get("confidence"), at.child("confidence"))
@@ -46,6 +48,11 @@ class Mapping:
         self._required = tuple(name for name, node, _ in fields if node.get("required"))
         self._fields = compiler.fields(fields)
         self._sources = {name: source_paths(node) for name, node, _ in fields}
+
+    def updated(self, resource: dict[str, Any]) -> str | None:
+        """When the source says that it last changed the record, as it is written there; None where it does not say."""
+        found = None if self._updated is None else self._updated(resource)
+        return found if type(found) is str else None
 
     def sources(self, field: str) -> tuple[str, ...]:
         """The paths in a record from which a field is taken, the first that holds something counting."""

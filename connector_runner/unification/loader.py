@@ -61,6 +61,15 @@ class MappingSet:
         """The mapping of a record of ``system``, or of the system it extends; None when there is none."""
         return _find(self._inbound, self._parents, ("inbound", system), record_name(record))
 
+    def untyped(self, system: str) -> tuple[str, Mapping] | None:
+        """What a record of ``system`` is taken for that names no type: the one kind of record that needs none there."""
+        found = [
+            (record, mapping)
+            for (named, record), mapping in sorted(self._inbound.items())
+            if named == system and mapping.resource_type is None
+        ]
+        return found[0] if len(found) == 1 else None
+
     def outbound(self, system: str, entity_type: str) -> OutboundMapping | None:
         """The mapping of an entity type to ``system``, or to the system it extends; None when there is none."""
         return _find(self._outbound, self._parents, ("outbound", system), entity_type)

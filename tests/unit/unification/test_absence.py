@@ -100,7 +100,7 @@ def test_a_quantity_without_a_value_for_a_reason_is_no_problem(mappings: Mapping
 def test_it_is_the_handling_that_does_this(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, the words would be the patient's name and birth date."""
     monkeypatch.setattr(rules, "says_absent", lambda twin: False)
-    monkeypatch.setattr("connector_runner.unification.demographics.stated", lambda element: element)
+    monkeypatch.setattr("connector_runner.unification.demographics.data_type", lambda element: element)
     naive = patient(
         load_mappings(ROOT), name=[{"family": "unknown", "_family": ABSENT}], birthDate="x", _birthDate=ABSENT
     )
