@@ -12,7 +12,7 @@ from typing import Final
 from connector_runner.connectors.base import Page, SourceKey
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.probing.findings import IGNORED, PRESENT, Drift, Finding
-from connector_runner.infra.database import Tx
+from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.metrics import counter
 from connector_runner.resilience import alerts
 
@@ -31,6 +31,23 @@ def seen(resource_type: str, page: Page) -> list[Finding]:
     return found + [
         Finding(resource_type, _CAPABILITIES.get(name, name), None, IGNORED, ("seen_polling",)) for name in page.ignored
     ]
+
+
+class Noticing:
+    """What the pages of one poll show, each thing kept once."""
+
+    def __init__(self, database: Database, source: SourceKey, resource_type: str) -> None:
+        self._database, self._source, self._type = database, source, resource_type
+        self._told: set[str] = set()
+
+    def look_at(self, page: Page, now: datetime) -> None:
+        """Keep what a page shows that none before it did. Raises Unavailable when Postgres cannot be asked."""
+        fresh = [one for one in seen(self._type, page) if one.capability not in self._told]
+        if not fresh:
+            return
+        with self._database.begin(self._source.workspace_id) as tx:
+            keep(tx, self._source, fresh, now=now)
+        self._told |= {one.capability for one in fresh}
 
 
 def keep(tx: Tx, source: SourceKey, findings: Sequence[Finding], *, now: datetime) -> list[Drift]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from connector_runner.connectors.probing.findings import Drift, Finding, Known, drift, merged, value
+from connector_runner.connectors.probing.findings import Drift, Finding, Known, drift, merged
 from connector_runner.infra.database import Row, Tx, execute, one, rows
 
 
@@ -33,7 +33,7 @@ def save(tx: Tx, workspace_id: str, data_source_id: str, findings: Iterable[Find
         changed = drift(before, kept)
         if changed is not None:
             drifts.append(changed)
-        _keep(tx, workspace_id, data_source_id, kept, now, previous=value(before) if before and changed else None)
+        _keep(tx, workspace_id, data_source_id, kept, now, previous=changed.before if changed else None)
     return drifts
 
 

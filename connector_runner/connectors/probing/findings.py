@@ -73,9 +73,13 @@ class Probed(Protocol):
         """
 
 
-def value(finding: Finding) -> str | None:
-    """What counts of a finding: what was measured, else what is declared."""
-    return finding.measured if finding.measured not in (None, UNKNOWN) else finding.declared
+def comparable(before: Finding, now: Finding) -> tuple[str | None, str | None]:
+    """What was measured both times, or else what was declared both times."""
+    told = (None, UNKNOWN)
+    if before.measured in told or now.measured in told:
+        unmeasured = before.measured in told and now.measured in told
+        return (before.declared, now.declared) if unmeasured else (None, None)
+    return before.measured, now.measured
 
 
 def merged(known: Finding | None, found: Finding) -> Finding:
@@ -87,8 +91,8 @@ def merged(known: Finding | None, found: Finding) -> Finding:
 
 def drift(known: Finding | None, found: Finding) -> Drift | None:
     """What changed for whoever relies on a capability; None for a first look, and for what cannot be told."""
-    before, now = value(known) if known is not None else None, value(found)
-    if before is None or now is None or before == now or UNKNOWN in (before, now):
+    before, now = comparable(known, found) if known is not None else (None, None)
+    if before is None or now is None or before == now:
         return None
     if found.capability.startswith("warning_"):
         return None
