@@ -14,6 +14,7 @@ from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, sh
 from connector_runner.connectors import directory
 from connector_runner.connectors.outgoing import CheckURL, require_callable_documents
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
+from connector_runner.intake.push import subscribing
 from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.planning.fitting import require_fit
 from connector_runner.outbound.releasing import release
@@ -69,20 +70,27 @@ def list_all(workspace: Workspace = None, as_json: Json = False) -> None:
 
 @app.command("show")
 def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
-    """Settings (secrets are references), health, tokens, and each polled record type."""
+    """Settings (secrets are references), health, tokens, subscriptions, and each polled record type."""
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
         found = directory.show(tx, workspace_id, name)
         found["tokens"] = tokens_of(tx, workspace_id, str(found["data_source_id"]))
+        found["subscriptions"] = subscribing.shown(tx, workspace_id, str(found["data_source_id"]))
     show(found, as_json, lambda: _tell(found))
+
+
+_LISTS = ("resources", "tokens", "subscriptions")
 
 
 def _tell(found: dict[str, Any]) -> None:
     resources = found["resources"]
-    table(found["name"], ["key", "value"], [(k, v) for k, v in found.items() if k not in ("resources", "tokens")])
+    table(found["name"], ["key", "value"], [(k, v) for k, v in found.items() if k not in _LISTS])
     for token in found["tokens"]:
         table(f"Tokens to {token['direction']}", ["key", "value"], [(k, v) for k, v in token.items() if v])
+    if found["subscriptions"]:
+        rows = found["subscriptions"]
+        table("Subscriptions", list(rows[0]), [list(row.values()) for row in rows])
     if resources:
         table("Polled", list(resources[0]), [list(row.values()) for row in resources])
 

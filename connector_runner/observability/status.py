@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from connector_runner.infra import schedule
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import QUEUES_OF_POOL, Publisher, sink_queue
+from connector_runner.intake.push import push_store
 from connector_runner.observability import status_store, store
 from connector_runner.resilience import alerts
 from connector_runner.resilience.quarantine import Quarantine
@@ -31,6 +32,8 @@ POLLS_LATE_S: Final = 120.0
 """Beyond this a due poll that nobody took means that no worker takes polls."""
 LANES_LATE_S: Final = 120.0
 """Beyond this a due write is a fault when no worker lives; when one does, the sink's rate may be what it waits for."""
+PUSHES_LATE_S: Final = 600.0
+"""Beyond this a delivery that is not worked off means that its source cannot be read, or that nobody reads it."""
 RELEASES_LATE_S: Final = 600.0
 """Beyond this a change that no release looked at means that releases stand still, not that there are many."""
 
@@ -50,7 +53,8 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
     work = status_store.work(tx, workspace_id)
     events = status_store.event_total(tx, workspace_id)
     used = {lane["sink_id"] for lane in lanes}
-    reasons = _reasons(sources, work)
+    pushes = push_store.backlog(tx, workspace_id)
+    reasons = _reasons(sources, work) + _late_pushes(pushes)
     return {
         "status": _verdict(sources, events, reasons),
         "reasons": reasons,
@@ -61,6 +65,7 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
         "quarantine": {"open": quarantine.count_open(tx, workspace_id)},
         "unmapped": status_store.unmapped(tx, workspace_id),
         "polls": {"late_s": round(max((row["late_s"] for row in sources if row["active"]), default=0.0), 1)},
+        "pushes": [row | {"oldest_s": round(row["oldest_s"], 1)} for row in pushes],
         "release": {"pending": work["releases"], "oldest_s": round(work["release_s"], 1)},
         "folding": {"pending": work["folds"]},
         "imports": {"running": work["imports"]},
@@ -104,7 +109,7 @@ def together(parts: Sequence[Document]) -> Document:
         return parts[0]
     order = ("degraded", "starting", "healthy")
     joined: Document = {"status": min((part["status"] for part in parts), key=order.index, default="starting")}
-    for name in ("reasons", "sources", "sinks", "unmapped", "alerts"):
+    for name in ("reasons", "sources", "sinks", "unmapped", "pushes", "alerts"):
         joined[name] = [row for part in parts for row in part[name]]
     types = sorted({kind for part in parts for kind in part["entities"]})
     joined["entities"] = {kind: sum(part["entities"].get(kind, 0) for part in parts) for kind in types}
@@ -165,6 +170,18 @@ def _reasons(sources: Sequence[Document], work: Document) -> list[Document]:
         detail = f"a change has waited for its release for {work['release_s']:.0f} s"
         found.append({"code": "releases_late", "detail": detail})
     return found
+
+
+def _late_pushes(pushes: Sequence[Document]) -> list[Document]:
+    return [
+        {
+            "code": "pushes_late",
+            "source": row["source"],
+            "detail": f"a delivery has waited for {row['oldest_s']:.0f} s for what it is about to be read",
+        }
+        for row in pushes
+        if row["oldest_s"] > PUSHES_LATE_S
+    ]
 
 
 def _verdict(sources: Sequence[Document], events: int, reasons: Sequence[Document]) -> str:

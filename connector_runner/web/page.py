@@ -82,6 +82,7 @@ def _workspace(view: WorkspaceView) -> Markup:
         "entities": sum(found["entities"].values()),
         "to release": found["release"]["pending"],
         "to fold": found["folding"]["pending"],
+        "pushes waiting": sum(row["pending"] for row in found["pushes"]),
         "imports running": found["imports"]["running"],
         "in quarantine": found["quarantine"]["open"],
         "types without mapping": len(found["unmapped"]),

@@ -24,12 +24,15 @@ IMPORTS_RUNNING: Final = metrics.gauge("imports_running", "Imports that are not 
 POLL_LATE: Final = metrics.gauge("poll_late_seconds", "By how much the most overdue poll is late", ("source",))
 POLL_ERRORS: Final = metrics.gauge("source_consecutive_errors", "Failed polls in a row", ("source",))
 ALERTS_OPEN: Final = metrics.gauge("alerts_open", "Alerts that are open", ("source", "kind"))
+PUSHES_PENDING: Final = metrics.gauge("pushes_pending", "Deliveries that wait to be worked off", ("source",))
+PUSH_AGE: Final = metrics.gauge("push_oldest_seconds", "Age of the oldest delivery that waits", ("source",))
 LANE_AGE: Final = metrics.gauge("lane_oldest_ready_seconds", "Since when the oldest due lane is due", ("sink",))
 SINK_PAUSED: Final = metrics.gauge("sink_paused", "1 when the sink is paused", ("sink",))
 
 _HELD: Final = (
     metrics.LANES, metrics.SOURCE_HEALTHY, metrics.QUARANTINE_OPEN, QUEUE_DEPTH, EVENTS_STORED, ENTITIES,
-    RELEASES_PENDING, RELEASE_AGE, IMPORTS_RUNNING, POLL_LATE, POLL_ERRORS, ALERTS_OPEN, LANE_AGE, SINK_PAUSED,
+    RELEASES_PENDING, RELEASE_AGE, IMPORTS_RUNNING, POLL_LATE, POLL_ERRORS, ALERTS_OPEN, PUSHES_PENDING, PUSH_AGE,
+    LANE_AGE, SINK_PAUSED,
 )  # fmt: skip
 _one_at_a_time = threading.Lock()
 
@@ -72,6 +75,9 @@ def _set_workspace(workspace: WorkspaceView) -> None:
         ALERTS_OPEN.labels(source=f"{slug}.{source}", kind=kind).set(count)
     for source in found["sources"]:
         _set_source(f"{slug}.{source['name']}", source)
+    for pushed in found["pushes"]:
+        PUSHES_PENDING.labels(source=f"{slug}.{pushed['source']}").set(pushed["pending"])
+        PUSH_AGE.labels(source=f"{slug}.{pushed['source']}").set(pushed["oldest_s"])
     for sink in found["sinks"]:
         _set_sink(f"{slug}.{sink['name']}", sink)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.observability import status
+from connector_runner.outbound.operating.replay import replay
 from connector_runner.sandbox import launch
 from connector_runner.settings import Settings
 from tests.integration.push_stack import Clinic, Ehr, named, serving, until
@@ -154,6 +156,8 @@ def test_a_source_that_fails_is_tried_again_and_its_health_says_so(
     asked = len(ehr.reads())
     assert asked <= 4, "no more is asked of a source that fails"
     assert clinic.work().status == "done", "nothing is due now"
+    (backlog,) = status.of_workspace(runner.database, runner.quarantine, workspace)["pushes"]
+    assert (backlog["source"], backlog["pending"], backlog["dead"]) == ("ehr", 3, 0)
     assert len(ehr.reads()) == asked
     (source,) = clinic.query("SELECT health_code, consecutive_errors FROM data_source")
     assert source == {"health_code": "http_503", "consecutive_errors": 1}
@@ -178,6 +182,14 @@ def test_what_cannot_be_used_is_put_before_a_person(runner: Runner, workspace: s
     assert entry["stage"] == "push"
     assert entry["context"]["records"] == ["Patient/1"]
     assert entry["body"]
+    ehr.faults()
+    with runner.database.begin(workspace) as tx:
+        entries = runner.quarantine.list(tx, workspace)
+    (replayed,) = replay(runner, workspace, entries, actor="test", named=True)
+    assert replayed.outcome == "put_back"
+    assert clinic.pushes() == {"done": 1, "pending": 1}
+    clinic.work()
+    assert clinic.alive == {"1", "2"}
 
 
 def test_given_up_after_many_attempts(runner: Runner, workspace: str, ehr: Ehr, web: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, one, rows
 from connector_runner.kernel.ids import new_id
 
 REMEMBERED_DAYS: Final = 30
@@ -308,7 +308,7 @@ def sources_due(tx: Tx, now: datetime, limit: int) -> list[tuple[str, str]]:
     return [(row["workspace_id"], row["data_source_id"]) for row in found]
 
 
-def backlog(tx: Tx, workspace_id: str) -> list[dict[str, object]]:
+def backlog(tx: Tx, workspace_id: str) -> list[Row]:
     """By source name: deliveries that wait, the age of the oldest in seconds, and those given up."""
     return rows(
         tx,

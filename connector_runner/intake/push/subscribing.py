@@ -300,3 +300,8 @@ def _digest(wanted: Wanted) -> bytes:
 def overdue(tx: Tx, now: datetime, limit: int = 500) -> list[tuple[str, str]]:
     """In a sweep: workspace and id of sources whose subscriptions are to be looked after."""
     return store.sources_due(tx, now, limit)
+
+
+def shown(tx: Tx, workspace_id: str, data_source_id: str) -> list[dict[str, Any]]:
+    """For people: how each subscription of a source is. ``missing`` are events that were not heard of yet."""
+    return [dict(row) for row in store.shown(tx, Scope(workspace_id, data_source_id))]

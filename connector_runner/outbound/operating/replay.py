@@ -1,8 +1,8 @@
 """Replay of what was quarantined, item by item, each stage in its own way and each item in its own transaction.
 
-Records of polls and imports land again, through today's mappings. Lanes are put back, and go under the same
-idempotency key. Entities that release could not decide about are decided again. Texts without a code are asked
-again. Deletes that were parked are applied, when they are named, after each record was read once more.
+Records of polls and imports land again, through today's mappings. Deliveries are worked off again. Lanes are put back,
+and go under the same idempotency key. Entities that release could not decide about are decided again. Texts without a
+code are asked again. Deletes that were parked are applied, when they are named, after each record was read once more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake import full_sync, polling
 from connector_runner.intake.landing import Intake
+from connector_runner.intake.push.reviving import revive
+from connector_runner.intake.push.settling import STAGE as PUSH
 from connector_runner.intake.read_gate import Gates
 from connector_runner.kernel.errors import Conflict, RunnerError
 from connector_runner.outbound.engine import Outbound
@@ -187,6 +189,8 @@ def _one(deps: Deps, tx: Tx, workspace_id: str, entry: Entry, *, named: bool) ->
         translation_store.set_state(tx, workspace_id, bytes.fromhex(entry.subject), "asked", None)
         deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
         return "asked", None, "it is asked again; `outbound translate` sets a code"
+    if entry.stage == PUSH:
+        return _push(deps, tx, workspace_id, entry)
     raise Refused("no_replay", f"nothing is known of how to replay stage {entry.stage}")
 
 
@@ -200,6 +204,15 @@ def _record(deps: Deps, tx: Tx, workspace_id: str, entry: Entry) -> Result:
         deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
         return "failed", "other_cause", "it fails in another way now, and was quarantined for that"
     return "failed", entry.code, again.message if again is not None else None
+
+
+def _push(deps: Deps, tx: Tx, workspace_id: str, entry: Entry) -> Result:
+    """A delivery waits again; what it is about is read by the next worker."""
+    content = deps.quarantine.body(tx, workspace_id, entry.quarantine_id)
+    if content is None or not revive(tx, deps.sealer, workspace_id, str(entry.context.get("push_id")), content):
+        raise Refused("not_known", "the delivery is not known any more: sync the source")
+    deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
+    return "put_back", None, "it is worked off again"
 
 
 def _lane(deps: Deps, tx: Tx, workspace_id: str, entry: Entry, *, named: bool) -> Result:
