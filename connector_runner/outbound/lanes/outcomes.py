@@ -123,7 +123,7 @@ class Settler:
             reply.body if reply.body is not None and reply.body.get("resourceType") == intent.resource_type else None
         )
         carried = reply.outcome is not Outcome.EXISTED if whole is None else self._desk.carries(whole, intent)
-        body = whole or intent.body
+        body = whole or _named(intent.body, ref)
         again = looked_up and not carried
         ours = tx.confirm(
             lane,
@@ -267,6 +267,11 @@ class Settler:
         FENCE_LOST.labels(sink=self._terms.name).inc()
         log.warning("fence_lost", lane_id=lane.lane_id, sink=self._terms.name)
         return Settled("fence_lost")
+
+
+def _named(sent: Json, ref: str) -> Json:
+    """What was sent, with the id that a sink which shows nothing gave it: without one it cannot be read as a record."""
+    return sent if "id" in sent else {**sent, "id": ref.partition("/")[2]}
 
 
 def _confirmed(intent: Intent, body: Json, *, ours: bool) -> Confirmed:
