@@ -27,9 +27,9 @@ log = get_logger(__name__)
 
 RENEWED_AT: Final = 0.8
 """Of a token's life. Spread a little, so that tokens issued together are not renewed together."""
-LEASE_S: Final = 90.0
+LEASE_S: Final = 45.0
 """Longer than all requests that one token may take, together."""
-WAIT_S: Final = 45.0
+WAIT_S: Final = 60.0
 _MARGIN_S: Final = 5.0
 """A token that ends sooner is not sent any more: the request may take as long."""
 _FRESHLY_S: Final = 60.0

@@ -15,7 +15,7 @@ from connector_runner.auth.showing import tokens_of
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.cli import keys
 from connector_runner.cli.main import app
-from connector_runner.infra.database import Database, execute
+from connector_runner.infra.database import Database, execute, rows
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.sandbox import launch
 from connector_runner.settings import Settings
@@ -169,5 +169,8 @@ def test_keys_from_the_command_line_to_the_published_set(
             r for r in keys.client_keys.listing(tx, smart.workspace, smart.bench.clock()) if r["kid"] == "given-1"
         ]
     assert row["state"] == "retired"
+    with runner.database.begin(smart.workspace) as tx:
+        (kept,) = rows(tx, "SELECT sealed FROM client_key WHERE kid = 'given-1'")
+    assert kept["sealed"] is None, "the private half is dropped with it"
     assert {key["kid"] for key in smart.bench.jwks()["keys"]} == {first["kid"], second["kid"]}
     runner.database.dispose()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from connector_runner.auth import token_store
 from connector_runner.infra.database import Database
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import utc_now
@@ -87,6 +88,49 @@ def test_fifty_threads_that_race_one_expired_token_make_one_request(bench: Token
         tokens = set(pool.map(work, range(50)))
     assert len(tokens) == 1
     assert len(bench.asked) == 2
+
+
+def test_of_those_who_all_saw_that_there_is_no_token_one_asks(
+    bench: TokenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = bench.smart()
+    bench.behave(fault="slow", seconds=0.3)
+    seen, look, first = threading.Barrier(10), token_store.look, threading.local()
+
+    def together(*arguments: Any) -> Any:
+        row = look(*arguments)
+        if not hasattr(first, "over"):
+            first.over = True
+            seen.wait()
+        return row
+
+    monkeypatch.setattr(token_store, "look", together)
+    with ThreadPoolExecutor(10) as pool:
+        tokens = set(pool.map(lambda _: bench.token(bench.credential(auth)), range(10)))
+    assert (len(tokens), len(bench.asked)) == (1, 1)
+
+
+def test_who_comes_to_ask_after_another_was_refused_does_not(
+    bench: TokenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = bench.smart(ended=True)
+    seen, refused, claim = threading.Barrier(2), threading.Event(), token_store.claim
+
+    def in_turn(*arguments: Any, **how: Any) -> bool:
+        if not refused.is_set() and seen.wait() == 0:
+            refused.wait(10)
+        return claim(*arguments, **how)
+
+    def work(_: int) -> str:
+        with pytest.raises(Misconfigured) as caught:
+            bench.token(bench.credential(auth))
+        refused.set()
+        return caught.value.code
+
+    monkeypatch.setattr(token_store, "claim", in_turn)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(work, range(2))) == ["registration_ended"] * 2
+    assert len(bench.asked) == 1
 
 
 def test_fifty_threads_whose_token_the_server_dropped_make_one_request(bench: TokenBench) -> None:
@@ -184,6 +228,14 @@ def test_a_fresh_token_that_is_refused_is_not_renewed_over_and_over(bench: Token
     assert credential.renew()
     bench.token(credential)
     assert [credential.renew() for _ in range(5)] == [False] * 5
+    assert len(bench.asked) == 2
+
+
+def test_what_a_worker_that_died_was_at_is_taken_over(bench: TokenBench) -> None:
+    auth = bench.smart()
+    first = bench.token(bench.credential(auth))
+    bench.change("owner = 'gone', owner_until = now() + interval '1 second', expires_at = now(), renew_at = now()")
+    assert bench.token(bench.credential(auth)) != first
     assert len(bench.asked) == 2
 
 
