@@ -19,6 +19,7 @@ ALL = {
     "claim": [],
     "reconcile_walk": [],
     "explain": [],
+    "poll_cost": [],
     "cadence": ["--sources", "50", "--minutes", "2"],
 }
 
