@@ -46,12 +46,17 @@ def set_breaker(
 
 
 def wake_waiting(tx: Tx, workspace_id: str, data_source_id: str, now: datetime, within_s: float) -> int:
-    """Let the record types that failed or were put off be tried within so many seconds; how many there are."""
+    """Let the record types that failed or were put off be tried within so many seconds; how many there are.
+
+    Those that somebody works on at this moment are left out: to wait for them here could be to wait for each other.
+    """
     return execute(
         tx,
-        "UPDATE source_resource SET due_at = least(due_at, :now + random() * :within * interval '1 second')"
-        f" WHERE {_SOURCE} AND enabled AND due_at > :now"
-        " AND (consecutive_errors > 0 OR put_off)",
+        "UPDATE source_resource r SET due_at = least(r.due_at, :now + random() * :within * interval '1 second')"
+        f" FROM (SELECT workspace_id, data_source_id, resource_type FROM source_resource WHERE {_SOURCE} AND enabled"
+        "  AND due_at > :now AND (consecutive_errors > 0 OR put_off) FOR UPDATE SKIP LOCKED) w"
+        " WHERE r.workspace_id = w.workspace_id AND r.data_source_id = w.data_source_id"
+        " AND r.resource_type = w.resource_type",
         now=now,
         within=within_s,
         ws=workspace_id,

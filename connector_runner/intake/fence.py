@@ -13,8 +13,10 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.intake import schedule
 from connector_runner.intake.landing import Landed
 from connector_runner.kernel.errors import Conflict
+from connector_runner.resilience.retry import Backoff
 
-_ATTEMPTS = 3
+_ATTEMPTS = 5
+_AGAIN = Backoff(base_s=0.05, cap_s=1)
 
 
 class FenceLost(Conflict):
@@ -74,4 +76,5 @@ class Fence:
             except Conflict:
                 if attempt == _ATTEMPTS:
                     raise
+                time.sleep(_AGAIN.pause_s(attempt))
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -24,7 +24,7 @@ from connector_runner.intake.landing import Landed
 from connector_runner.intake.opening import Deps, open_source, origin_of
 from connector_runner.intake.read_gate import Turn
 from connector_runner.intake.sync_store import Scope
-from connector_runner.kernel.errors import RunnerError, TryAgain
+from connector_runner.kernel.errors import Conflict, RunnerError, TryAgain
 from connector_runner.kernel.ids import derived_id
 
 Status = Literal["done", "more", "not_due", "put_off", "lost", "failed"]
@@ -266,6 +266,8 @@ class Slice:
             if not store.settle(tx, claim, due_at=due_at, full_sync_due_at=full_due, error_code=error.code):
                 self.outcome.status = "lost"
                 return
+            if isinstance(error, Conflict):
+                return  # workers of ours were in each other's way: the source did nothing wrong
             if admitting.speaks_against(error):
                 admitting.failed(tx, self._source, self._admission, now)
             directory.record_error(tx, claim, error.code, str(error), now)

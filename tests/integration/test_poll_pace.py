@@ -15,7 +15,7 @@ from connector_runner.infra.database import Database, execute
 from connector_runner.intake import polling
 from connector_runner.intake.read_gate import Gates, ReadGate, Turn
 from connector_runner.intake.read_memory import ReadMemory, read_key
-from connector_runner.kernel.errors import RateLimited
+from connector_runner.kernel.errors import Conflict, RateLimited
 from connector_runner.resilience import alerts
 from connector_runner.resilience.limiter import Limiter
 from tests.contract.scripted import Query, ScriptedServer, bundle, patient, scripted_server
@@ -383,6 +383,23 @@ def test_a_type_that_always_fails_beside_others_makes_one_alert(
     assert clinic.health[0] == "degraded"
     with deps.database.begin(workspace) as tx:
         assert len(alerts.listing(tx, workspace, ended=True)) == 1
+
+
+def test_that_workers_are_in_each_others_way_is_no_fault_of_the_source(
+    deps: Deps, workspace: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = clinic_of(deps, workspace, scripted, unhealthy_after=1)
+
+    def conflict(*_: object, **__: object) -> None:
+        raise Conflict("two transactions waited for each other", code="concurrent_write")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(deps.intake, "land", conflict)
+        assert clinic.poll().code == "concurrent_write"
+    assert clinic.health == ("unknown", None)
+    assert open_alerts(clinic) == []
+    assert clinic.resource["last_error_code"] == "concurrent_write"
+    assert clinic.poll().status == "done"
 
 
 # -- poison
