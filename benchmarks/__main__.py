@@ -18,6 +18,7 @@ ALL = {
     "write_cost": ["--writes", "1000"],
     "claim": [],
     "reconcile_walk": [],
+    "push_latency": [],
     "explain": [],
     "poll_cost": [],
     "cadence": ["--sources", "50", "--minutes", "2"],
