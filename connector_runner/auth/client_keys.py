@@ -52,16 +52,7 @@ def add(
     The first of its algorithm signs at once: no server has read a set without it. A later one signs when servers have
     had to read the set anew. Raises Misconfigured (``private_key``, ``key_exists``).
     """
-    if algorithm not in ALGORITHMS:
-        raise Misconfigured(f"the algorithm is one of {', '.join(ALGORITHMS)}", code="private_key", where="--algorithm")
-    if kid is not None and not _KID.fullmatch(kid):
-        raise Misconfigured("a key's name is letters, digits and . _ ~ -", code="private_key", where="--kid")
-    given = private if private is not None else new_private_key(algorithm)
-    key = read_private_key(given, kid=kid or (None if private is not None else new_id()))
-    if not _KID.fullmatch(key.kid):
-        raise Misconfigured(
-            "a key's name is letters, digits and . _ ~ -; give another", code="private_key", where="--kid"
-        )
+    key = _to_add(algorithm, private, kid)
     others = [row for row in store.keys(tx, workspace_id) if row["algorithm"] == key.algorithm]
     alone = all(state_of(row, now) == "retired" for row in others)
     made = store.insert(
@@ -82,6 +73,20 @@ def add(
     )
     token_store.forget_failures(tx, workspace_id)
     return _one(tx, workspace_id, key.kid)
+
+
+def _to_add(algorithm: str, private: str | None, kid: str | None) -> SigningKey:
+    if algorithm not in ALGORITHMS:
+        raise Misconfigured(f"the algorithm is one of {', '.join(ALGORITHMS)}", code="private_key", where="--algorithm")
+    if kid is not None and not _KID.fullmatch(kid):
+        raise Misconfigured("a key's name is letters, digits and . _ ~ -", code="private_key", where="--kid")
+    given = private if private is not None else new_private_key(algorithm)
+    key = read_private_key(given, kid=kid or (None if private is not None else new_id()))
+    if not _KID.fullmatch(key.kid):
+        raise Misconfigured(
+            "a key's name is letters, digits and . _ ~ -; give another", code="private_key", where="--kid"
+        )
+    return key
 
 
 def ensure(tx: Tx, workspace_id: str, sealer: Sealer, *, actor: str, now: datetime) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from connector_runner.infra.database import Row, Tx, execute, one, rows
-from connector_runner.kernel import exact_json
 
 _LOOK = """
 SELECT serial, sealed, sealed_refresh, refresh_of, asked, granted, notes, discovered, clock_offset_s,
@@ -67,52 +65,39 @@ def claim(
     return made == 1
 
 
-def keep(
-    tx: Tx,
-    workspace_id: str,
-    key: bytes,
-    *,
-    serial: int,
-    sealed: bytes,
-    sealed_refresh: bytes | None,
-    refresh_of: bytes | None,
-    life_s: float,
-    renew_s: float,
-    asked: str | None,
-    granted: str | None,
-    notes: Sequence[str],
-    discovered: dict[str, Any] | None,
-    discovered_now: bool,
-    clock_offset_s: float,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A token as it is put into its row; ``*_s`` are seconds from now."""
+
+    sealed: bytes
+    sealed_refresh: bytes | None
+    refresh_of: bytes | None
+    life_s: float
+    renew_s: float
+    asked: str | None
+    granted: str | None
+    notes: list[str]
+    discovered: str | None
+    discovered_now: bool
+    clock_offset_s: float
+
+
+_KEEP = """
+UPDATE access_token SET serial = serial + 1, sealed = :sealed, sealed_refresh = :sealed_refresh,
+    refresh_of = :refresh_of, issued_at = clock_timestamp(),
+    expires_at = clock_timestamp() + make_interval(secs => :life_s),
+    renew_at = clock_timestamp() + make_interval(secs => :renew_s), asked = :asked, granted = :granted,
+    notes = CAST(:notes AS text[]), discovered = CAST(:discovered AS jsonb),
+    discovered_at = CASE WHEN :discovered_now THEN clock_timestamp() ELSE discovered_at END,
+    clock_offset_s = :clock_offset_s, owner = NULL, owner_until = NULL, failures = 0, failure_code = NULL,
+    failure_text = NULL, failure_lasts = false, failure_of = NULL, retry_at = NULL
+WHERE workspace_id = :ws AND token_key = :key AND serial = :serial
+"""
+
+
+def keep(tx: Tx, workspace_id: str, key: bytes, serial: int, kept: Kept) -> bool:
     """Put the token after ``serial`` there, for everybody; False when another one is there already."""
-    kept = execute(
-        tx,
-        "UPDATE access_token SET serial = serial + 1, sealed = :sealed, sealed_refresh = :refresh,"
-        " refresh_of = :refresh_of, issued_at = clock_timestamp(),"
-        " expires_at = clock_timestamp() + make_interval(secs => :life),"
-        " renew_at = clock_timestamp() + make_interval(secs => :renew), asked = :asked, granted = :granted,"
-        " notes = CAST(:notes AS text[]), discovered = CAST(:discovered AS jsonb),"
-        " discovered_at = CASE WHEN :discovered_now THEN clock_timestamp() ELSE discovered_at END,"
-        " clock_offset_s = :clock_offset, owner = NULL, owner_until = NULL, failures = 0, failure_code = NULL,"
-        " failure_text = NULL, failure_lasts = false, failure_of = NULL, retry_at = NULL"
-        " WHERE workspace_id = :ws AND token_key = :key AND serial = :serial",
-        ws=workspace_id,
-        key=key,
-        serial=serial,
-        sealed=sealed,
-        refresh=sealed_refresh,
-        refresh_of=refresh_of,
-        life=life_s,
-        renew=renew_s,
-        asked=asked,
-        granted=granted,
-        notes=list(notes),
-        discovered=None if discovered is None else exact_json.dumps(discovered),
-        discovered_now=discovered_now,
-        clock_offset=clock_offset_s,
-    )
-    return kept == 1
+    return execute(tx, _KEEP, ws=workspace_id, key=key, serial=serial, **asdict(kept)) == 1
 
 
 def fail(

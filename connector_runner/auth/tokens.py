@@ -19,6 +19,7 @@ from connector_runner.auth.settings import Direction
 from connector_runner.infra.database import Database, Row, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
+from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Forbidden, Misconfigured, RunnerError, TryAgain, Unavailable
 from connector_runner.kernel.ids import new_id
 from connector_runner.resilience.retry import Backoff
@@ -230,11 +231,7 @@ class Tokens:
             def sealed(text: str, what: str) -> bytes:
                 return self._sealer.seal(tx, slot.workspace_id, text.encode(), _context(slot, what))
 
-            store.keep(
-                tx,
-                slot.workspace_id,
-                slot.key,
-                serial=serial,
+            kept = store.Kept(
                 sealed=sealed(minted.access_token, "token"),
                 sealed_refresh=sealed(refresh, "refresh") if refresh else None,
                 refresh_of=self._origin(slot, first) if refresh else None,
@@ -242,11 +239,12 @@ class Tokens:
                 renew_s=minted.life_s * RENEWED_AT * random.uniform(0.95, 1.0),
                 asked=minted.asked,
                 granted=minted.granted,
-                notes=minted.notes,
-                discovered=minted.discovered,
+                notes=list(minted.notes),
+                discovered=None if minted.discovered is None else exact_json.dumps(minted.discovered),
                 discovered_now=minted.discovered is not None and minted.discovered is not known.discovered,
                 clock_offset_s=minted.clock_offset_s,
             )
+            store.keep(tx, slot.workspace_id, slot.key, serial, kept)
             store.remove_old(tx, slot.workspace_id)
 
     def _note(self, slot: Slot, mint: Mint, owner: str, serial: int, row: Row | None, error: RunnerError) -> None:
