@@ -15,7 +15,7 @@ CREATE TABLE export_job (
     export_id uuid NOT NULL,
     data_source_id uuid NOT NULL,
     import_id uuid NOT NULL,            -- what was fetched lands as this import
-    scope text NOT NULL CHECK (scope IN ('system', 'group', 'patient')),
+    scope text NOT NULL DEFAULT 'system' CHECK (scope IN ('system', 'group', 'patient')),
     group_id text NOT NULL DEFAULT '',
     types text[] NOT NULL,              -- empty: all
     since timestamptz,                  -- null: everything
@@ -51,7 +51,7 @@ CREATE TABLE export_file (
     export_id uuid NOT NULL,
     step text NOT NULL,
     file_n integer NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('output', 'deleted', 'outcome')),
+    kind text NOT NULL DEFAULT 'output' CHECK (kind IN ('output', 'deleted', 'outcome')),
     resource_type text NOT NULL DEFAULT '',
     url text NOT NULL,
     expected bigint,                    -- lines, as the manifest says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -589,3 +590,26 @@ def test_the_command(
     assert [one["state"] for one in json.loads(listed.stdout)["exports"]] == ["completed", "completed"]
     both = CliRunner().invoke(app, ["source", "export", "ehr", "--patient", "--system"])
     assert both.exit_code == 2
+
+
+_WORK = """
+import sys
+from tasks.bulk import export
+from tasks.imports import import_bundle
+ids = {"workspace_id": sys.argv[1]}
+for _ in range(8):
+    export(**ids, export_id=sys.argv[2])
+    import_bundle(**ids, import_id=sys.argv[3])
+"""
+
+
+def test_the_tasks_bring_it_to_its_end(clinic: Clinic, server: Server, database_url: str, redis_url: str) -> None:
+    server.patients(1, 2)
+    export_id = clinic.ask()
+    environment = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url,
+                   "CONNECTOR_RUNNER_HTTP_ALLOW": "127.0.0.1"}  # fmt: skip
+    words = [sys.executable, "-c", _WORK, clinic.workspace, export_id, _import_of(clinic, export_id)]
+    done = subprocess.run(words, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    outcome = running.outcome_of(clinic.deps, clinic.workspace, export_id)
+    assert (outcome["state"], outcome["events_created"]) == ("completed", 2)
