@@ -62,7 +62,7 @@ class AthenahealthClient(FHIRClient):
         kind: Direction = "read",
     ) -> Answer:
         """A request to v1. ``path`` is below the practice's, or one that v1 gave as ``next``."""
-        own = path if path.startswith("/v1/") else f"{self.practice.v1}/{path}"
+        own = path if is_address(path) else f"{self.practice.v1}/{path}"
         headers = {"Accept": JSON} if form is None else {"Accept": JSON, "Content-Type": FORM}
         return self.request(method, own, headers=headers, params=params, body=form, kind=kind)
 
@@ -77,6 +77,11 @@ class AthenahealthClient(FHIRClient):
             return exact_json.loads(answer.body)
         except BadRecord:
             raise Unavailable("the answer cannot be read as JSON", code="not_json", where=path) from None
+
+
+def is_address(path: str) -> bool:
+    """Whether it is one that v1 gave as ``next``, and not a path below the practice's."""
+    return path.startswith(("/v1/", "http://", "https://"))
 
 
 class NotSubscribed(Forbidden):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from connector_runner.connectors.athenahealth.client import AthenahealthClient
+from connector_runner.connectors.athenahealth.client import AthenahealthClient, is_address
 from connector_runner.connectors.base import BadEntry, SourceRecord, WindowLost
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock
@@ -25,7 +25,7 @@ def pages(
     Raises Unavailable (``no_list``) when an answer has no list under ``key``, WindowLost (``paging_loop``), and what
     ``v1_json`` raises.
     """
-    asked = params if path.startswith("/v1/") else [*params, ("limit", str(LIMIT))]
+    asked = params if is_address(path) else [*params, ("limit", str(LIMIT))]
     at: str | None = path
     seen: set[str] = set()
     while at is not None:
