@@ -60,6 +60,7 @@ def test_athenahealth_from_its_first_list_to_a_change_in_its_feeds(deps: Deps, w
         settings = {
             "adapter": "athenahealth", "base_url": running.base_url, "practice": 195900, "zone": "America/New_York",
             "resources": ["Patient", "Appointment", "MedicationRequest"],
+            "sink": {"entity_types": ["condition", "observation", "questionnaire_response"], "department": "1"},
         }  # fmt: skip
         practice = Practice(deps, workspace, running, settings)
         assert [practice.land(kind).status for kind in ("Patient", "Appointment", "MedicationRequest")] == ["done"] * 3
@@ -91,6 +92,7 @@ def test_eclinicalworks_by_date_and_by_patient(deps: Deps, workspace: str) -> No
         settings = {
             "adapter": "eclinicalworks", "server": running.base_url, "practice_code": "FEIGCD",
             "resources": ["Patient", "Condition", "Observation"],
+            "sink": {"entity_types": ["questionnaire_response"]},
             "rate": {"per_second": 200, "burst": 200, "concurrency": 8, "per_minute_fixed": 100_000},
         }  # fmt: skip
         practice = Practice(deps, workspace, running, settings)
