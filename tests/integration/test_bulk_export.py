@@ -594,12 +594,14 @@ def test_the_command(
 
 _WORK = """
 import sys
+import time
 from tasks.bulk import export
 from tasks.imports import import_bundle
 ids = {"workspace_id": sys.argv[1]}
-for _ in range(8):
+for _ in range(30):
     export(**ids, export_id=sys.argv[2])
     import_bundle(**ids, import_id=sys.argv[3])
+    time.sleep(0.2)
 """
 
 
