@@ -29,6 +29,7 @@ from connector_runner.outbound.sinks.pace_memory import SqlMemory
 from connector_runner.outbound.translating.deciding import Deciding
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
+from connector_runner.resolution.service import subscriber as request_resolution
 from connector_runner.settings import Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.world.service import World
@@ -112,7 +113,7 @@ class Runner:
     @cached_property
     def world(self) -> World:
         """The world model, with those who listen to it."""
-        return World(subscribers=(request_release,))
+        return World(subscribers=(request_release, request_resolution))
 
     @cached_property
     def limiter(self) -> Limiter:

@@ -25,6 +25,7 @@ MODULES = (
     "tasks.reconcile",
     "tasks.refresh_config",
     "tasks.release",
+    "tasks.resolve",
     "tasks.seal_reads",
     "tasks.sweep",
     "tasks.translate",

@@ -14,6 +14,7 @@ from connector_runner.infra.queue import (
     RECEIVE,
     RECONCILE_SINK,
     RELEASE,
+    RESOLVE,
     SAMPLE,
     TRANSLATE,
     Hint,
@@ -132,3 +133,9 @@ def _queue_of(workspace_id: str, sink_id: str) -> str:
     """The queue of a sink; neither its name nor the slug ever changes."""
     with runner().database.begin(workspace_id) as tx:
         return sink_queue(_slug(workspace_id), directory.load(tx, workspace_id, sink_id).name)
+
+
+def after_resolution(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """More of them are compared at once."""
+    if outcome.more:
+        yield Hint.of(RESOLVE, **arguments)

@@ -17,6 +17,7 @@ from connector_runner.cli import (
     exports,
     imports,
     keys,
+    links,
     outbound,
     processes,
     quarantine,
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("status")(status.status)
 app.command("import")(imports.import_files)
+app.command("clusters")(links.clusters)
 app.command("migrate")(processes.migrate)
 app.command("worker")(processes.worker)
 app.command("beat")(processes.beat)
@@ -63,6 +65,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(keys.values, name="secret")
 app.add_typer(sources.app, name="source")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(links.app, name="link")
 app.add_typer(events.app, name="event")
 app.add_typer(entities.app, name="entity")
 app.add_typer(outbound.app, name="outbound")

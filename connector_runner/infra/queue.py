@@ -32,6 +32,7 @@ RECONCILE: Final = "reconcile.run"
 RECONCILE_SINK: Final = "reconcile_sink.run"
 SAMPLE: Final = "sample.run"
 TRANSLATE: Final = "translate.run"
+RESOLVE: Final = "resolve.run"
 PROBE: Final = "probe.run"
 PROBE_SOURCE: Final = "probe_source.run"
 RECEIVE: Final = "receive.run"
@@ -54,6 +55,7 @@ QUEUE_OF: Final = {
     RECONCILE: "reconcile",
     RECONCILE_SINK: "reconcile",
     TRANSLATE: "translate",
+    RESOLVE: "resolve",
     PROBE: CONTROL_QUEUE,
     PROBE_SOURCE: "reconcile",
     RECEIVE: "receive",
@@ -64,7 +66,7 @@ QUEUE_OF: Final = {
 
 QUEUES_OF_POOL: Final = {
     "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate", "bulk"),
-    "cpu": ("imports", "project", "review"),
+    "cpu": ("imports", "project", "resolve", "review"),
 }
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""
 

@@ -10,6 +10,7 @@ from connector_runner.infra.database import Row, Tx, one, rows
 from connector_runner.intake import raw
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
+from connector_runner.resolution import evidence_store
 from connector_runner.world import reading
 from connector_runner.world.fold import Claim, Settled
 
@@ -49,10 +50,16 @@ def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any]:
     view = reading.views(tx, [stored["entity_id"]])[0]
     return response(stored) | {
         "provenance": {atom: _provenance(settled.winner) for atom, settled in sorted(view.folded.atoms.items())},
-        "linked_entities": [],
+        "linked_entities": _linked(tx, workspace_id, view.entity_id),
         "records": [{"canonical_id": key, "data_source_id": source} for key, source in sorted(view.records.items())],
         "relationships": reading.related(tx, view.entity_id),
     }
+
+
+def _linked(tx: Tx, workspace_id: str, entity_id: str) -> list[dict[str, Any]]:
+    """The other entities that are the same."""
+    found = evidence_store.members(tx, workspace_id, entity_id)
+    return [dict(row) for row in found if row["entity_id"] != entity_id]
 
 
 def timeline(tx: Tx, workspace_id: str, name: str, *, limit: int = 50, offset: int = 0) -> dict[str, Any]:

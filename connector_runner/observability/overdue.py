@@ -18,6 +18,7 @@ from connector_runner.infra.queue import (
     PROJECT,
     RECEIVE,
     RELEASE,
+    RESOLVE,
     SUBSCRIBE,
     TRANSLATE,
     Hint,
@@ -31,6 +32,7 @@ from connector_runner.intake.push import working as pushed
 from connector_runner.observability import store
 from connector_runner.outbound.lanes import sweeping
 from connector_runner.outbound.translating import translation_store
+from connector_runner.resolution import store as resolution_store
 
 LIMIT = 500
 POLLS = 64
@@ -49,8 +51,9 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
         queue = sink_queue(sink.slug, sink.name)
         hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
     with database.sweep() as tx:
-        work = (_polls(tx, now), _exports(tx, now), _imports(tx, now), _pushes(tx, now), _folds(tx), _translations(tx))
-        return [*hints, *chain.from_iterable(work)]
+        polled = (_polls(tx, now), _exports(tx, now), _imports(tx, now), _pushes(tx, now))
+        made_of_it = (_folds(tx), _translations(tx), _resolutions(tx))
+        return [*hints, *chain.from_iterable((*polled, *made_of_it))]
 
 
 def _polls(tx: Tx, now: datetime) -> Iterator[Hint]:
@@ -82,3 +85,8 @@ def _folds(tx: Tx) -> Iterator[Hint]:
 def _translations(tx: Tx) -> Iterator[Hint]:
     for workspace_id in translation_store.workspaces_due(tx):
         yield Hint.of(TRANSLATE, workspace_id=workspace_id)
+
+
+def _resolutions(tx: Tx) -> Iterator[Hint]:
+    for workspace_id in resolution_store.workspaces_waiting(tx):
+        yield Hint.of(RESOLVE, workspace_id=workspace_id)

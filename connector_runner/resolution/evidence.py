@@ -21,7 +21,8 @@ from connector_runner.resolution.weights import SAME, UNRELATED, Weights
 
 _IDENTIFIER_BITS: Final = 13.0
 _LEAST: Final = 1e-4
-_RAREST: Final = 2e-4
+RAREST: Final = 2e-4
+"""The share of records at which a name counts as rare; rarer ones say no more."""
 _NAME_SHARE: Final = 0.9
 _MANY_NAMES: Final = 3
 _GIVEN_FREE: Final = (UNRELATED, "household", "twin")
@@ -108,7 +109,7 @@ def _weigh_names(
     for name, value, free in (("given", one.given, _GIVEN_FREE), ("family", one.family, (UNRELATED,))):
         if levels.get(name) != "equal":
             continue
-        share = max(population.share(name, value), _RAREST)
+        share = max(population.share(name, value), RAREST)
         rarity = _NAME_SHARE * log(share / max(weights.names[name], _LEAST))
         for relation in free:
             chances[relation][name] += rarity

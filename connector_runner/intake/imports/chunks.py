@@ -23,6 +23,7 @@ from connector_runner.intake.landing import Origin
 from connector_runner.intake.recall import Name, Recall
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Conflict
+from connector_runner.unification.engine import Mapping
 
 CHUNK_ITEMS = 2000
 CHUNK_BYTES = 4 * 1024 * 1024
@@ -49,6 +50,7 @@ class FileRun:
     ) -> None:
         """``deadline`` is a monotonic time in seconds; the chunk at hand is finished first."""
         self._deps, self._lease, self._origin, self._content = deps, lease, origin, content
+        self._untyped = deps.mappings.untyped(origin.system)
         self._deadline = deadline
         self._progress = progress
         self._report = Report(lease.counts, lease.errors)
@@ -87,7 +89,8 @@ class FileRun:
     def _parse(self, state: dict[str, Any] | None, *, unparsed: bool = False) -> Iterator[Sequence[Unread]]:
         with self._content.open() as raw:
             self._parser = self._open_parser(raw, state, unparsed)
-            yield from self._parser.items()
+            for items in self._parser.items():
+                yield items if self._untyped is None else [_typed(item, *self._untyped) for item in items]
 
     def _open_parser(self, raw: BinaryIO, state: dict[str, Any] | None, unparsed: bool) -> Parser:
         read = self._content.from_byte(state["byte"] if state else 0, raw)
@@ -313,6 +316,14 @@ class _Recent:
         self._chunk = set()
         if len(self._now) >= self._limit:
             self._before, self._now = self._now, set()
+
+
+def _typed(item: Unread, record_type: str, mapping: Mapping) -> Unread:
+    """The item, told what it is where it does not say so itself, as records that are not FHIR do not."""
+    if not isinstance(item, Entry) or not isinstance(item.resource, dict) or "resourceType" in item.resource:
+        return item
+    item.record_type, item.updated = record_type, mapping.updated(item.resource)
+    return item
 
 
 def _name_of(item: Unread) -> Name | None:

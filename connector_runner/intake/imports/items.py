@@ -24,6 +24,9 @@ class Entry:
     response: dict[str, Any] | None = None
     search_mode: str | None = None
     raw_hash: bytes | None = None
+    record_type: str | None = None
+    """What the record is taken for where it names no type itself; ``updated``: when its source last changed it."""
+    updated: str | None = None
 
 
 @dataclass(slots=True)

@@ -45,7 +45,9 @@ def identity(entry: Entry) -> tuple[str, str] | Fault:
     """Type and id of an entry's resource; the id also from the place the entry says it has."""
     resource = entry.resource
     kind, record_id = resource.get("resourceType"), resource.get("id")
-    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+    if kind is None and entry.record_type is not None:
+        kind = entry.record_type
+    if not isinstance(kind, str) or not (kind == entry.record_type or _TYPE.fullmatch(kind)):
         return Fault(f"{entry.place}.resourceType", "no_resource_type", "not a FHIR resource: no type", entry.raw)
     if record_id is None:
         record_id = _id_by_place(entry, kind)
@@ -83,7 +85,7 @@ def _deleted(entry: Entry, place: str) -> SourceRecord | Fault:
 def _record(entry: Entry, resource: dict[str, Any], place: str, kind: str, record_id: str) -> SourceRecord:
     meta = resource.get("meta")
     meta = meta if isinstance(meta, dict) else {}
-    version, updated = meta.get("versionId"), _instant(meta.get("lastUpdated"))
+    version, updated = meta.get("versionId"), _instant(meta.get("lastUpdated") or entry.updated)
     if entry.response is not None:
         version = version or _etag(entry.response)
         updated = updated or _instant(entry.response.get("lastModified"))

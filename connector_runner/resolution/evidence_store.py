@@ -1,0 +1,193 @@
+"""Rows of evidence: what speaks for each pair that a key brought together, and which clusters came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
+from connector_runner.kernel import exact_json
+from connector_runner.resolution.clusters import Pair
+from connector_runner.resolution.evidence import Evidence
+
+NOT_COMPARED = "not_compared"
+"""Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
+
+
+def replace_evidence(tx: Tx, workspace_id: str, about: Sequence[str], found: Sequence[Evidence]) -> None:
+    """Let ``found`` be all the evidence there is about some entities. What was linked stays marked so."""
+    execute(
+        tx,
+        "WITH fresh AS (SELECT * FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid, other uuid,"
+        "  bits double precision, levels jsonb, weights jsonb, veto text, held text, version text)),"
+        " gone AS (DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND NOT p.linked"
+        "  AND (p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
+        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other)"
+        "  AND NOT EXISTS (SELECT 1 FROM match_label l"
+        "   WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other)),"
+        " lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost WHERE p.workspace_id = :ws AND p.linked"
+        "  AND (p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
+        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other))"
+        " INSERT INTO pair_evidence AS p (workspace_id, one, other, bits, levels, weights, veto, held, version)"
+        " SELECT :ws, one, other, bits, levels, weights, veto, held, version FROM fresh ORDER BY one, other"
+        " ON CONFLICT (workspace_id, one, other) DO UPDATE SET bits = excluded.bits, levels = excluded.levels,"
+        "  weights = excluded.weights, veto = excluded.veto, held = excluded.held, version = excluded.version",
+        ws=workspace_id,
+        ids=id_array(about),
+        lost=NOT_COMPARED,
+        found=exact_json.dumps(
+            [
+                {
+                    "one": e.one, "other": e.other, "bits": e.bits, "levels": e.levels, "weights": dict(e.weights),
+                    "veto": e.veto, "held": e.held, "version": e.version,
+                }
+                for e in found
+            ]
+        ),
+    )  # fmt: skip
+
+
+def ensure_pair(tx: Tx, workspace_id: str, two: Pair) -> None:
+    """Have a row for a pair that a person speaks of, though nothing brought it together."""
+    execute(
+        tx,
+        "INSERT INTO pair_evidence (workspace_id, one, other, bits, levels, weights, held, version)"
+        " VALUES (:ws, :one, :other, -20, '{}', '{}', :lost, '') ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        one=two[0],
+        other=two[1],
+        lost=NOT_COMPARED,
+    )
+
+
+def drop_lost(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> None:
+    """Drop evidence that is kept for a link's sake alone, of pairs that are linked no more and nobody spoke of."""
+    execute(
+        tx,
+        "DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND p.one = ANY(CAST(:ids AS uuid[]))"
+        " AND p.held = :lost AND NOT p.linked AND NOT EXISTS (SELECT 1 FROM match_label l"
+        "  WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other)",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+        lost=NOT_COMPARED,
+    )
+
+
+def neighbours(tx: Tx, workspace_id: str, entity_ids: Iterable[str], threshold: float) -> set[str]:
+    """Whom evidence of ``threshold`` bits or a person's word joins to these, and who is in a cluster with them."""
+    found = rows(
+        tx,
+        "SELECT other AS id FROM pair_evidence WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
+        "  AND (bits >= :t OR linked)"
+        " UNION SELECT one FROM pair_evidence WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
+        "  AND (bits >= :t OR linked)"
+        " UNION SELECT other FROM match_label WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
+        " UNION SELECT one FROM match_label WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
+        " UNION SELECT n.entity_id FROM cluster_member m JOIN cluster_member n"
+        "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+        "  WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+        t=threshold,
+    )
+    return {row["id"] for row in found}
+
+
+def evidence_among(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> list[Row]:
+    """All evidence of pairs of which both are among these."""
+    return rows(
+        tx,
+        "SELECT one, other, bits, levels, weights, veto, held, version, linked, refused FROM pair_evidence"
+        " WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[])) AND other = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+
+
+def decisions_among(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[Pair, bool]:
+    """What people last said of pairs among these: the same, or not."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT ON (one, other) one, other, same FROM match_label WHERE workspace_id = :ws"
+        " AND one = ANY(CAST(:ids AS uuid[])) AND other = ANY(CAST(:ids AS uuid[]))"
+        " ORDER BY one, other, at DESC, id DESC",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {(row["one"], row["other"]): row["same"] for row in found}
+
+
+def mark_pairs(
+    tx: Tx, workspace_id: str, linked: Iterable[Pair], parted: Iterable[Pair], refused: Mapping[Pair, bool]
+) -> None:
+    """Note which pairs hold clusters together now, which do not any more, and which were refused."""
+    changes = [(*pair, True, False) for pair in linked] + [(*pair, False, False) for pair in parted]
+    changes += [(*pair, False, how) for pair, how in refused.items()]
+    execute(
+        tx,
+        "UPDATE pair_evidence p SET linked = c.linked, refused = c.refused"
+        " FROM (SELECT unnest(CAST(:ones AS uuid[])) AS one, unnest(CAST(:others AS uuid[])) AS other,"
+        "  unnest(CAST(:linked AS boolean[])) AS linked, unnest(CAST(:refused AS boolean[])) AS refused) c"
+        " WHERE p.workspace_id = :ws AND p.one = c.one AND p.other = c.other",
+        ws=workspace_id,
+        ones=id_array(change[0] for change in changes),
+        others=id_array(change[1] for change in changes),
+        linked=[change[2] for change in changes],
+        refused=[change[3] for change in changes],
+    )
+
+
+def save_clusters(tx: Tx, workspace_id: str, of: Mapping[str, str], alone: Sequence[str]) -> None:
+    """Keep the clusters of these entities; those ``alone`` are in none."""
+    execute(
+        tx,
+        "DELETE FROM cluster_member WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(alone),
+    )
+    execute(
+        tx,
+        "INSERT INTO cluster_member AS m (workspace_id, entity_id, cluster_id)"
+        " SELECT :ws, unnest(CAST(:ids AS uuid[])), unnest(CAST(:clusters AS uuid[]))"
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET cluster_id = excluded.cluster_id"
+        " WHERE m.cluster_id <> excluded.cluster_id",
+        ws=workspace_id,
+        ids=id_array(of),
+        clusters=id_array(of.values()),
+    )
+
+
+def clusters_of(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, str]:
+    """Entity -> its cluster, of those that are in one."""
+    found = rows(
+        tx,
+        "SELECT entity_id, cluster_id FROM cluster_member WHERE workspace_id = :ws"
+        " AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {row["entity_id"]: row["cluster_id"] for row in found}
+
+
+def members(tx: Tx, workspace_id: str, entity_id: str) -> list[Row]:
+    """All entities in the cluster of one, itself among them, with their canonical ids."""
+    return rows(
+        tx,
+        "SELECT n.entity_id, e.canonical_id FROM cluster_member m JOIN cluster_member n"
+        " ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+        " JOIN entity e ON e.workspace_id = n.workspace_id AND e.entity_id = n.entity_id"
+        " WHERE m.workspace_id = :ws AND m.entity_id = :id ORDER BY e.canonical_id",
+        ws=workspace_id,
+        id=entity_id,
+    )
+
+
+def every_cluster(tx: Tx, workspace_id: str, entity_type: str) -> Iterable[tuple[str, str]]:
+    """(canonical id, cluster or own entity id) of every entity of a type that is there."""
+    return tuples(
+        tx,
+        "SELECT e.canonical_id, coalesce(m.cluster_id, e.entity_id) FROM entity e LEFT JOIN cluster_member m"
+        " ON m.workspace_id = e.workspace_id AND m.entity_id = e.entity_id"
+        " WHERE e.workspace_id = :ws AND e.entity_type = :type ORDER BY 1",
+        ws=workspace_id,
+        type=entity_type,
+    )

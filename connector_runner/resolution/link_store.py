@@ -1,0 +1,61 @@
+"""Rows of links and labels, both append-only: what became of links, and what people said of two records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from connector_runner.infra.database import Row, Tx, execute, rows
+from connector_runner.kernel import exact_json
+from connector_runner.resolution.clusters import Pair
+
+
+def add_link_events(tx: Tx, workspace_id: str, events: Sequence[Mapping[str, Any]]) -> None:
+    """Append what became of links."""
+    execute(
+        tx,
+        "INSERT INTO link_event (workspace_id, id, one, other, action, method, rule, bits, features, version, actor,"
+        " reason, at) SELECT :ws, id, one, other, action, method, rule, bits, features, version, actor, reason, at"
+        " FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (id uuid, one uuid, other uuid, action text,"
+        " method text, rule text, bits double precision, features jsonb, version text, actor text, reason text,"
+        " at timestamptz)",
+        ws=workspace_id,
+        events=exact_json.dumps([*events]),
+    )
+
+
+def link_events(tx: Tx, workspace_id: str, entity_id: str | None, limit: int) -> list[Row]:
+    """Links made and taken back, the latest first; of one entity, or all."""
+    about = " AND (l.one = :id OR l.other = :id)" if entity_id else ""
+    return rows(
+        tx,
+        "SELECT l.*, a.canonical_id AS one_canonical_id, b.canonical_id AS other_canonical_id FROM link_event l"
+        " LEFT JOIN entity a ON a.workspace_id = l.workspace_id AND a.entity_id = l.one"
+        " LEFT JOIN entity b ON b.workspace_id = l.workspace_id AND b.entity_id = l.other"
+        f" WHERE l.workspace_id = :ws{about} ORDER BY l.at DESC, l.id DESC LIMIT :n",
+        ws=workspace_id,
+        id=entity_id,
+        n=limit,
+    )
+
+
+def add_label(
+    tx: Tx, workspace_id: str, label_id: str, pair: Pair, *, same: bool, actor: str, reason: str, now: datetime
+) -> None:
+    """Append a person's word about a pair, with what the evidence said then."""
+    execute(
+        tx,
+        "INSERT INTO match_label (workspace_id, id, one, other, same, actor, reason, bits, rule, version, at)"
+        " SELECT :ws, :id, v.one, v.other, :same, :actor, :reason, p.bits, p.held, p.version, :now"
+        " FROM (SELECT CAST(:one AS uuid) AS one, CAST(:other AS uuid) AS other) v LEFT JOIN pair_evidence p"
+        " ON p.workspace_id = :ws AND p.one = v.one AND p.other = v.other",
+        ws=workspace_id,
+        id=label_id,
+        one=pair[0],
+        other=pair[1],
+        same=same,
+        actor=actor,
+        reason=reason,
+        now=now,
+    )
