@@ -17,11 +17,13 @@ from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.imports import running
 from connector_runner.intake.landing import Intake
+from connector_runner.intake.read_gate import Gates
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability.explain import explain
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.operating.replay import Replayed, replay
 from connector_runner.outbound.releasing import release as releasing
+from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Entry, Quarantine
 from connector_runner.settings import PROJECT_ROOT, Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
@@ -36,7 +38,12 @@ class Parts:
     """What replaying and importing work with, over a clinic."""
 
     clinic: Clinic
+    redis_url: str
     mappings: MappingSet = MAPPINGS
+
+    @property
+    def gates(self) -> Gates:
+        return Gates(Limiter(self.redis_url), self.clinic.outbound.limiter, lambda workspace, sink: [])
 
     @property
     def database(self) -> Database:
@@ -76,8 +83,8 @@ class Parts:
 
 
 @pytest.fixture
-def parts(clinic: Clinic) -> Parts:
-    return Parts(clinic)
+def parts(clinic: Clinic, redis_url: str) -> Parts:
+    return Parts(clinic, redis_url)
 
 
 def lenient(folder: Path) -> MappingSet:
