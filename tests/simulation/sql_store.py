@@ -101,9 +101,9 @@ class VirtualLaneTx(SqlLaneTx):
             revision=1, delay_s=delay_s, reason=None, detail=None, withheld=(), sink_ref=sink_ref,
         )  # fmt: skip
 
-    def wake(self, sink_id: str, entity_id: str) -> None:
+    def wake(self, sink_id: str, entity_id: str) -> int:
         """As the product does."""
-        wake_dependents(self.tx, self.of.workspace_id, sink_id, entity_id)
+        return wake_dependents(self.tx, self.of.workspace_id, sink_id, entity_id)
 
     def place(self, sink_id: str, entity_id: str) -> str | None:
         """Where the sink has an entity's record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, later, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +56,20 @@ def _reference(record_key: str | None) -> str | None:
 
 
 _DEPENDENTS = (
-    # By key: joined, and planned while the table was small, this would read every lane of the sink.
-    " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id = ANY(ARRAY(SELECT r.entity_id FROM relationship r"
-    " WHERE r.workspace_id = :ws AND r.target_id = ANY(ARRAY(SELECT CAST(:entity AS uuid)"
-    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))))"
+    " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id IN (SELECT r.entity_id FROM relationship r"
+    " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT CAST(:entity AS uuid)"
+    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))"
 )
 
 
-def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> None:
+def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
     """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it.
 
     All lanes that refer to it are locked first: one that is being planned at this moment has either seen the
     entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards.
-    Both go with the next statement.
     """
     names = {"ws": workspace_id, "sink": sink_id, "entity": entity_id}
-    later(
+    found = rows(
         tx,
         hot(
             "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
@@ -80,7 +78,9 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> 
         ),
         **names,
     )
-    later(
+    if not found:
+        return 0
+    return execute(
         tx,
         hot(
             "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
