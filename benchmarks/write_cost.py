@@ -30,7 +30,6 @@ from connector_runner.outbound.lanes.drain import drain
 from connector_runner.outbound.releasing.release import release
 from connector_runner.settings import Settings
 
-
 ANALYZED = "entity, event, adopted_record, sync_lane, open_intent, write_log, sent_value, record_version"
 
 
