@@ -14,14 +14,15 @@ from connector_runner.infra.database import Database, Tx, execute, one, rows
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import new_id
 
-APPEND_ONLY = ("event", "record_version", "raw_page", "write_log", "audit_log")
+APPEND_ONLY = ("event", "record_version", "raw_page", "write_log", "audit_log", "link_event", "match_label")
 SWEPT = {
     "workspace", "data_source", "source_resource", "pending_release", "sync_lane", "open_intent", "import_job",
     "dirty_entity", "reconcile_walk", "translation_request", "push", "push_inbox", "push_subscription",
-    "probe_turn",
+    "probe_turn", "pending_resolution", "export_job",
 }  # fmt: skip
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CANARY = "Quatermass"
+SMALLEST = "00000000-0000-7000-8000-000000000001"
 
 # What a CHECK constraint asks of a column that has no default, and which of the others it asks for.
 CHECKED = {
@@ -34,6 +35,10 @@ CHECKED = {
     ("entity", "provenance"): lambda key: "{}",
     ("access_token", "direction"): lambda key: "read",
     ("client_key", "algorithm"): lambda key: "ES384",
+    ("link_event", "action"): lambda key: "made",
+    ("link_event", "method"): lambda key: "score",
+    ("pair_evidence", "one"): lambda key: SMALLEST,
+    ("match_label", "one"): lambda key: SMALLEST,
 }
 BY_TYPE: dict[str, Callable[[str], Any]] = {
     "uuid": lambda key: key,
