@@ -13,6 +13,7 @@ from connector_runner.connectors import directory, store
 from connector_runner.connectors.base import BadEntry, DataSource, Page, SourceRecord, WindowLost
 from connector_runner.connectors.gate import PACED
 from connector_runner.infra.database import Tx
+from connector_runner.infra.logging import get_logger
 from connector_runner.intake import admission as admitting
 from connector_runner.intake import full_sync, noting, schedule, sync_store
 from connector_runner.intake.admission import Admission
@@ -26,6 +27,8 @@ from connector_runner.intake.read_gate import Turn
 from connector_runner.intake.sync_store import Scope
 from connector_runner.kernel.errors import Conflict, RunnerError, TryAgain
 from connector_runner.kernel.ids import derived_id
+
+log = get_logger(__name__)
 
 Status = Literal["done", "more", "not_due", "put_off", "lost", "failed"]
 _PACED_SPREAD = 0.5
@@ -271,6 +274,7 @@ class Slice:
             if admitting.speaks_against(error):
                 admitting.failed(tx, self._source, self._admission, now)
             directory.record_error(tx, claim, error.code, str(error), now)
+        log.warning("poll.failed", code=error.code, resource_type=claim.resource_type, source=claim.data_source_id)
 
 
 def put_off(deps: Deps, fence: Fence, outcome: PollOutcome, code: str, wait_s: float) -> None:

@@ -89,7 +89,9 @@ def know_sources(tx: Tx) -> Sequence[Row]:
     return rows(
         tx,
         "SELECT d.workspace_id, d.data_source_id FROM data_source d JOIN workspace w USING (workspace_id)"
-        " WHERE w.status = 'active' AND d.enabled AND NOT EXISTS (SELECT 1 FROM probe_turn t"
+        " WHERE w.status = 'active' AND d.enabled AND EXISTS (SELECT 1 FROM source_resource r"
+        "  WHERE r.workspace_id = d.workspace_id AND r.data_source_id = d.data_source_id AND r.enabled)"
+        " AND NOT EXISTS (SELECT 1 FROM probe_turn t"
         " WHERE t.workspace_id = d.workspace_id AND t.data_source_id = d.data_source_id) ORDER BY 1, 2",
     )
 
