@@ -40,13 +40,15 @@ def claim(
 ) -> bool:
     """Become the one who gets the token after ``serial``; False when somebody else is at it, or has been.
 
-    ``failures`` are those seen: with one more, another worker has just been told that there is none.
+    ``failures`` are those seen: with one more, another worker has just been told that there is none. A row that was
+    dropped since it was seen is made anew as it was.
     """
     made = execute(
         tx,
         "INSERT INTO access_token AS held"
-        " (workspace_id, token_key, data_source_id, direction, kind, owner, owner_until) VALUES"
-        " (:ws, :key, :source, :direction, :kind, :owner, clock_timestamp() + make_interval(secs => :lease))"
+        " (workspace_id, token_key, data_source_id, direction, kind, serial, failures, owner, owner_until) VALUES"
+        " (:ws, :key, :source, :direction, :kind, :serial, :failures, :owner,"
+        " clock_timestamp() + make_interval(secs => :lease))"
         " ON CONFLICT (workspace_id, token_key) DO UPDATE SET owner = excluded.owner,"
         " owner_until = excluded.owner_until, data_source_id = excluded.data_source_id,"
         " direction = excluded.direction"
@@ -168,12 +170,17 @@ def forget_failures(tx: Tx, workspace_id: str, data_source_id: str | None = None
 
 
 def remove_old(tx: Tx, workspace_id: str) -> None:
-    """Drop what nobody has used for long: tokens of single requests after an hour, others after 30 days."""
+    """Drop what nobody has used for long: tokens of single requests after an hour, others after 30 days.
+
+    Also where there never was a token: what is known of parameters that were refused.
+    """
     execute(
         tx,
         "DELETE FROM access_token WHERE workspace_id = :ws AND sealed_refresh IS NULL"
-        " AND coalesce(owner_until < clock_timestamp(), true) AND expires_at < clock_timestamp()"
-        " - CASE WHEN kind = 'bearer_token_exchange' THEN interval '1 hour' ELSE interval '30 days' END",
+        " AND coalesce(owner_until < clock_timestamp(), true)"
+        " AND CASE WHEN kind = 'bearer_token_exchange'"
+        " THEN coalesce(greatest(expires_at, retry_at), '-infinity') < clock_timestamp() - interval '1 hour'"
+        " ELSE expires_at < clock_timestamp() - interval '30 days' END",
         ws=workspace_id,
     )
 

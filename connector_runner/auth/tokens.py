@@ -17,6 +17,7 @@ from connector_runner.auth import token_store as store
 from connector_runner.auth.scopes import Granted
 from connector_runner.auth.settings import Direction
 from connector_runner.infra.database import Database, Row, Tx
+from connector_runner.infra.http import AnswerLost
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
@@ -37,6 +38,8 @@ _FRESHLY_S: Final = 60.0
 """Two refusals within this time, and the fault is not the token's."""
 _DISCOVERED_FOR_S: Final = 3600.0
 _LOOK_EVERY_S: Final = (0.05, 0.25)
+_KEEP_TRYING_S: Final = 20.0
+_KEEP_EVERY_S: Final = 0.5
 PARAMETERS_REFUSED: Final = "exchange_parameters_refused"
 """The failure of one set of parameters, and so of one record; not of the data source."""
 _NOT_ITS_TURN: Final = "read_paced"
@@ -186,7 +189,7 @@ class Tokens:
     def _get(self, slot: Slot, mint: Mint, row: Row | None, owner: str, serial: int, held: Held | None) -> Held:
         try:
             known = self._known(slot, mint, row)
-            minted = mint(known)
+            minted = _asked(mint, known)
         except RunnerError as error:
             if error.code == _NOT_ITS_TURN:
                 self._let_go(slot, owner)
@@ -199,7 +202,7 @@ class Tokens:
         except BaseException:
             self._let_go(slot, owner)
             raise
-        self._keep(slot, mint, serial, known, minted)
+        self._surely_keep(slot, mint, serial, known, minted)
         return Held(
             minted.access_token,
             serial + 1,
@@ -222,6 +225,18 @@ class Tokens:
                 kept = self._sealer.open(tx, slot.workspace_id, sealed, _context(slot, "refresh")).decode()
         recent = row["discovered_ago_s"] is not None and row["discovered_ago_s"] < _DISCOVERED_FOR_S
         return Known(kept, row["discovered"] if recent else None, row["clock_offset_s"])
+
+    def _surely_keep(self, slot: Slot, mint: Mint, serial: int, known: Known, minted: Minted) -> None:
+        """Keep it, also where Postgres is away for a while: the server takes the refresh token before no more."""
+        give_up = time.monotonic() + (_KEEP_TRYING_S if minted.refresh_token else 0.0)
+        while True:
+            try:
+                self._keep(slot, mint, serial, known, minted)
+                return
+            except Unavailable:
+                if time.monotonic() >= give_up:
+                    raise
+            self._sleep(_KEEP_EVERY_S)
 
     def _keep(self, slot: Slot, mint: Mint, serial: int, known: Known, minted: Minted) -> None:
         first = mint.first_refresh_token()
@@ -273,6 +288,14 @@ class Tokens:
 
     def _origin(self, slot: Slot, first: str | None) -> bytes:
         return self.digest(slot.workspace_id, f"refresh_of|{first or ''}")
+
+
+def _asked(mint: Mint, known: Known) -> Minted:
+    """Ask. That the token server's answer was lost says nothing of the request that the token is for: it never left."""
+    try:
+        return mint(known)
+    except AnswerLost as error:
+        raise Unavailable(error.message, code="token_server_failed", where=error.where) from None
 
 
 def _context(slot: Slot, what: str) -> str:
