@@ -117,17 +117,20 @@ def retire(
 ) -> Row:
     """Sign no more with a key, and publish it until servers have done with it.
 
-    Raises Misconfigured (``no_such_key``; ``last_key`` when no other of its algorithm can sign, unless ``force``).
+    Raises Misconfigured (``no_such_key``; ``last_key`` when no other of its algorithm signs now, or none would when
+    those that are being rotated have ended, unless ``force``).
     """
     row = _one(tx, workspace_id, kid)
     others = [
         other
         for other in store.keys(tx, workspace_id)
-        if other["kid"] != kid and other["algorithm"] == row["algorithm"] and state_of(other, now) == "signing"
+        if other["kid"] != kid and other["algorithm"] == row["algorithm"] and state_of(other, now) != "retired"
     ]
-    if state_of(row, now) == "signing" and not others and not force:
+    signs = any(state_of(other, now) == "signing" for other in others)
+    stays = row["signs_until"] is not None or any(other["signs_until"] is None for other in others)
+    if not force and not (stays and (signs or state_of(row, now) != "signing")):
         raise Misconfigured(
-            "no other key of this algorithm can sign yet: rotate instead, or wait until the new one signs",
+            "no other key of this algorithm can sign in its place: rotate instead, or wait until the new one signs",
             code="last_key",
             where=kid,
         )
