@@ -327,7 +327,8 @@ def set_health(
 def health(tx: Tx, workspace_id: str, data_source_id: str, *, lock: bool = False) -> Row | None:
     """The health of a source, when it counts as unhealthy, and which enabled record type failed most often in a row.
 
-    ``worst_errors`` is 0 where none failed. ``alerted``: an operator was told that it is not well.
+    ``worst_errors`` is 0 where none failed. ``alerted``: an operator was told that it is not well. The lock lets
+    those go on who write rows that refer to the source: of them each would wait for the next.
     """
     return one(
         tx,
@@ -339,7 +340,8 @@ def health(tx: Tx, workspace_id: str, data_source_id: str, *, lock: bool = False
         " FROM data_source d LEFT JOIN LATERAL (SELECT resource_type, consecutive_errors, last_error_code"
         "  FROM source_resource r WHERE r.workspace_id = d.workspace_id AND r.data_source_id = d.data_source_id"
         "  AND r.enabled AND r.consecutive_errors > 0 ORDER BY r.consecutive_errors DESC, r.resource_type LIMIT 1) w"
-        f" ON true WHERE d.workspace_id = :ws AND d.data_source_id = :source{' FOR UPDATE OF d' if lock else ''}",
+        " ON true WHERE d.workspace_id = :ws AND d.data_source_id = :source"
+        f"{' FOR NO KEY UPDATE OF d' if lock else ''}",
         ws=workspace_id,
         source=data_source_id,
         usual=UNHEALTHY_AFTER,

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors import directory
 from connector_runner.infra.database import Database, execute
 from connector_runner.intake import polling
 from connector_runner.intake.read_gate import Gates, ReadGate, Turn
 from connector_runner.intake.read_memory import ReadMemory, read_key
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Conflict, RateLimited
 from connector_runner.resilience import alerts
 from connector_runner.resilience.limiter import Limiter
@@ -400,6 +402,17 @@ def test_that_workers_are_in_each_others_way_is_no_fault_of_the_source(
     assert open_alerts(clinic) == []
     assert clinic.resource["last_error_code"] == "concurrent_write"
     assert clinic.poll().status == "done"
+
+
+def test_how_a_source_is_doing_waits_for_nobody_who_lands(deps: Deps, workspace: str, scripted: ScriptedServer) -> None:
+    """Landing holds a share of the source's row and asks for more of it: who waits for all of it waits in a circle."""
+    clinic = clinic_of(deps, workspace, scripted)
+    with deps.database.begin(workspace) as landing:
+        execute(landing, "SELECT 1 FROM data_source WHERE workspace_id = :ws FOR KEY SHARE", ws=workspace)
+        with deps.database.begin(workspace) as tx:
+            execute(tx, "SET LOCAL lock_timeout = '300ms'")
+            directory.record_ok(tx, clinic.source, utc_now())
+    assert clinic.health == ("healthy", None)
 
 
 # -- poison
