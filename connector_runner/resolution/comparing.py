@@ -75,9 +75,14 @@ def _given(one: str, other: str) -> str:
         return "nickname"
     if _is_close(one, other):
         return "close"
-    if OSA.distance(one, other, score_cutoff=2) == 2 and JaroWinkler.similarity(one, other) >= 0.85:
+    if OSA.distance(one, other, score_cutoff=2) == 2 and _jaro_winkler(one, other) >= 0.85:
         return "near"
     return "near" if _is_cut_short(one, other) else "different"
+
+
+def _jaro_winkler(one: str, other: str) -> float:
+    """Of the two in order: which letters are matched can depend on whose are looked up in whose."""
+    return JaroWinkler.similarity(*sorted((one, other)))
 
 
 def _is_cut_short(one: str, other: str) -> bool:
@@ -95,7 +100,7 @@ def _family(one: Identity, other: Identity) -> str:
         return "close"
     if (
         OSA.distance(one.family, other.family, score_cutoff=2) == 2
-        or JaroWinkler.similarity(one.family, other.family) >= 0.9
+        or _jaro_winkler(one.family, other.family) >= 0.9
         or _is_cut_short(one.family, other.family)
     ):
         return "near"

@@ -86,7 +86,7 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
     identified = bool(shared_identifiers(one, other))
     if identified:
         bits, each["identifier"] = bits + _IDENTIFIER_BITS, _IDENTIFIER_BITS
-    common = population.share("given", one.given) * population.share("family", one.family)
+    common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
     held = held_back(one, other, levels, name_share=common, identified=identified)
     bits = min(bits, HELD_BITS) if held else bits
     return Evidence(one.record, other.record, bits, levels, each, None, held, weights.version)

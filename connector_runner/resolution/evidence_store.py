@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
-from connector_runner.kernel import exact_json
 from connector_runner.resolution.clusters import Pair
 from connector_runner.resolution.evidence import Evidence
 
@@ -13,28 +13,40 @@ NOT_COMPARED = "not_compared"
 """Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
 
 
-def replace_evidence(tx: Tx, workspace_id: str, about: Sequence[str], found: Sequence[Evidence]) -> None:
-    """Let ``found`` be all the evidence there is about some entities. What was linked stays marked so."""
+def replace_evidence(
+    tx: Tx, workspace_id: str, about: Sequence[str], found: Sequence[Evidence], later: Iterable[str]
+) -> None:
+    """Let ``found`` be all the evidence there is about some entities, but for that with those in ``later``.
+
+    What was linked stays marked so.
+    """
+    touches = (
+        "(p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
+        " AND p.one <> ALL(CAST(:later AS uuid[])) AND p.other <> ALL(CAST(:later AS uuid[]))"
+        " AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other)"
+    )
+    kept = (
+        "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
+        " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
+    )
     execute(
         tx,
-        "WITH fresh AS (SELECT * FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid, other uuid,"
-        "  bits double precision, levels jsonb, weights jsonb, veto text, held text, version text)),"
-        " gone AS (DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND NOT p.linked"
-        "  AND (p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
-        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other)"
-        "  AND NOT EXISTS (SELECT 1 FROM match_label l"
-        "   WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other)),"
-        " lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost WHERE p.workspace_id = :ws AND p.linked"
-        "  AND (p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
-        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other))"
+        "WITH fresh AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid,"
+        "  other uuid, bits double precision, levels jsonb, weights jsonb, veto text, held text, version text)),"
+        f" gone AS (DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND {touches} AND NOT {kept}),"
+        f" lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost, veto = NULL WHERE p.workspace_id = :ws"
+        f"  AND {touches} AND {kept})"
         " INSERT INTO pair_evidence AS p (workspace_id, one, other, bits, levels, weights, veto, held, version)"
         " SELECT :ws, one, other, bits, levels, weights, veto, held, version FROM fresh ORDER BY one, other"
         " ON CONFLICT (workspace_id, one, other) DO UPDATE SET bits = excluded.bits, levels = excluded.levels,"
-        "  weights = excluded.weights, veto = excluded.veto, held = excluded.held, version = excluded.version",
+        "  weights = excluded.weights, veto = excluded.veto, held = excluded.held, version = excluded.version"
+        "  WHERE (p.bits, p.levels, p.version) <> (excluded.bits, excluded.levels, excluded.version)"
+        "   OR (p.veto, p.held) IS DISTINCT FROM (excluded.veto, excluded.held)",
         ws=workspace_id,
         ids=id_array(about),
+        later=id_array(sorted(later)),
         lost=NOT_COMPARED,
-        found=exact_json.dumps(
+        found=json.dumps(
             [
                 {
                     "one": e.one, "other": e.other, "bits": e.bits, "levels": e.levels, "weights": dict(e.weights),
@@ -93,13 +105,26 @@ def neighbours(tx: Tx, workspace_id: str, entity_ids: Iterable[str], threshold: 
 
 
 def evidence_among(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> list[Row]:
-    """All evidence of pairs of which both are among these."""
+    """What all evidence of pairs of which both are among these comes to."""
     return rows(
         tx,
-        "SELECT one, other, bits, levels, weights, veto, held, version, linked, refused FROM pair_evidence"
+        "SELECT one, other, bits, veto, held, linked, refused FROM pair_evidence"
         " WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[])) AND other = ANY(CAST(:ids AS uuid[]))",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
+    )
+
+
+def features_of(tx: Tx, workspace_id: str, pairs: Sequence[Pair]) -> list[Row]:
+    """The evidence of these pairs with its levels and weights."""
+    return rows(
+        tx,
+        "SELECT p.one, p.other, bits, levels, weights, veto, held, version FROM unnest(CAST(:ones AS uuid[]),"
+        " CAST(:others AS uuid[])) AS t (one, other) JOIN pair_evidence p"
+        " ON p.workspace_id = :ws AND p.one = t.one AND p.other = t.other",
+        ws=workspace_id,
+        ones=id_array(two[0] for two in pairs),
+        others=id_array(two[1] for two in pairs),
     )
 
 

@@ -1,13 +1,27 @@
-"""How common names and phones are: counted now and then, so that the same records give the same weights."""
+"""How common names are: counted now and then, in steps, so that the same records give the same weights.
+
+Sizes and shares are rounded to steps. A record more or less then changes the weight of hardly any pair, and only who
+has a name whose share took a step is compared anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import log2
+from typing import Final
 
-from connector_runner.infra.database import Tx, execute, one, rows
+from connector_runner.infra.database import Tx, execute, one, rows, tuples
+from connector_runner.kernel import exact_json
+from connector_runner.resolution import store
 from connector_runner.resolution.evidence import RAREST
+from connector_runner.resolution.identity import Identity
+
+LEAST: Final = 1000
+"""A population is taken for at least so large: in a new workspace a few records must not link on little."""
+_FIELDS: Final = ("given", "family")
+_MANY: Final = 99
 
 
 @dataclass(slots=True)
@@ -24,79 +38,109 @@ class Snapshot:
 
     def given_names_on(self, phone: str) -> int:
         """Many, for a phone known to be of many."""
-        return 99 if phone in self.crowded else 1
+        return _MANY if phone in self.crowded else 1
 
 
-def load(tx: Tx, workspace_id: str, kind: str) -> Snapshot:
-    """The latest count; of a kind never counted, that of a small town."""
+def load(tx: Tx, workspace_id: str, kind: str, people: Iterable[Identity]) -> Snapshot:
+    """The latest count, with the shares of the names of ``people``; of a kind never counted, that of a small town."""
     of_kind = "WHERE workspace_id = :ws AND kind = :kind"
     counted = one(tx, f"SELECT size FROM population {of_kind}", ws=workspace_id, kind=kind)
-    found = rows(tx, f"SELECT field, name, share FROM name_share {of_kind}", ws=workspace_id, kind=kind)
-    shares = {(row["field"], row["name"]): float(row["share"]) for row in found}
-    return Snapshot(int(counted["size"]) if counted else LEAST, shares)
+    if counted is None:
+        return Snapshot(LEAST, {})
+    names = sorted({name for person in people for name in (person.given, person.family) if name})
+    found = tuples(
+        tx,
+        f"SELECT field, name, share FROM name_share {of_kind} AND name = ANY(:names)",
+        ws=workspace_id,
+        kind=kind,
+        names=names,
+    )
+    return Snapshot(int(counted["size"]), {(of, name): float(share) for of, name, share in found})
 
 
-LEAST = 1000
-"""A population is taken for at least so large: in a new workspace a few records must not link on little."""
+def size_step(records: int) -> int:
+    """What a population of so many records is taken for: the nearest of steps that lie a factor of 1.4 apart."""
+    return round(LEAST * 2 ** (round(2 * log2(max(records, LEAST) / LEAST)) / 2))
 
 
-def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: float) -> bool:
-    """Count names anew where the population has changed by more than ``slack`` (a share of it); whether it has."""
+def share_step(share: float) -> float:
+    """A share to half a bit, at least the rarest that counts."""
+    return max(RAREST, 2 ** (round(2 * log2(share)) / 2))
+
+
+def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: float) -> int:
+    """Count names anew where the population has changed by more than ``slack`` (a share of it).
+
+    Whom that concerns waits to be compared; how many do.
+    """
     row = one(
         tx,
         "SELECT (SELECT count(*) FROM identity WHERE workspace_id = :ws AND kind = :kind) AS n,"
-        " (SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind) AS known",
+        " (SELECT counted FROM population WHERE workspace_id = :ws AND kind = :kind) AS counted,"
+        " (SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind) AS size",
         ws=workspace_id,
         kind=kind,
     )
-    size = max(int(row["n"]) if row else 0, LEAST)
-    known = row["known"] if row else None
-    if known is not None and abs(size - known) <= slack * known:
-        return False
+    assert row is not None
+    records, size = int(row["n"]), size_step(row["n"])
+    if slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
+        return 0
+    changed = {name: _changed_names(tx, workspace_id, kind, name, records) for name in _FIELDS}
+    for name, shares in changed.items():
+        _save_shares(tx, workspace_id, kind, name, shares)
     execute(
         tx,
-        "INSERT INTO population (workspace_id, kind, size, counted_at) VALUES (:ws, :kind, :size, :now)"
-        " ON CONFLICT (workspace_id, kind) DO UPDATE SET size = excluded.size, counted_at = excluded.counted_at",
+        "INSERT INTO population AS p (workspace_id, kind, size, counted, counted_at)"
+        " VALUES (:ws, :kind, :size, :n, :now) ON CONFLICT (workspace_id, kind)"
+        " DO UPDATE SET size = excluded.size, counted = excluded.counted, counted_at = excluded.counted_at",
         ws=workspace_id,
         kind=kind,
         size=size,
+        n=records,
         now=now,
     )
-    execute(tx, "DELETE FROM name_share WHERE workspace_id = :ws AND kind = :kind", ws=workspace_id, kind=kind)
-    for name in ("given", "family"):
-        execute(
+    if size != (row["size"] or LEAST):
+        return store.request_all(tx, workspace_id, kind)
+    return sum(store.request_named(tx, workspace_id, kind, name, shares) for name, shares in changed.items() if shares)
+
+
+def _changed_names(tx: Tx, workspace_id: str, kind: str, name: str, records: int) -> dict[str, float | None]:
+    """Names whose share took a step since it was counted last, with the share; None for those that are rare now."""
+    population = max(records, LEAST)
+    counted = tuples(
+        tx,
+        f"SELECT body->>'{name}', count(*) FROM identity WHERE workspace_id = :ws AND kind = :kind"
+        f" AND body ? '{name}' GROUP BY 1 HAVING count(*) > :least",
+        ws=workspace_id,
+        kind=kind,
+        least=RAREST * population,
+    )
+    now = {value: share_step(count / population) for value, count in counted}
+    before = {
+        row["name"]: float(row["share"])
+        for row in rows(
             tx,
-            "INSERT INTO name_share (workspace_id, kind, field, name, share)"
-            f" SELECT :ws, :kind, :field, body->>'{name}', count(*) / CAST(:size AS double precision) FROM identity"
-            f" WHERE workspace_id = :ws AND kind = :kind AND body ? '{name}' GROUP BY body->>'{name}'"
-            " HAVING count(*) > :least",
+            "SELECT name, share FROM name_share WHERE workspace_id = :ws AND kind = :kind AND field = :field",
             ws=workspace_id,
             kind=kind,
             field=name,
-            size=size,
-            least=RAREST * size,
         )
-    return True
+    }
+    return {value: now.get(value) for value in now.keys() | before.keys() if now.get(value) != before.get(value)}
 
 
-def crowded(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
-    """Which of these phones' keys are known to be of many people."""
-    found = rows(
+def _save_shares(tx: Tx, workspace_id: str, kind: str, name: str, shares: dict[str, float | None]) -> None:
+    execute(
         tx,
-        "SELECT token FROM crowded_phone WHERE workspace_id = :ws AND token = ANY(CAST(:tokens AS bigint[]))",
+        "WITH counted AS (SELECT * FROM jsonb_to_recordset(CAST(:shares AS jsonb))"
+        "  AS s (name text, share double precision)),"
+        " gone AS (DELETE FROM name_share n USING counted c WHERE n.workspace_id = :ws AND n.kind = :kind"
+        "  AND n.field = :field AND n.name = c.name AND c.share IS NULL)"
+        " INSERT INTO name_share AS n (workspace_id, kind, field, name, share)"
+        " SELECT :ws, :kind, :field, name, share FROM counted WHERE share IS NOT NULL ORDER BY name"
+        " ON CONFLICT (workspace_id, kind, field, name) DO UPDATE SET share = excluded.share",
         ws=workspace_id,
-        tokens="{" + ",".join(map(str, sorted(set(tokens)))) + "}",
+        kind=kind,
+        field=name,
+        shares=exact_json.dumps([{"name": value, "share": share} for value, share in sorted(shares.items())]),
     )
-    return {row["token"] for row in found}
-
-
-def set_crowded(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
-    """Note that phones are of many people; those of which it was not known."""
-    found = rows(
-        tx,
-        "INSERT INTO crowded_phone (workspace_id, token) SELECT :ws, unnest(CAST(:tokens AS bigint[]))"
-        " ON CONFLICT DO NOTHING RETURNING token",
-        ws=workspace_id,
-        tokens="{" + ",".join(map(str, sorted(set(tokens)))) + "}",
-    )
-    return {row["token"] for row in found}

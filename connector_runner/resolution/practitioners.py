@@ -55,7 +55,7 @@ def is_same_specialty(one: str, other: str) -> bool:
     first, second = _terms(one), _terms(other)
     if not first or not second:
         return False
-    fewer, more = sorted((first, second), key=len)
+    fewer, more = sorted((first, second), key=lambda terms: (len(terms), terms))
     if len(fewer) == 1 and fewer[0] == "".join(word[0] for word in more):
         return True
     return all(any(_is_short_for(word, term) for term in more) for word in fewer)

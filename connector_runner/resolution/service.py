@@ -7,20 +7,20 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from connector_runner.infra.database import Database, Tx
 from connector_runner.kernel.ids import new_ids
-from connector_runner.resolution import evidence_store, link_store, population_store, store
+from connector_runner.resolution import crowds, evidence_store, link_store, population_store, store
 from connector_runner.resolution.blocking import keys
 from connector_runner.resolution.clusters import Clusters, Pair, clusters, pair
 from connector_runner.resolution.evidence import judge
 from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.resolution.linking import changes_of, link_events
-from connector_runner.resolution.population_store import Snapshot
 from connector_runner.resolution.weights import shipped
 from connector_runner.world.changes import EntityChange
 
@@ -29,8 +29,8 @@ THRESHOLD: Final = 2.5
 """Bits from which on a pair links by itself: odds of 5.7 to 1 against all else that could explain it, and every pair of
 the two clusters has a say. On records of known truth fewer than one cluster in a hundred then holds two people."""
 BATCH: Final = 100
-_CROWD: Final = 3
-_SLACK: Final = 0.1
+SLACK: Final = 0.1
+"""A population is counted anew when it changed by such a share, between the exact counts of an export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +78,53 @@ def resolve(database: Database, workspace_id: str, *, now: datetime, limit: int 
 def work_off(
     database: Database, workspace_id: str, *, now: datetime, progress: Callable[[int], None] = lambda done: None
 ) -> Resolved:
-    """Compare all that waits; then, where names became more or less common since, weigh every pair anew.
+    """Compare all that waits, by how common names and phones are once all of it is known.
 
     ``progress`` is told how many records more were compared.
     """
     compared = made = parted = pairs = 0
     with database.begin(workspace_id) as tx:
         store.request_unseen(tx, workspace_id, KINDS)
-    for settled in (False, True):
-        more = True
-        while more:
-            done = resolve(database, workspace_id, now=now)
-            compared, pairs = compared + done.compared, pairs + done.pairs
-            made, parted, more = made + done.made, parted + done.parted, done.more
-            progress(done.compared)
-        if not settled:
-            recount(database, workspace_id, now=now, slack=0.0)
+    for kind in KINDS:
+        identify(database, workspace_id, kind)
+    recount(database, workspace_id, now=now, slack=0.0)
+    more = True
+    while more:
+        done = resolve(database, workspace_id, now=now)
+        compared, pairs = compared + done.compared, pairs + done.pairs
+        made, parted, more = made + done.made, parted + done.parted, done.more
+        progress(done.compared)
     return Resolved(compared, pairs, made, parted)
 
 
-def recount(database: Database, workspace_id: str, *, now: datetime, slack: float = _SLACK) -> list[str]:
-    """Count how common names are, where a population changed by ``slack``; the kinds all of whose records wait then."""
-    changed: list[str] = []
+def identify(database: Database, workspace_id: str, kind: Kind) -> None:
+    """Read off what identifies those who wait, and compare nobody yet.
+
+    Where many wait, how common their names are is counted next, and each pair is weighed once.
+    """
+
+    def work(tx: Tx) -> int:
+        store.lock_kind(tx, workspace_id, kind)
+        found = store.take_unidentified(tx, workspace_id, kind, BATCH)
+        if found:
+            _identify(tx, workspace_id, kind, found)
+        return len(found)
+
+    while database.retrying(workspace_id, work) == BATCH:
+        pass
+
+
+def recount(database: Database, workspace_id: str, *, now: datetime, slack: float = SLACK) -> int:
+    """Count how common names are, where a population changed by ``slack``; how many records wait for it."""
+    waiting = 0
     for kind in KINDS:
-        with database.begin(workspace_id) as tx:
+
+        def work(tx: Tx, kind: Kind = kind) -> int:
             store.lock_kind(tx, workspace_id, kind)
-            if population_store.count_again(tx, workspace_id, kind, now=now, slack=slack):
-                store.request_all(tx, workspace_id, kind)
-                changed.append(kind)
-    return changed
+            return population_store.count_again(tx, workspace_id, kind, now=now, slack=slack)
+
+        waiting += database.retrying(workspace_id, work)
+    return waiting
 
 
 def decide(
@@ -116,8 +134,8 @@ def decide(
     label = next(new_ids())
     evidence_store.ensure_pair(tx, workspace_id, pair(one, other))
     link_store.add_label(tx, workspace_id, label, pair(one, other), same=same, actor=actor, reason=reason, now=now)
-    for row in store.states(tx, workspace_id, [one, other]):
-        store.request(tx, workspace_id, row["entity_type"], [row["entity_id"]])
+    for kind, entity in store.kinds_of(tx, workspace_id, [one, other], KINDS):
+        store.request(tx, workspace_id, kind, [entity])
 
 
 def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int) -> Resolved:
@@ -125,109 +143,124 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     taken = store.take(tx, workspace_id, kind, limit)
     if not taken:
         return Resolved()
-    people = _identify(tx, workspace_id, kind, taken)
-    found = _judge(tx, workspace_id, kind, people, taken)
-    made, parted = _cluster(tx, workspace_id, taken, now)
+    changed = sorted(entity for entity, identified in taken.items() if not identified)
+    people = _identify(tx, workspace_id, kind, changed) if changed else {}
+    if len(changed) < len(taken):
+        people |= store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
+    missing = sorted(taken.keys() - people.keys())
+    about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
+    found = _judge(tx, workspace_id, kind, people, about)
+    made, parted = _cluster(tx, workspace_id, about, now)
     return Resolved(len(taken), found, made, parted, more=len(taken) == limit)
 
 
-def _identify(tx: Tx, workspace_id: str, kind: Kind, taken: Sequence[str]) -> list[Identity]:
-    """What identifies the entities as they stand; one that is deleted or retracted identifies nobody."""
-    stated = store.states(tx, workspace_id, taken)
-    people = [
-        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
-        for row in stated
-    ]
-    found_under = {person.record: sorted({store.token(kind, key) for key in keys(person)}) for person in people}
-    gone = sorted(set(taken) - found_under.keys())
+def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> dict[str, Identity]:
+    """What identifies the entities as they stand; one that is deleted or retracted identifies nobody.
+
+    One that is not there, or of another kind, is forgotten.
+    """
+    people = {
+        row["entity_id"]: identity_of(
+            row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"]
+        )
+        for row in store.states(tx, workspace_id, entity_ids, kind)
+    }
+    found_under = {
+        entity: sorted({store.token(kind, key) for key in keys(person)}) for entity, person in people.items()
+    }
+    added: set[int] = set()
+    removed: set[int] = set()
+    if people:
+        added, removed = store.save_identities(tx, workspace_id, list(people.values()), found_under)
+    gone = sorted(set(entity_ids) - people.keys())
     if gone:
-        store.forget(tx, workspace_id, gone)
-    store.save_identities(tx, workspace_id, people, found_under)
+        removed |= store.forget(tx, workspace_id, gone, kind)
+    crowds.follow(tx, workspace_id, kind, list(people.values()), added, removed)
     return people
 
 
-def _judge(tx: Tx, workspace_id: str, kind: Kind, people: Sequence[Identity], taken: Sequence[str]) -> int:
-    """Judge every pair that a key brings together; how many."""
-    found_under = {person.record: {store.token(kind, key) for key in keys(person)} for person in people}
+def _judge(tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], taken: Sequence[str]) -> int:
+    """Judge every pair that a key brings together; how many.
+
+    Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
+    """
+    found_under = {record: {store.token(kind, key) for key in keys(person)} for record, person in people.items()}
     holders = store.holders(tx, workspace_id, {value for tokens in found_under.values() for value in tokens})
     pairs = {
         pair(record, other)
         for record, tokens in found_under.items()
         for value in tokens
-        if len(holders.get(value, ())) <= store.KEY_CAP
         for other in holders.get(value, ())
         if other != record
     }
-    known = store.identities(tx, workspace_id, {record for two in pairs for record in two})
-    known |= {person.record: person for person in people}
-    population = population_store.load(tx, workspace_id, kind)
-    _look_for_crowds(tx, workspace_id, kind, people, holders, known, population)
+    others = {record for two in pairs for record in two} - people.keys()
+    later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
+    known = people | store.identities(tx, workspace_id, others - later, kind)
+    population = population_store.load(tx, workspace_id, kind, known.values())
+    population.crowded = crowds.crowded_numbers(tx, workspace_id, kind, people.values())
     weights = shipped()
     evidence = [judge(known[a], known[b], weights, population) for a, b in sorted(pairs) if a in known and b in known]
-    evidence_store.replace_evidence(tx, workspace_id, taken, evidence)
+    evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)
     return len(evidence)
 
 
-def _look_for_crowds(
-    tx: Tx,
-    workspace_id: str,
-    kind: Kind,
-    people: Sequence[Identity],
-    holders: dict[int, list[str]],
-    known: dict[str, Identity],
-    population: Snapshot,
-) -> None:
-    """Find phones of too many people; whoever else has one that just became so is compared anew."""
-    phones = {number: store.token(kind, f"p|{number[-7:]}") for person in people for number in person.phones}
-    crowds: dict[int, str] = {}
-    for number, value in phones.items():
-        on_it = holders.get(value, ())
-        names = {known[r].given[:3] for r in on_it if r in known and number in known[r].phones}
-        if len(on_it) > store.KEY_CAP or len(names - {""}) > _CROWD:
-            crowds[value] = number
-    fresh = population_store.set_crowded(tx, workspace_id, crowds) if crowds else set()
-    taken = {person.record for person in people}
-    again = {record for value in fresh for record in holders.get(value, ())} - taken
-    if again:
-        store.request(tx, workspace_id, kind, again)
-    crowded = population_store.crowded(tx, workspace_id, phones.values()) if phones else set()
-    population.crowded = {number for number, value in phones.items() if value in crowded}
-
-
-def _cluster(tx: Tx, workspace_id: str, taken: Sequence[str], now: datetime) -> tuple[int, int]:
+def _cluster(tx: Tx, workspace_id: str, taken: Iterable[str], now: datetime) -> tuple[int, int]:
     """Group anew whatever the evidence about these records reaches; how many links were made, how many parted."""
     component = set(taken)
-    frontier = set(taken)
+    frontier = set(component)
     while frontier:
         frontier = evidence_store.neighbours(tx, workspace_id, frontier, THRESHOLD) - component
         component |= frontier
+    names = store.canonical_ids(tx, workspace_id, component)
     rows = evidence_store.evidence_among(tx, workspace_id, component)
     decided = evidence_store.decisions_among(tx, workspace_id, component)
     compared = [row for row in rows if row["held"] != evidence_store.NOT_COMPARED]
-    grouped = group(component, [(row["one"], row["other"], row["bits"], row["veto"]) for row in compared], decided)
+    grouped = group(names, [(row["one"], row["other"], row["bits"], row["veto"]) for row in compared], decided)
     made, parted = changes_of(rows, grouped)
+    if made or parted:
+        features = evidence_store.features_of(tx, workspace_id, [*made, *parted])
+        link_store.add_link_events(tx, workspace_id, link_events(features, made, parted, decided, now))
     cleared = {(row["one"], row["other"]): False for row in rows if row["refused"]}
-    evidence_store.mark_pairs(tx, workspace_id, made, parted, cleared | dict.fromkeys(grouped.refused, True))
-    evidence_store.drop_lost(tx, workspace_id, component)
-    sizes: dict[str, int] = {}
-    for cluster in grouped.of.values():
-        sizes[cluster] = sizes.get(cluster, 0) + 1
+    refused = {two: False for two in cleared if two not in set(grouped.refused)} | {
+        two: True for two in grouped.refused if two not in cleared
+    }
+    if made or parted or refused:
+        evidence_store.mark_pairs(tx, workspace_id, made, parted, refused)
+    if parted:
+        evidence_store.drop_lost(tx, workspace_id, component)
+    sizes = Counter(grouped.of.values())
     joined = {record: cluster for record, cluster in grouped.of.items() if sizes[cluster] > 1}
     evidence_store.save_clusters(tx, workspace_id, joined, sorted(component - joined.keys()))
-    if made or parted:
-        link_store.add_link_events(tx, workspace_id, link_events(rows, made, parted, decided, now))
     return len(made), len(parted)
 
 
 def group(
-    records: set[str], evidence: Sequence[tuple[str, str, float, str | None]], decided: dict[Pair, bool]
+    names: Mapping[str, str], evidence: Iterable[tuple[str, str, float, str | None]], decided: Mapping[Pair, bool]
 ) -> Clusters:
-    """Clusters of ``records`` by their evidence (one, other, bits, veto) and what people decided."""
-    return clusters(
-        records,
-        {(one, other): bits for one, other, bits, _ in evidence},
+    """Clusters of the entities in ``names`` (entity -> canonical id) by their evidence and what people decided.
+
+    Evidence is (one, other, bits, veto). Ties fall by canonical id, which is the same wherever records are landed.
+    """
+    entity_of = {name: entity for entity, name in names.items()}
+
+    def named(two: Pair) -> Pair:
+        return pair(names[two[0]], names[two[1]])
+
+    known = [row for row in evidence if row[0] in names and row[1] in names]
+    said = {named(two): same for two, same in decided.items() if two[0] in names and two[1] in names}
+    found = clusters(
+        entity_of,
+        {named((one, other)): bits for one, other, bits, _ in known},
         threshold=THRESHOLD,
-        must=frozenset(two for two, same in decided.items() if same),
-        never=frozenset(two for two, same in decided.items() if not same)
-        | frozenset((one, other) for one, other, _, veto in evidence if veto and not decided.get((one, other))),
+        must=frozenset(two for two, same in said.items() if same),
+        never=frozenset(two for two, same in said.items() if not same)
+        | frozenset(two for two in (named(row[:2]) for row in known if row[3]) if not said.get(two)),
+    )
+    members: dict[str, list[str]] = {}
+    for name, cluster in found.of.items():
+        members.setdefault(cluster, []).append(entity_of[name])
+    return Clusters(
+        {entity: min(entities) for entities in members.values() for entity in entities},
+        tuple(pair(entity_of[a], entity_of[b]) for a, b in found.links),
+        tuple(pair(entity_of[a], entity_of[b]) for a, b in found.refused),
     )

@@ -27,7 +27,8 @@ def request(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> 
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind)"
         " SELECT :ws, id, :kind FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id"
-        " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET requested_at = clock_timestamp()",
+        " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET requested_at = clock_timestamp(),"
+        "  identified = false",
         ws=workspace_id,
         kind=kind,
         ids=id_array(sorted(set(entity_ids))),
@@ -51,10 +52,25 @@ def request_all(tx: Tx, workspace_id: str, kind: str) -> int:
     """Ask for every entity of a kind to be compared anew; how many."""
     return execute(
         tx,
-        "INSERT INTO pending_resolution (workspace_id, entity_id, kind) SELECT workspace_id, entity_id, kind"
+        "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
+        " SELECT workspace_id, entity_id, kind, true"
         " FROM identity WHERE workspace_id = :ws AND kind = :kind ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
+    )
+
+
+def request_named(tx: Tx, workspace_id: str, kind: str, field: str, names: Iterable[str]) -> int:
+    """Ask for every entity of a kind with one of these given or family names to be compared anew; how many."""
+    return execute(
+        tx,
+        "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
+        " SELECT workspace_id, entity_id, kind, true FROM identity WHERE workspace_id = :ws AND kind = :kind"
+        " AND body->>:field = ANY(:names) ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        kind=kind,
+        field=field,
+        names=sorted(names),
     )
 
 
@@ -75,13 +91,27 @@ def lock_kind(tx: Tx, workspace_id: str, kind: str) -> None:
     execute(tx, "SELECT pg_advisory_xact_lock(hashtextextended(:name, 7))", name=f"resolution|{workspace_id}|{kind}")
 
 
-def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> list[str]:
-    """Take up to ``limit`` entities that wait, those first that have waited longest."""
+def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:
+    """Take up to ``limit`` entities that wait, those first that have waited longest; whether each is identified."""
     found = rows(
         tx,
         "DELETE FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind AND entity_id IN (SELECT entity_id"
         " FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind ORDER BY requested_at, entity_id"
-        " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING entity_id",
+        " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING entity_id, identified",
+        ws=workspace_id,
+        kind=kind,
+        n=limit,
+    )
+    return {row["entity_id"]: row["identified"] for row in found}
+
+
+def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int) -> list[str]:
+    """Up to ``limit`` entities that wait and are not identified as they stand; they go on waiting, identified."""
+    found = rows(
+        tx,
+        "UPDATE pending_resolution SET identified = true WHERE workspace_id = :ws AND kind = :kind"
+        " AND entity_id IN (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+        "  AND NOT identified ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING entity_id",
         ws=workspace_id,
         kind=kind,
         n=limit,
@@ -89,79 +119,147 @@ def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> list[str]:
     return sorted(row["entity_id"] for row in found)
 
 
-def states(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[Row]:
-    """Entities as they stand: ``entity_id``, ``canonical_id``, ``entity_type``, ``status``, ``state``."""
+def waiting_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
+    """Which of these entities wait to be compared."""
+    found = rows(
+        tx,
+        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+        " AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {row["entity_id"] for row in found}
+
+
+def canonical_ids(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, str]:
+    """Entity -> canonical id, of those that are there."""
+    return dict(
+        tuples(
+            tx,
+            "SELECT entity_id, canonical_id FROM entity WHERE workspace_id = :ws"
+            " AND entity_id = ANY(CAST(:ids AS uuid[]))",
+            ws=workspace_id,
+            ids=id_array(sorted(set(entity_ids))),
+        )
+    )
+
+
+def states(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> list[Row]:
+    """Those of these entities that are of a kind, as they stand: ``entity_id canonical_id status state``."""
     return rows(
         tx,
-        "SELECT entity_id, canonical_id, entity_type, status, state FROM projection"
-        " WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        "SELECT entity_id, canonical_id, status, state FROM projection"
+        " WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[])) AND entity_type = :kind",
         ws=workspace_id,
+        kind=kind,
         ids=id_array(entity_ids),
     )
 
 
-def identities(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, Identity]:
-    """What identifies these entities, of those that were compared before."""
+def identities(tx: Tx, workspace_id: str, entity_ids: Iterable[str], kind: Kind) -> dict[str, Identity]:
+    """What identifies these entities, of those of a kind that were compared before."""
     found = tuples(
         tx,
-        "SELECT entity_id, kind, body FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        "SELECT entity_id, body FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        " AND kind = :kind",
         ws=workspace_id,
+        kind=kind,
         ids=id_array(sorted(set(entity_ids))),
     )
-    return {entity: _identity(entity, kind, body) for entity, kind, body in found}
+    return {entity: _identity(entity, kind, body) for entity, body in found}
 
 
-def save_identities(tx: Tx, workspace_id: str, people: Sequence[Identity], keys: Mapping[str, Sequence[int]]) -> None:
-    """Keep what identifies these entities now, and the keys under which they are found."""
+def of_other_kind(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str]) -> set[str]:
+    """Which of these entities are compared with others of another kind."""
+    found = rows(
+        tx,
+        "SELECT entity_id FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        " AND kind <> :kind",
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(entity_ids),
+    )
+    return {row["entity_id"] for row in found}
+
+
+def kinds_of(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kinds: Sequence[str]) -> list[tuple[str, str]]:
+    """(kind, entity) of those of these entities that are of one of the kinds, or were when they were compared."""
+    return list(
+        tuples(
+            tx,
+            "SELECT entity_type, entity_id FROM entity WHERE workspace_id = :ws AND entity_type = ANY(:kinds)"
+            " AND entity_id = ANY(CAST(:ids AS uuid[])) UNION SELECT kind, entity_id FROM identity"
+            " WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
+            ws=workspace_id,
+            kinds=list(kinds),
+            ids=id_array(entity_ids),
+        )
+    )
+
+
+def save_identities(
+    tx: Tx, workspace_id: str, people: Sequence[Identity], keys: Mapping[str, Sequence[int]]
+) -> tuple[set[int], set[int]]:
+    """Keep what identifies these entities now, and the keys under which they are found: those added, those removed."""
     execute(
         tx,
         "INSERT INTO identity (workspace_id, entity_id, kind, body)"
         " SELECT :ws, entity_id, kind, body FROM jsonb_to_recordset(CAST(:people AS jsonb))"
         "  AS p (entity_id uuid, kind text, body jsonb) ORDER BY entity_id"
-        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body",
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body"
+        "  WHERE identity.body <> excluded.body OR identity.kind <> excluded.kind",
         ws=workspace_id,
         people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": _body(p)} for p in people]),
     )
     owners = [entity for entity in sorted(keys) for _ in keys[entity]]
     tokens = [value for entity in sorted(keys) for value in keys[entity]]
-    execute(
+    added: set[int] = set()
+    removed: set[int] = set()
+    for value, is_new in tuples(
         tx,
         "WITH wanted AS (SELECT unnest(CAST(:owners AS uuid[])) AS entity_id,"
         "  unnest(CAST(:tokens AS bigint[])) AS token),"
         " gone AS (DELETE FROM blocking_key b WHERE b.workspace_id = :ws AND b.entity_id = ANY(CAST(:ids AS uuid[]))"
-        "  AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.entity_id = b.entity_id AND w.token = b.token))"
-        " INSERT INTO blocking_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id FROM wanted"
-        " ON CONFLICT DO NOTHING",
+        "  AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.entity_id = b.entity_id AND w.token = b.token)"
+        "  RETURNING token),"
+        " made AS (INSERT INTO blocking_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id FROM wanted"
+        "  ON CONFLICT DO NOTHING RETURNING token)"
+        " SELECT token, true FROM made UNION SELECT token, false FROM gone",
         ws=workspace_id,
         owners=id_array(owners),
         tokens="{" + ",".join(map(str, tokens)) + "}",
         ids=id_array(sorted(keys)),
+    ):
+        (added if is_new else removed).add(value)
+    return added, removed
+
+
+def forget(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> set[int]:
+    """Drop what identified entities that are of a kind no more, or not there; the keys that they had."""
+    found = tuples(
+        tx,
+        "WITH gone AS (DELETE FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        "  AND kind = :kind RETURNING entity_id) DELETE FROM blocking_key b USING gone"
+        " WHERE b.workspace_id = :ws AND b.entity_id = gone.entity_id RETURNING token",
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(entity_ids),
     )
-
-
-def forget(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
-    """Drop what identified entities that are not there any more, and all evidence about them."""
-    ids = id_array(entity_ids)
-    for table in ("identity", "blocking_key"):
-        execute(
-            tx,
-            f"DELETE FROM {table} WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
-            ws=workspace_id,
-            ids=ids,
-        )
+    return {value for (value,) in found}
 
 
 def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str]]:
-    """Key -> the entities that have it; a key beyond the cap with one more than the cap."""
+    """Key -> the entities that have it, but for keys that too many have (see crowds)."""
     wanted = sorted(set(tokens))
     found: dict[int, list[str]] = {}
     for value, entity in tuples(
         tx,
         "SELECT t.token, b.entity_id FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL ("
-        "  SELECT entity_id FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token LIMIT :most) b",
+        "  SELECT entity_id FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token OFFSET 0) b"
+        " WHERE NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = t.token)",
         ws=workspace_id,
         tokens="{" + ",".join(map(str, wanted)) + "}",
-        most=KEY_CAP + 1,
     ):
         found.setdefault(value, []).append(entity)
     return found

@@ -78,7 +78,9 @@ class World:
         created = frozenset(touched.keys() - known.keys())
         if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
             raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
+        # An entity keeps the type that it was made with, whatever later events call it.
         kinds = {event.entity_id: event.entity_type for event in events}
+        kinds |= {entity: row.entity_type for entity, row in known.items()}
         self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
         return Appended(len(events), created, frozenset(touched) - created)
 
@@ -121,10 +123,11 @@ class World:
         if store.hold_place(tx, workspace_id, record_id, now):
             store.remove_projection(tx, record_id)
             return
-        store.lock_entities(tx, [record_id])
+        gone = store.lock_entities(tx, [record_id])
         relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
         store.remove_projection(tx, record_id)
         self.refold(tx, workspace_id, [entity_id], now=now)
+        self._tell(tx, workspace_id, [EntityChange(row.entity_id, row.entity_type, False) for row in gone.values()])
 
     def remember_sent(
         self, tx: Tx, workspace_id: str, record_key: str, atoms: Sequence[SentAtom], *, now: datetime

@@ -15,6 +15,7 @@ CREATE TABLE pending_resolution (
     entity_id uuid NOT NULL,
     kind text NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    identified boolean NOT NULL DEFAULT false,  -- what identifies the entity has not changed since it was read off
     PRIMARY KEY (workspace_id, kind, entity_id)
 );
 
@@ -103,8 +104,8 @@ CREATE INDEX match_label_other ON match_label (workspace_id, other);
 CREATE TABLE population (
     workspace_id uuid NOT NULL,
     kind text NOT NULL,
-    size bigint NOT NULL,
-    stale boolean NOT NULL DEFAULT false,
+    size bigint NOT NULL,           -- in steps, so that a record more is not a reason to weigh all pairs anew
+    counted bigint NOT NULL,
     counted_at timestamptz NOT NULL,
     PRIMARY KEY (workspace_id, kind)
 );
@@ -119,7 +120,14 @@ CREATE TABLE name_share (
     PRIMARY KEY (workspace_id, kind, field, name)
 );
 
+-- Phones of too many people, and keys of too many records: as long as they are, whatever the order of arrival.
 CREATE TABLE crowded_phone (
+    workspace_id uuid NOT NULL,
+    token bigint NOT NULL,
+    PRIMARY KEY (workspace_id, token)
+);
+
+CREATE TABLE capped_key (
     workspace_id uuid NOT NULL,
     token bigint NOT NULL,
     PRIMARY KEY (workspace_id, token)
@@ -134,5 +142,6 @@ def upgrade() -> None:
     for table in ("identity", "blocking_key", "pair_evidence", "cluster_member", "population", "name_share"):
         protect(table)
     protect("crowded_phone")
+    protect("capped_key")
     protect("link_event", append_only=True)
     protect("match_label", append_only=True)

@@ -1,0 +1,82 @@
+"""Rows of keys that too many have, and of phones of too many people: true to the records whatever came first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from connector_runner.infra.database import Tx, execute, rows, tuples
+from connector_runner.resolution.store import KEY_CAP
+
+CAPPED: Final = "capped_key"
+CROWDED: Final = "crowded_phone"
+
+
+def known(tx: Tx, workspace_id: str, table: str, tokens: Iterable[int]) -> set[int]:
+    """Which of these keys stand in one of the two tables."""
+    found = rows(
+        tx,
+        f"SELECT token FROM {table} WHERE workspace_id = :ws AND token = ANY(CAST(:tokens AS bigint[]))",
+        ws=workspace_id,
+        tokens=token_array(tokens),
+    )
+    return {row["token"] for row in found}
+
+
+def replace(tx: Tx, workspace_id: str, table: str, *, more: Iterable[int], fewer: Iterable[int]) -> None:
+    """Put keys into one of the two tables, and take others out."""
+    execute(
+        tx,
+        f"WITH gone AS (DELETE FROM {table} WHERE workspace_id = :ws AND token = ANY(CAST(:fewer AS bigint[])))"
+        f" INSERT INTO {table} (workspace_id, token) SELECT :ws, t FROM unnest(CAST(:more AS bigint[])) t"
+        " ORDER BY t ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        more=token_array(more),
+        fewer=token_array(fewer),
+    )
+
+
+def beyond_cap(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
+    """Which of these keys more records have than are compared for one."""
+    found = rows(
+        tx,
+        "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) WHERE EXISTS (SELECT 1 FROM blocking_key k"
+        " WHERE k.workspace_id = :ws AND k.token = t.token OFFSET :cap)",
+        ws=workspace_id,
+        tokens=token_array(tokens),
+        cap=KEY_CAP,
+    )
+    return {row["token"] for row in found}
+
+
+def names_on(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> Iterable[tuple[int, str, list[str]]]:
+    """(key, given name, phones) of every record that has one of these keys of phones, where it has a given name."""
+    return tuples(
+        tx,
+        "SELECT k.token, i.body->>'given', i.body->'phones' FROM blocking_key k JOIN identity i"
+        " ON i.workspace_id = k.workspace_id AND i.entity_id = k.entity_id"
+        " WHERE k.workspace_id = :ws AND k.token = ANY(CAST(:tokens AS bigint[]))"
+        " AND i.body ? 'given' AND i.body ? 'phones'",
+        ws=workspace_id,
+        tokens=token_array(tokens),
+    )
+
+
+def request_holders(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], but: str) -> int:
+    """Ask for all who have one of these keys to be compared anew, but for those in ``but``; how many."""
+    return execute(
+        tx,
+        "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
+        " SELECT :ws, entity_id, :kind, true FROM (SELECT DISTINCT entity_id FROM blocking_key WHERE workspace_id = :ws"
+        "  AND token = ANY(CAST(:tokens AS bigint[])) AND entity_id <> ALL(CAST(:but AS uuid[]))) h"
+        " ORDER BY entity_id ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        kind=kind,
+        tokens=token_array(tokens),
+        but=but,
+    )
+
+
+def token_array(tokens: Iterable[int]) -> str:
+    """Keys as one parameter for ``CAST(… AS bigint[])``."""
+    return "{" + ",".join(map(str, sorted(set(tokens)))) + "}"
