@@ -16,7 +16,7 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.landing import Intake, Origin, Rejects
-from connector_runner.intake.read_gate import Gates, Turn
+from connector_runner.intake.read_gate import Gates, Patience, Turn
 from connector_runner.intake.roster import KnownPatients
 
 
@@ -48,18 +48,33 @@ class Deps(Protocol):
         """Keeps requests within what sources take."""
 
 
-def open_source(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE, waited: float = 0.0) -> Source:
+def open_source(
+    deps: Deps,
+    source: DataSource,
+    *,
+    turn: Turn = Turn.INTERACTIVE,
+    waited: float = 0.0,
+    patience: Patience | None = None,
+) -> Source:
     """The inbound side of a data source; Misconfigured (``not_polled``) when it has none.
 
     It is opened as ``opening_of`` says; raises what that does.
     """
-    return registry.open_source(source, opening_of(deps, source, turn=turn, waited=waited))
+    return registry.open_source(source, opening_of(deps, source, turn=turn, waited=waited, patience=patience))
 
 
-def opening_of(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE, waited: float = 0.0) -> Opening:
+def opening_of(
+    deps: Deps,
+    source: DataSource,
+    *,
+    turn: Turn = Turn.INTERACTIVE,
+    waited: float = 0.0,
+    patience: Patience | None = None,
+) -> Opening:
     """What a connector of this data source is opened with.
 
-    ``turn`` is what its requests are for, ``waited`` for how many cadences it is late: as ``Gates.of`` takes them.
+    ``turn`` is what its requests are for, ``waited`` for how many cadences it is late and ``patience`` how long they
+    wait for their turn: as ``Gates.of`` takes them.
     Its secrets are read when they are needed; only those of the table take a transaction. It is read as it was
     measured, in another transaction. Raises Unavailable when Postgres cannot be asked.
     """
@@ -73,7 +88,7 @@ def opening_of(deps: Deps, source: DataSource, *, turn: Turn = Turn.INTERACTIVE,
     with deps.database.begin(source.workspace_id) as tx:
         known = capability_store.matrix(tx, source.workspace_id, source.data_source_id)
     roster = KnownPatients(deps.database, source.workspace_id, source.name)
-    gate = deps.gates.of(source, turn, waited=waited)
+    gate = deps.gates.of(source, turn, waited=waited, patience=patience)
     passage = partial(through, gate) if source.settings.tokens_in_quota else None
     credentials = Credentials(deps.database, deps.http, deps.sealer)
     return Opening(

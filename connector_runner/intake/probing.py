@@ -18,7 +18,7 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.logging import get_logger
 from connector_runner.intake import noting
 from connector_runner.intake.opening import Deps, open_source
-from connector_runner.intake.read_gate import Turn
+from connector_runner.intake.read_gate import LONGEST_PATIENCE_S, Patience, Turn
 from connector_runner.kernel.errors import RunnerError
 
 EVERY_S: Final = 86400.0
@@ -62,7 +62,7 @@ def probe(
 
     A source that cannot be probed has no findings. Raises what a read raises; nothing is kept then.
     """
-    reader = open_source(deps, source, turn=turn)
+    reader = open_source(deps, source, turn=turn, patience=Patience(LONGEST_PATIENCE_S))
     if not isinstance(reader, Probed):
         return Probe()
     polled = [name for name, resource in source.settings.resources.items() if resource.enabled]

@@ -27,6 +27,8 @@ from connector_runner.resilience.limiter import Limit, Limiter
 
 LONGEST_WAIT_S: Final = 0.5
 """A longer wait for a turn is not sat out."""
+LONGEST_PATIENCE_S: Final = 10.0
+"""The same of requests that belong together, for what the first ones showed would be lost without the others."""
 _SLOT_LOOK_S: Final = 0.05
 _SLOT_AGAIN_S: Final = 1.0
 """A slot is given back with the answer, as a rule long before it ends by itself."""
@@ -51,6 +53,13 @@ class Turn(Enum):
     """All there is."""
 
 
+@dataclass(slots=True)
+class Patience:
+    """How long a request waits for its turn; a run may change it for those that follow."""
+
+    longest_s: float = LONGEST_WAIT_S
+
+
 @dataclass(frozen=True, slots=True)
 class Gates:
     """Makes the gates of sources. ``writes`` is the limiter of sinks, for quotas that reads and writes share."""
@@ -60,8 +69,16 @@ class Gates:
     in_flight: InFlight
     clock: Clock = utc_now
 
-    def of(self, source: DataSource, turn: Turn = Turn.INTERACTIVE, *, waited: float = 0.0) -> Gate:
+    def of(
+        self,
+        source: DataSource,
+        turn: Turn = Turn.INTERACTIVE,
+        *,
+        waited: float = 0.0,
+        patience: Patience | None = None,
+    ) -> Gate:
         """The gate of one source for requests of one kind; ``waited``: for how many cadences this one is late."""
+        sits = patience or Patience()
         base = limit_of(source)
         behind = turn.value * (1 - min(max(waited, 0.0), 1.0))
 
@@ -69,13 +86,14 @@ class Gates:
             return replace(limit_in_force(base, source, self.clock()), behind=behind)
 
         if not source.settings.rate.shared:
-            return ReadGate(self.reads, read_key(source.data_source_id), source.name, limit, clock=self.clock)
+            key = read_key(source.data_source_id)
+            return ReadGate(self.reads, key, source.name, limit, clock=self.clock, patience=sits)
         workspace_id, sink_id = source.workspace_id, source.data_source_id
 
         def holders() -> Sequence[tuple[str, float]]:
             return self.in_flight(workspace_id, sink_id)
 
-        return ReadGate(self.writes, sink_id, source.name, limit, in_flight=holders, clock=self.clock)
+        return ReadGate(self.writes, sink_id, source.name, limit, in_flight=holders, clock=self.clock, patience=sits)
 
 
 class ReadGate:
@@ -91,10 +109,12 @@ class ReadGate:
         in_flight: Callable[[], Sequence[tuple[str, float]]] = tuple,
         clock: Clock = utc_now,
         sleep: Callable[[float], None] = time.sleep,
+        patience: Patience | None = None,
     ) -> None:
-        """``limit`` is asked before each request, for it may depend on the hour."""
+        """``limit`` is asked before each request, for it may depend on the hour; so is ``patience``."""
         self._limiter, self._key, self._name, self._limit = limiter, key, name, limit
         self._in_flight, self._clock, self._sleep = in_flight, clock, sleep
+        self._patience = patience or Patience()
         self._holder = new_id()
 
     def __call__(self, cost: int = 1) -> None:
@@ -119,7 +139,7 @@ class ReadGate:
                 continue
             full = grant.reason == "slots"
             pause_s = min(grant.wait_s, _SLOT_LOOK_S) if full else grant.wait_s + _MARGIN_S
-            if grant.reason == "closed" or waited_s + pause_s > LONGEST_WAIT_S:
+            if grant.reason == "closed" or waited_s + pause_s > self._patience.longest_s:
                 self._refuse(grant.reason, min(grant.wait_s, _SLOT_AGAIN_S) if full else grant.wait_s)
             self._sleep(pause_s)
             waited_s += pause_s

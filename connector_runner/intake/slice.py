@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from connector_runner.connectors import directory, store
-from connector_runner.connectors.base import BadEntry, DataSource, Page, SourceRecord, WindowLost
+from connector_runner.connectors.base import BadEntry, DataSource, Page, Source, SourceRecord, WindowLost
 from connector_runner.connectors.gate import PACED
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
@@ -23,14 +23,15 @@ from connector_runner.intake.burying import Burial
 from connector_runner.intake.fence import Fence, FenceLost
 from connector_runner.intake.landing import Landed
 from connector_runner.intake.opening import Deps, open_source, origin_of
-from connector_runner.intake.read_gate import Turn
+from connector_runner.intake.read_gate import LONGEST_PATIENCE_S, Patience, Turn
 from connector_runner.intake.sync_store import Scope
-from connector_runner.kernel.errors import Conflict, RunnerError, TryAgain
+from connector_runner.kernel.errors import Conflict, RateLimited, RunnerError, TryAgain
 from connector_runner.kernel.ids import derived_id
 
 log = get_logger(__name__)
 
 Status = Literal["done", "more", "not_due", "put_off", "lost", "failed"]
+_ENDED = "ended"
 _PACED_SPREAD = 0.5
 """Those who wait for the same turn come back within so much more of the wait."""
 
@@ -58,6 +59,11 @@ class PollOutcome:
         return self.status == "more"
 
     @property
+    def well(self) -> bool:
+        """Whether nothing speaks against reading the same source again at once."""
+        return self.status in ("done", "more", "not_due")
+
+    @property
     def changes(self) -> int:
         """How many records were news."""
         return self.landed.events_created + self.landed.events_updated
@@ -65,6 +71,23 @@ class PollOutcome:
     def __bool__(self) -> bool:
         """Whether anything landed that others may want to know of."""
         return self.changes > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A window whose pages have all landed; what they do not hold is still to be looked for."""
+
+    window: str = ""
+    whole: bool = False
+    proves: bool = False
+
+    @classmethod
+    def of(cls, cursor: dict[str, Any]) -> _Ended | None:
+        """The one whose deletes a poll before could not look for, as it was not its turn."""
+        sync = cursor.get("sync")
+        if not isinstance(sync, dict) or not isinstance(sync.get(_ENDED), dict):
+            return None
+        return cls(sync["window"], sync[_ENDED]["whole"], sync[_ENDED]["proves"])
 
 
 class Slice:
@@ -77,6 +100,7 @@ class Slice:
         self._claim = claim = fence.claim
         self._admission = admission
         self._news = not admission.clean
+        self._ended: _Ended | None = None
         self._origin = origin_of(source)
         self._scope = Scope(claim.workspace_id, claim.data_source_id, claim.resource_type)
         self._resource = source.settings.resources.get(claim.resource_type)
@@ -94,26 +118,42 @@ class Slice:
         claim = self._claim
         late_s = (self._fence.now - claim.due_at).total_seconds()
         turn = Turn.BACKFILL if self._full else Turn.FRESH
-        reader = open_source(self._deps, self._source, turn=turn, waited=late_s / claim.cadence_s)
+        patience = Patience()
+        waited = late_s / claim.cadence_s
+        reader = open_source(self._deps, self._source, turn=turn, waited=waited, patience=patience)
         burial = Burial(self._deps, self._fence, self._source, self._origin, reader, self.outcome.landed)
-        noticing = noting.Noticing(self._deps.database, self._source, claim.resource_type)
-        last: Page | None = None
-        for page in reader.pages(claim.resource_type, self.cursor, full=self._full):
-            self._land_page(burial.listed(page))
+        try:
+            self._ended = _Ended.of(self.cursor) or self._read(reader, burial)
+            if self._ended is None:
+                self._settle(more=True)
+                return
+            # What follows has no cursor of its own: given up half-way, all of it would have to be done again.
+            patience.longest_s = LONGEST_PATIENCE_S
+            landed, self.cursor = self.cursor, burial.told(self._without_end())
+            proved = self._ended.whole and self._tracked(self._ended.window)
+            if proved and self._ended.proves:
+                burial.proved(self._ended.window)
+        finally:
             self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
+        self._settle(full_done=proved, read_all=self._ended.whole, moved=self.cursor != landed)
+
+    def _read(self, reader: Source, burial: Burial) -> _Ended | None:
+        """Land pages until the window ends; None when the slice did before."""
+        noticing = noting.Noticing(self._deps.database, self._source, self._claim.resource_type)
+        last: Page | None = None
+        for page in reader.pages(self._claim.resource_type, self.cursor, full=self._full):
+            self._land_page(burial.listed(page))
             noticing.look_at(page, self._fence.now)
             last = page
             if not page.last and self._over():
-                self._settle(more=True)
-                return
-        try:
-            landed, self.cursor = self.cursor, burial.told(self.cursor)
-            proved = last is not None and last.whole and self._tracked(last.window)
-            if last is not None and proved and last.proves:
-                burial.proved(last.window)
-        finally:
-            self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
-        self._settle(full_done=proved, read_all=last is not None and last.whole, moved=self.cursor != landed)
+                return None
+        return _Ended() if last is None else _Ended(last.window, last.whole, last.proves)
+
+    def _without_end(self) -> dict[str, Any]:
+        sync = self.cursor.get("sync")
+        if not isinstance(sync, dict) or _ENDED not in sync:
+            return self.cursor
+        return {**self.cursor, "sync": {key: value for key, value in sync.items() if key != _ENDED}}
 
     def _over(self) -> bool:
         return self._fence.spent_s >= self._slice_s or not admitting.calendar_of(self._source).is_open(self._fence.now)
@@ -244,16 +284,18 @@ class Slice:
         """Leave the record type to a bulk export, which is asked for unless one is under way."""
         claim = self._claim
 
-        def want(tx: Tx) -> None:
-            requesting.want(tx, self._source, claim.resource_type, full=self._full, now=self._fence.now)
+        def want(tx: Tx) -> str | None:
+            return requesting.want(tx, self._source, claim.resource_type, full=self._full, now=self._fence.now)
 
-        self._deps.database.retrying(claim.workspace_id, want)
-        self._settle(full_done=self._full, read_all=self._full)
+        asked = self._deps.database.retrying(claim.workspace_id, want) is not None
+        self._settle(full_done=self._full and asked, read_all=self._full and asked)
 
     def fail(self, error: RunnerError) -> None:
         """Note a failure and when to try again; the cursor stays where the last landed page left it."""
         claim, now = self._claim, self._fence.now
         stated_s = error.retry_after_s if isinstance(error, TryAgain) else None
+        if self._ended is not None:
+            self._keep_end(self._ended if isinstance(error, RateLimited) else None)
         if error.code == PACED:
             put_off(self._deps, self._fence, self.outcome, error.code, stated_s or 0.0)
             return
@@ -275,6 +317,17 @@ class Slice:
                 admitting.failed(tx, self._source, self._admission, now)
             directory.record_error(tx, claim, error.code, str(error), now)
         log.warning("poll.failed", code=error.code, resource_type=claim.resource_type, source=claim.data_source_id)
+
+    def _keep_end(self, ended: _Ended | None) -> None:
+        """Note that all pages have landed, so that the next poll goes on with what follows; None begins anew."""
+        cursor = self._without_end()
+        if ended is not None:
+            sync = {"window": ended.window, **(cursor.get("sync") or {})}
+            cursor = {**cursor, "sync": {**sync, _ENDED: {"whole": ended.whole, "proves": ended.proves}}}
+        elif _Ended.of(self._claim.cursor) is None:
+            return
+        with self._deps.database.begin(self._claim.workspace_id) as tx:
+            store.move(tx, self._claim, cursor)
 
 
 def put_off(deps: Deps, fence: Fence, outcome: PollOutcome, code: str, wait_s: float) -> None:
