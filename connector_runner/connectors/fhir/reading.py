@@ -76,10 +76,13 @@ class Reading:
     def __init__(self, means: Means, resource_type: str, cursor: dict[str, Any], *, full: bool) -> None:
         self._means, self._client, self._profile = means, means.client, means.profile
         self._type = resource_type
-        # Cut off between the feed and the reading of everything: that is still to come.
-        self._full = full or bool(cursor.get(_PRIMING))
+        # Everything has to have been read once; that is still to come, too, where it was cut off.
+        self._priming = not cursor or bool(cursor.get(_PRIMING))
+        self._full = full or self._priming
         self._measured = means.measured.get(resource_type)
         self._kept = {key: value for key, value in cursor.items() if key != "window"}
+        if self._priming:
+            self._kept[_PRIMING] = True
         self._refused: tuple[str, ...] = tuple(self._kept.get("refused", ()))
         self._demoted: dict[str, str] = dict(self._kept.get("demoted") or {})
         if LAST_UPDATED in self._refused:
@@ -199,7 +202,6 @@ class Reading:
             self._kept[_PRIMING] = True
             for page in self._fed("changed_feed", feed):
                 yield replace(page, last=False, whole=False)
-        self._kept.pop(_PRIMING, None)
 
     # Walking through a window
 
@@ -278,7 +280,8 @@ class Reading:
         bound = window.span.start if window.strategy == "last_updated" else None
         if bound is None or "last_updated" in self._demoted:
             return
-        warned = bool(codes & self._profile.ignored_warning)
+        # The pages of a search repeat what its first one said.
+        warned = window.search_pages == 1 and bool(codes & self._profile.ignored_warning)
         if last_updated.disregards(page, bound):
             self._ignored = (LAST_UPDATED,)
             self._demote("last_updated")
@@ -315,6 +318,7 @@ class Reading:
     def _page(self, page: ParsedPage, window: Window, route: Route) -> Page:
         if window.over and window.whole:
             self._kept.pop("history", None)
+            self._kept.pop(_PRIMING, None)
         codes = set(warnings(page.entries)) - self._profile.quiet_codes
         return Page(
             newest(page.records),
