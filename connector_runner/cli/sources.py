@@ -12,7 +12,7 @@ from connector_runner.bootstrap import Runner
 from connector_runner.cli import capabilities
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
-from connector_runner.connectors.outgoing import CheckURL, require_callable_documents
+from connector_runner.connectors.outgoing import CheckURL
 from connector_runner.infra.queue import POLL, REFRESH_CONFIG
 from connector_runner.intake.push import subscribing
 from connector_runner.kernel.clock import utc_now
@@ -45,7 +45,7 @@ def apply_documents(
 
     An address that may not be called is refused here already: by ``check`` where the Runner's own way out is not asked.
     """
-    require_callable_documents(documents, check or runner.http.check, file=file)
+    directory.require_callable_settings(documents, check or runner.http.check, file=file)
     with runner.database.begin(workspace_id) as tx:
         applied = directory.apply(tx, workspace_id, documents, actor=ACTOR, now=utc_now(), file=file)
         for n, one in enumerate(applied):

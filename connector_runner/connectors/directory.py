@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import Field
 from connector_runner.audit import log as audit
 from connector_runner.connectors import registry, store
 from connector_runner.connectors.base import DataSource, SourceKey
+from connector_runner.connectors.outgoing import CheckURL, require_callable, require_callable_documents
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.settings import SourceSettings, Strict, parse
 from connector_runner.infra.database import Row, Tx
@@ -75,6 +77,22 @@ def apply(tx: Tx, workspace_id: str, documents: object, *, actor: str, now: date
     return [_apply_one(tx, workspace_id, document, settings, actor, now) for document, settings in plan]
 
 
+def require_callable_settings(documents: object, check: CheckURL, *, file: str = "") -> None:
+    """Refuse documents with an address that may not be called: as written, and as it follows from other settings.
+
+    For whoever takes documents from outside, before ``apply``: names are looked up, which may take seconds, so not
+    within a transaction. Raises Misconfigured (``address_refused``) naming the file and the dotted key, and what
+    ``apply`` raises for documents that cannot be read.
+    """
+    once = cache(check)
+    require_callable_documents(documents, once, file=file)
+    listed = documents if isinstance(documents, list) else [documents]
+    for n, item in enumerate(listed):
+        at = f"[{n}]" if len(listed) > 1 else ""
+        _, settings = _read(item, file, at)
+        require_callable(settings.model_dump(mode="json"), once, file=file, at=f"{at}.settings".lstrip("."))
+
+
 def _read(item: object, file: str, at: str) -> tuple[_Document, SourceSettings]:
     document = parse(_Document, item, file=file, at=at)
     model = registry.source_type(document.source_type, document.settings, file=file, at=at).settings
@@ -108,8 +126,9 @@ def _apply_one(
     _apply_resources(tx, source, now)
     if not document.enabled:
         alerts.end(tx, workspace_id, source_id, alerts.HEALTH, now=now)
-    if before is not None and before["settings"].get("base_url") != kept.get("base_url"):
+    if before is not None and any(before["settings"].get(key) != kept.get(key) for key in settings.PLACE):
         store.forget_cursors(tx, workspace_id, source_id)
+        store.forget_exports(tx, workspace_id, source_id)
         capability_store.forget(tx, workspace_id, source_id)
     outcome = "changed" if before else "created"
     audit.append(

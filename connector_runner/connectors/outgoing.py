@@ -11,7 +11,7 @@ from connector_runner.kernel.errors import Misconfigured
 CheckURL = Callable[[str], None]
 """Raises Misconfigured for a URL that may not be called (``infra.http.HTTP.check``)."""
 
-_ENDINGS: Final = ("url", "urls", "uri", "endpoint", "endpoints")
+_ENDINGS: Final = ("url", "urls", "uri", "endpoint", "endpoints", "origin", "origins", "server")
 _REFERENCE: Final = re.compile(r"(?:env|secret):[^\s/]+")
 
 

@@ -61,3 +61,16 @@ def test_each_entry_of_beat_names_a_task() -> None:
 def test_the_procfile_has_every_process() -> None:
     names = re.findall(r"^(\w+):", (PROJECT_ROOT / "Procfile").read_text(), re.MULTILINE)
     assert sorted(names) == ["beat", "flower", "release", "web", "worker_cpu", "worker_io"]
+
+
+def test_documents_of_sources_come_in_where_their_addresses_are_checked() -> None:
+    """By the commands, which check; and by imports, whose document is made here and holds none."""
+    callers = {
+        str(path.relative_to(PROJECT_ROOT))
+        for folder in ("connector_runner", "tasks")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if "directory.apply(" in path.read_text()
+    }
+    assert callers == {"connector_runner/cli/sources.py", "connector_runner/intake/imports/registering.py"}
+    commands = (PROJECT_ROOT / "connector_runner/cli/sources.py").read_text()
+    assert commands.index("require_callable_settings(") < commands.index("directory.apply(")

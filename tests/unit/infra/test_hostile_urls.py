@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from connector_runner.connectors import directory
 from connector_runner.connectors.outgoing import require_callable, require_callable_documents
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import Misconfigured, Unavailable
@@ -77,6 +78,51 @@ def test_what_is_public_or_unknown_or_no_address_is_saved(connected: list[object
         "push": {"allowed_urls": ["https://93.184.215.14/", "https://[2606:4700::1111]/"]},
     }
     require_callable(settings, HTTP(Settings()).check)
+
+
+def _ehr(adapter: str, **settings: object) -> dict[str, object]:
+    auth = {"kind": "smart_backend", "client_id": "x", "algorithm": "RS384"}
+    return {"name": "a", "source_type": "ehr", "settings": {"adapter": adapter, "auth": auth, **settings}}
+
+
+_TOKEN_TO = {"token_origins": ["https://public.example", "https://10.0.0.1:8443"]}
+
+
+@pytest.mark.parametrize(
+    ("document", "key"),
+    [
+        (_ehr("cerner", server="http://169.254.169.254/r4", tenant="t"), "server"),
+        (_ehr("eclinicalworks", server="http://10.0.0.1/fhir/r4", practice_code="ABCD"), "server"),
+        (
+            {
+                "name": "a",
+                "source_type": "fhir_store",
+                "settings": {"base_url": "https://public.example/", "bulk": _TOKEN_TO},
+            },
+            "bulk.token_origins.1",
+        ),
+    ],
+    ids=["cerner", "eclinicalworks", "token_origins"],
+)
+def test_an_address_that_is_called_otherwise_is_refused_at_save(
+    document: dict[str, object], key: str, connected: list[object]
+) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        directory.require_callable_settings(document, HTTP(Settings()).check, file="a.yaml")
+    assert (caught.value.code, caught.value.where) == ("address_refused", f"a.yaml: settings.{key}")
+    assert connected == []
+
+
+def test_an_address_that_follows_from_other_settings_is_refused_at_save(
+    monkeypatch: pytest.MonkeyPatch, connected: list[object]
+) -> None:
+    """Whatever the keys are called that it is made of."""
+    monkeypatch.setattr("connector_runner.connectors.outgoing._ENDINGS", ("url",))
+    with pytest.raises(Misconfigured) as caught:
+        directory.require_callable_settings(
+            _ehr("cerner", server="http://169.254.169.254/r4", tenant="t"), HTTP(Settings()).check
+        )
+    assert caught.value.where == "settings.base_url"
 
 
 def test_a_list_of_addresses_is_checked_too(connected: list[object]) -> None:
