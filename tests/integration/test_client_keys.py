@@ -43,8 +43,7 @@ class Keys:
         try:
             self.retire(kid)
         except Misconfigured as error:
-            assert error.code == "last_key"
-            return True
+            return error.code == "last_key"
         return False
 
     def signing(self, at: datetime) -> str:
