@@ -20,15 +20,20 @@ ON_S: Final = 2.0
 
 @app.task(base=RunnerTask, name=POLL, follow_ups=staticmethod(after_poll))
 def poll(workspace_id: str, data_source_id: str, resource_type: str) -> Any:
-    """Fetch what is new and land it, for one slice; then go on with what is overdue, for a moment.
+    """Fetch what is new and land it, for one slice; then go on with the source's other record types that are due.
 
-    A quarter of the process goes on, so that the rest is there for what else is to be done.
+    After those, with what is overdue, for a moment. A quarter of the process goes on, so that the rest is there for
+    what else is to be done.
     """
     deps = runner()
     first = polling.poll(
         deps, workspace_id, data_source_id, resource_type, owner=owner(), now=utc_now(), slice_s=SLICE_S
     )
     done = [Polled(workspace_id, data_source_id, resource_type, first)]
+    if first.well:
+        done += polling.poll_others(
+            deps, workspace_id, data_source_id, owner=owner(), clock=utc_now, for_s=ON_S, slice_s=SLICE_S
+        )
     with running.share_of(POLL, max(1, deps.settings.io_threads // 4)) as mine:
         if mine:
             done += polling.poll_due(deps, owner=owner(), clock=utc_now, for_s=ON_S, slice_s=SLICE_S)

@@ -19,6 +19,7 @@ from connector_runner.infra import schedule
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import POLL, QUEUE_OF
 from connector_runner.intake import polling
+from connector_runner.intake.schedule import EARLY
 from connector_runner.kernel.errors import RunnerError
 from tasks.process import owner, runner
 
@@ -26,6 +27,11 @@ log = get_logger(__name__)
 
 REBUILD_S = 60.0
 LOOK_S = 2.0
+TOGETHER_S = 0.5
+"""Record types of one source that are due so soon after each other get one hint: who polls one goes on with the others.
+
+No longer than a poll may come early, so that the first of them finds the others ready.
+"""
 
 
 def entries_of(process: Runner) -> dict[str, dict[str, Any]]:
@@ -55,6 +61,7 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._rebuilt_at = self._looked_at = float("-inf")
         self._seen_mark: datetime | None = None
+        self._hinted: dict[str, float] = {}
         super().__init__(*args, **kwargs)
 
     @property
@@ -82,9 +89,18 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]
                     # A beat that looks a little early must not skip its turn.
                     if not schedule.claim(tx, [entry.name], owner(), late_s=-0.2):
                         return
-            runner().publisher.hint(entry.task, queue=QUEUE_OF[entry.task], **entry.kwargs)
+            elif self._goes_along(entry):
+                return
+            sent = runner().publisher.hint(entry.task, queue=QUEUE_OF[entry.task], **entry.kwargs)
+            if sent and "data_source_id" in entry.kwargs:
+                self._hinted[entry.kwargs["data_source_id"]] = time.monotonic()
         except RunnerError as error:
             log.warning("beat.postponed", entry=entry.name, code=error.code)
+
+    def _goes_along(self, entry: ScheduleEntry) -> bool:
+        """Whether a hint that was sent just now makes this one be polled as well."""
+        within_s: float = min(entry.schedule.run_every.total_seconds() * EARLY, TOGETHER_S)
+        return time.monotonic() - self._hinted.get(entry.kwargs["data_source_id"], float("-inf")) < within_s
 
     def _refresh(self) -> None:
         now = time.monotonic()
@@ -125,4 +141,5 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]
             elif known != entry:
                 entry.last_run_at, entry.total_run_count = known.last_run_at, known.total_run_count
                 present[name] = entry
+        self._hinted.clear()
         self._heap = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from connector_runner.infra.database import Row, Tx, execute, one
+from connector_runner.infra.database import Row, Tx, execute, one, rows
 
 _SOURCE = "workspace_id = :ws AND data_source_id = :source"
 
@@ -62,6 +62,21 @@ def wake_waiting(tx: Tx, workspace_id: str, data_source_id: str, now: datetime, 
         ws=workspace_id,
         source=data_source_id,
     )
+
+
+def due_of(tx: Tx, workspace_id: str, data_source_id: str, now: datetime, *, tolerance: float) -> list[str]:
+    """Record types of a source that ``claim`` would give, longest overdue first."""
+    found = rows(
+        tx,
+        "SELECT resource_type FROM source_resource WHERE workspace_id = :ws AND data_source_id = :source AND enabled"
+        " AND due_at <= :now + least(cadence_s * :tolerance, 2) * interval '1 second'"
+        " AND (lease_until IS NULL OR lease_until <= :now) ORDER BY due_at, resource_type",
+        ws=workspace_id,
+        source=data_source_id,
+        now=now,
+        tolerance=tolerance,
+    )
+    return [row["resource_type"] for row in found]
 
 
 def learned(tx: Tx, workspace_id: str, data_source_id: str) -> Row | None:

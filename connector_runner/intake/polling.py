@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from connector_runner.connectors import directory, store
+from connector_runner.connectors import directory, read_state_store, store
 from connector_runner.connectors.base import DataSource, SourceRecord
 from connector_runner.connectors.exports import ExportDue
 from connector_runner.connectors.store import Claim
@@ -29,7 +29,17 @@ from connector_runner.intake.slice import PollOutcome, Slice
 from connector_runner.kernel.clock import Clock
 from connector_runner.kernel.errors import Misconfigured, RunnerError, TryAgain
 
-__all__ = ["PollOutcome", "Polled", "bury_parked", "entries", "overdue", "poll", "poll_due", "test_connection"]
+__all__ = [
+    "PollOutcome",
+    "Polled",
+    "bury_parked",
+    "entries",
+    "overdue",
+    "poll",
+    "poll_due",
+    "poll_others",
+    "test_connection",
+]
 
 _AT_A_LOOK = 32
 
@@ -88,6 +98,36 @@ class Polled:
     data_source_id: str
     resource_type: str
     outcome: PollOutcome
+
+
+def poll_others(
+    deps: Deps,
+    workspace_id: str,
+    data_source_id: str,
+    *,
+    owner: str,
+    clock: Clock,
+    for_s: float,
+    slice_s: float,
+) -> list[Polled]:
+    """Poll the record types of one source that are due, one after the other for about ``for_s`` seconds.
+
+    As a rule they are due together, and one hint stands for all of them. Ends where the source does not let itself be
+    read: the others would wait for the same. Raises as ``poll`` does.
+    """
+    end = time.monotonic() + for_s
+    done: list[Polled] = []
+    with deps.database.begin(workspace_id) as tx:
+        waiting = read_state_store.due_of(tx, workspace_id, data_source_id, clock(), tolerance=schedule.EARLY)
+    for resource_type in waiting:
+        if time.monotonic() >= end:
+            break
+        outcome = poll(deps, workspace_id, data_source_id, resource_type, owner=owner, now=clock(), slice_s=slice_s)
+        if outcome.status != "not_due":
+            done.append(Polled(workspace_id, data_source_id, resource_type, outcome))
+        if not outcome.well:
+            break
+    return done
 
 
 def poll_due(deps: Deps, *, owner: str, clock: Clock, for_s: float, slice_s: float) -> list[Polled]:

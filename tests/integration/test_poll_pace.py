@@ -404,6 +404,34 @@ def test_that_workers_are_in_each_others_way_is_no_fault_of_the_source(
     assert clinic.poll().status == "done"
 
 
+def others(clinic: Clinic, **how: Any) -> list[tuple[str, str]]:
+    done = polling.poll_others(
+        clinic.deps,
+        clinic.workspace,
+        clinic.source.data_source_id,
+        owner="one",
+        clock=lambda: clinic.at,
+        for_s=how.get("for_s", 5),
+        slice_s=5,
+    )
+    return [(polled.resource_type, polled.outcome.status) for polled in done]
+
+
+def test_what_is_due_of_one_source_is_polled_in_one_go(deps: Deps, workspace: str, scripted: ScriptedServer) -> None:
+    scripted.script = lambda path, query: (200, bundle())
+    types = {"Patient": 30, "Observation": 30, "Condition": 600, "Encounter": 30}
+    resources = {name: {"cadence_s": cadence_s, "full_sync_every_s": None} for name, cadence_s in types.items()}
+    clinic = clinic_of(deps, workspace, scripted, resources=resources)
+    assert others(clinic, for_s=0) == []
+    assert sorted(others(clinic)) == sorted((name, "done") for name in types)
+    assert others(clinic) == []
+    clinic.at += timedelta(seconds=28.5)
+    assert sorted(others(clinic)) == [("Encounter", "done"), ("Observation", "done"), ("Patient", "done")]
+    clinic.at += timedelta(seconds=60)
+    scripted.script = lambda path, query: (503, {"resourceType": "OperationOutcome"})
+    assert [status for _, status in others(clinic)] == ["failed"], "the others would meet the same"
+
+
 def test_how_a_source_is_doing_waits_for_nobody_who_lands(deps: Deps, workspace: str, scripted: ScriptedServer) -> None:
     """Landing holds a share of the source's row and asks for more of it: who waits for all of it waits in a circle."""
     clinic = clinic_of(deps, workspace, scripted)
