@@ -26,13 +26,12 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import RECEIVE
 from connector_runner.intake.push.receiving import MAX_BYTES, Door, Fresh, Received, Receiver
-from connector_runner.kernel.errors import RunnerError
+from connector_runner.kernel.errors import RunnerError, Unavailable
+from connector_runner.web.room import Full, Place, Room
 
 THREADS: Final = 4
 BODY_DEADLINE_S: Final = 10.0
 STATEMENT_TIMEOUT_S: Final = 5.0
-MOST_WAITING: Final = 400
-"""Deliveries in hand at once; beyond that senders are asked to come again, before their bodies are read."""
 _METHODS = ["POST", "PUT"]
 _MOST_SEGMENTS = 8
 _LONGEST_TARGET = 512
@@ -148,7 +147,8 @@ class Committing:
         try:
             received: Sequence[Received | Exception] = self._store([fresh for fresh, _, _ in batch])
         except Exception as error:
-            if len(batch) > 1:  # what is wrong with one must not be the others' trouble
+            # What is wrong with one must not be the others' trouble; without Postgres it is the trouble of all.
+            if len(batch) > 1 and not isinstance(error, Unavailable):
                 for one in batch:
                     self._commit([one])
                 return
@@ -189,7 +189,7 @@ class Hooks:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="push")
         self._committing = Committing(self._receiver.store)
         self._hinter = Hinter(lambda task, **ids: runner.publisher.hint(task, **ids))
-        self._in_hand = 0
+        self._room = Room()
 
     def register(self, app: FastAPI) -> None:
         """Add the routes."""
@@ -197,21 +197,18 @@ class Hooks:
             app.router.routes.append(Route(path, self._answer, methods=_METHODS))
 
     async def _answer(self, request: Request) -> Response:
-        if self._in_hand >= MOST_WAITING:
-            return _closing(503, "busy", retry=True)
-        self._in_hand += 1
         try:
             received = await self._take(request)
         except _Refused as refused:
             return _closing(refused.status, refused.code)
+        except Full:
+            return _closing(503, "busy", retry=True)
         except ClientDisconnect:
             return Response(status_code=400)
         except RunnerError as error:
             # Misconfigured too: what cannot be verified now may be when the operator has mended it.
             log.warning("push.not_taken", code=error.code)
             return _closing(503, "unavailable", retry=True)
-        finally:
-            self._in_hand -= 1
         if received.outcome == "stored":
             self._hinter.hint(received)
         status = _STATUS[received.outcome]
@@ -230,7 +227,12 @@ class Hooks:
         encoding = request.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             raise _Refused(415, "content_encoding")
-        body = await _body(request)
+        with self._room.reading() as place:
+            body = await _body(request, place)
+            with self._room.storing():
+                return await self._taken(request, door, target, body)
+
+    async def _taken(self, request: Request, door: Door, target: str, body: bytes) -> Received:
         delivery = Delivery(request.method, _url(request, door), _headers(request), body)
         if len(body) <= _SHORT:
             read = self._receiver.read(door, delivery, target)
@@ -249,7 +251,7 @@ class Hooks:
         self._database.dispose()
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, place: Place) -> bytes:
     """The whole body. What is said to be too long is not read at all, what turns out to be no further than that."""
     length = request.headers.get("content-length")
     if length is not None and (not length.isdecimal() or len(length) > 12 or int(length) > MAX_BYTES):
@@ -262,6 +264,7 @@ async def _body(request: Request) -> bytes:
                 size += len(part)
                 if size > MAX_BYTES:
                     raise _Refused(413, "too_large")
+                place.take(len(part))
                 parts.append(part)
     except TimeoutError:
         raise _Refused(408, "too_slow") from None

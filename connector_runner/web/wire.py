@@ -1,4 +1,5 @@
-"""Connections whose requests begin in time: one that never finishes its headers holds nobody up for long."""
+"""Connections whose requests begin in time: one that never finishes its headers is not kept for long, nor one that
+still sends a body after it was answered."""
 
 from __future__ import annotations
 
@@ -24,10 +25,16 @@ class Wire(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Whatever comes: either the head is there now, or its time runs on."""
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        if self._unwanted:
             self._arm()
         else:
             self._disarm()
+
+    @property
+    def _unwanted(self) -> bool:
+        """Whether nobody reads what comes: no head is there yet, or the answer is out before the body was read."""
+        theirs = self.conn.their_state
+        return theirs is h11.IDLE or (theirs is h11.SEND_BODY and self.conn.our_state is h11.DONE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
@@ -45,5 +52,5 @@ class Wire(H11Protocol):
 
     def _too_late(self) -> None:
         self._deadline = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if self._unwanted and not self.transport.is_closing():
             self.transport.close()
