@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,8 @@ from connector_runner.kernel.paths import Getter, compile_path
 
 MAX_EVENTS = 1000
 _LONGEST = 256
+_RECORD_ID = re.compile(r"(?!\.+\Z)[A-Za-z0-9._~:@+=|-]{1,256}")
+"""What may stand in the path of a URL without being another one."""
 
 
 def parse(arrived: Arrived, settings: PushSettings) -> Notification:
@@ -42,6 +45,8 @@ def _event(item: dict[str, Any], paths: JSONPaths) -> PushEvent | None:
     resource_type = paths.types.get(kind)
     if resource_type is None:
         return None
+    if not _RECORD_ID.fullmatch(record_id):
+        raise BadRecord("no id of a record", code="malformed", where=paths.id)
     parts = [_text(item, path) for path in paths.event]
     key = "|".join(part for part in parts if part) if parts and all(parts) else None
     return PushEvent(resource_type, record_id, key=key)

@@ -6,7 +6,7 @@ A push never carries truth. Whatever it holds, it says only which records to rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 
@@ -165,7 +165,7 @@ class Wanted:
     settings: SubscriptionSettings
     endpoint: str
     header: str
-    secret: str
+    secret: str = field(repr=False)
     until: datetime
 
 

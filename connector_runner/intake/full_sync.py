@@ -142,3 +142,8 @@ def admissible(
     wanted = [record for record, key in zip(deleted, keys, strict=True) if key in alive]
     allowed = limit(sync_store.count_live(tx, scope)) if len(wanted) > limit(0) else limit(0)
     return wanted, allowed
+
+
+def allowed_of(tx: Tx, source: DataSource, resource_type: str) -> int:
+    """How many deletes one run may bring, by how many records are alive here."""
+    return limit(sync_store.count_live(tx, Scope(source.workspace_id, source.data_source_id, resource_type)))

@@ -60,6 +60,17 @@ CREATE TABLE push_inbox (
     PRIMARY KEY (workspace_id, data_source_id),
     FOREIGN KEY (workspace_id, data_source_id) REFERENCES data_source ON DELETE CASCADE
 );
+
+-- How many records of a type went by pushes since when: more than a day may bring wait for a person.
+CREATE TABLE push_deletes (
+    workspace_id uuid NOT NULL,
+    data_source_id uuid NOT NULL,
+    resource_type text NOT NULL,
+    since timestamptz NOT NULL,
+    deleted integer NOT NULL,
+    PRIMARY KEY (workspace_id, data_source_id, resource_type),
+    FOREIGN KEY (workspace_id, data_source_id) REFERENCES data_source ON DELETE CASCADE
+);
 """
 
 SUBSCRIPTIONS = """
@@ -99,5 +110,6 @@ def upgrade() -> None:
     protect("push", swept=True)
     protect("push_body")
     protect("push_event")
+    protect("push_deletes")
     protect("push_inbox", swept=True)
     protect("push_subscription", swept=True)

@@ -23,7 +23,8 @@ from connector_runner.kernel.errors import BadRecord
 
 MAX_EVENTS: Final = 10_000
 _REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{1,63})/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?$")
-_NUMBER = re.compile(r"\d{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_NO_COUNT: Final = 10**18
 _STATUSES: Final[dict[str, SubscriptionStatus]] = {
     "requested": "requested", "active": "active", "error": "error", "off": "off",
 }  # fmt: skip
@@ -76,7 +77,8 @@ def _version_key(resource: dict[str, Any], said: tuple[str, str]) -> str | None:
 def reference(text: object) -> tuple[str, str] | None:
     """Type and id of a literal reference, relative or absolute, a version of it left out."""
     found = _REFERENCE.search(text) if isinstance(text, str) else None
-    return (found[1], found[2]) if found else None
+    # Of dots alone it would be another place in a URL.
+    return (found[1], found[2]) if found and found[2].strip(".") else None
 
 
 def parse_bundle(bundle: dict[str, Any]) -> Notification:
@@ -167,7 +169,7 @@ def _events(event: dict[str, Any], *, bare: bool) -> list[PushEvent]:
 def number(value: Any) -> int | None:
     """A count that comes as a number or as text."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return value if value >= 0 else None
+        return value if 0 <= value < _NO_COUNT else None
     return int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 

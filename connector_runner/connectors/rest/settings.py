@@ -129,6 +129,12 @@ class RestSettings(SourceSettings):
     errors: ErrorSettings = ErrorSettings()
     sink: RestSinkSettings | None = None
 
+    @model_validator(mode="after")
+    def _nothing_to_read(self) -> RestSettings:
+        if self.push is not None:
+            raise ValueError("nothing is read from this type of source, so nothing can be pushed: leave out push")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _mapped(cls, value: Any) -> Any:

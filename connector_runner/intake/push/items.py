@@ -75,18 +75,32 @@ class Opener:
 
     def _item(self, tx: Tx, push: Push) -> Item | Unreadable:
         content = b""
+        restarted = False
         try:
-            place = bound(self._source.data_source_id, push.key)
-            content = self._sealer.open(tx, self._source.workspace_id, push.sealed, place)
+            content = self._unsealed(tx, push)
             method, target, body = opened(content)
             arrived = Arrived(method, target, exact_json.loads(body) if body.strip() else None)
             said = self._parse(arrived, self.settings)
         except BadRecord as error:
             return Unreadable(push, content, error)
         if said.kind in ("handshake", "status"):
+            before = hearing.restarts(tx, self.scope, said)
             hearing.hear(tx, self.scope, said, self.settings, push.received_at)
+            restarted = hearing.restarts(tx, self.scope, said) > before
         keyed = [(event, self._key(tx, said, event)) for event in said.events]
-        return Item(push, content, said, keyed)
+        # What a server that lost its count would have told is told by nobody.
+        return Item(push, content, said, keyed, self._meant(tx, said, PushEvent("")) if restarted else set())
+
+    def content(self, tx: Tx, push: Push) -> bytes:
+        """A delivery as it came; empty when it was altered since."""
+        try:
+            return self._unsealed(tx, push)
+        except BadRecord:
+            return b""
+
+    def _unsealed(self, tx: Tx, push: Push) -> bytes:
+        place = bound(self._source.data_source_id, push.key)
+        return self._sealer.open(tx, self._source.workspace_id, push.sealed, place)
 
     def _key(self, tx: Tx, said: Notification, event: PushEvent) -> bytes | None:
         if event.key is not None:

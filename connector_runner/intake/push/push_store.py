@@ -143,7 +143,7 @@ def due(tx: Tx, turn: Turn, now: datetime, limit: int) -> list[Push]:
         "SELECT p.push_id, p.key, b.sealed, p.received_at, p.attempts FROM push p"
         " JOIN push_body b ON b.workspace_id = p.workspace_id AND b.push_id = p.push_id"
         " WHERE p.workspace_id = :ws AND p.data_source_id = :source AND p.state = 'pending' AND p.due_at <= :now"
-        " ORDER BY p.due_at LIMIT :limit",
+        " ORDER BY p.due_at, p.push_id LIMIT :limit",
         ws=turn.workspace_id,
         source=turn.data_source_id,
         now=now,
@@ -241,6 +241,39 @@ def key_of(tx: Tx, workspace_id: str, push_id: str) -> tuple[str, bytes] | None:
         id=push_id,
     )
     return None if row is None else (row["data_source_id"], bytes(row["key"]))
+
+
+def deletes(tx: Tx, turn: Turn, resource_type: str, now: datetime) -> int:
+    """How many records of a type went by pushes within the day that began with the first of them."""
+    row = one(
+        tx,
+        "SELECT deleted FROM push_deletes WHERE workspace_id = :ws AND data_source_id = :source"
+        " AND resource_type = :type AND since > :since",
+        ws=turn.workspace_id,
+        source=turn.data_source_id,
+        type=resource_type,
+        since=now - timedelta(days=1),
+    )
+    return 0 if row is None else int(row["deleted"])
+
+
+def count_deletes(tx: Tx, turn: Turn, resource_type: str, number: int, now: datetime) -> None:
+    """So many more went; a day after the first of them counting begins anew."""
+    if number:
+        execute(
+            tx,
+            "INSERT INTO push_deletes AS d (workspace_id, data_source_id, resource_type, since, deleted)"
+            " VALUES (:ws, :source, :type, :now, :number)"
+            " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE SET"
+            " since = CASE WHEN d.since > :day THEN d.since ELSE excluded.since END,"
+            " deleted = excluded.deleted + CASE WHEN d.since > :day THEN d.deleted ELSE 0 END",
+            ws=turn.workspace_id,
+            source=turn.data_source_id,
+            type=resource_type,
+            number=number,
+            now=now,
+            day=now - timedelta(days=1),
+        )
 
 
 def known_events(tx: Tx, turn: Turn, keys: Sequence[bytes]) -> set[bytes]:

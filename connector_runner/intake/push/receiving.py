@@ -55,7 +55,7 @@ class Door:
     name: str
     settings: PushSettings
     scheme: Scheme
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     parse: PushParser
     at: float = field(default_factory=time.monotonic)
 

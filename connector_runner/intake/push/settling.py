@@ -14,7 +14,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.intake import full_sync
 from connector_runner.intake.landing import Landed
 from connector_runner.intake.opening import Deps, origin_of
-from connector_runner.intake.push import hearing, push_store
+from connector_runner.intake.push import asking, hearing, push_store
 from connector_runner.intake.push.items import Item, Opener
 from connector_runner.intake.push.push_store import Push, Turn
 from connector_runner.intake.push.reading import Reads, Target
@@ -25,6 +25,10 @@ STAGE: Final = "push"
 MOST_ATTEMPTS: Final = 12
 """With the pauses between them more than an hour; by then a poll has found what it was about."""
 MOST_REFUSALS: Final = 3
+MOST_UNKNOWN: Final = 3
+"""So often a record is asked for that nobody knows: a server may tell of one before all of it knows it."""
+_MOST_PATIENCE: Final = 6
+"""Failures after which a source that fails is not left alone for longer: a minute."""
 BACKOFF: Final = Backoff(2, 900, floor=0.5)
 
 
@@ -34,7 +38,6 @@ class Settler:
     def __init__(self, deps: Deps, source: DataSource, turn: Turn, opener: Opener) -> None:
         self._deps, self._source, self._turn, self._opener = deps, source, turn, opener
         self._origin = origin_of(source)
-        self._deleted: dict[str, int] = {}
 
     def settle(self, tx: Tx, items: Sequence[Item], reads: Reads, now: datetime) -> tuple[Landed, set[str], int]:
         """What landed, which record types are to be polled now, and how many deliveries are done."""
@@ -43,7 +46,7 @@ class Settler:
         polls = {resource_type for item in items for resource_type in item.types}
         done: list[Push] = []
         for item in items:
-            settled = [(event, key) for event, key in item.wanted if _answered(event, reads)]
+            settled = [(event, key) for event, key in item.wanted if _answered(event, item.push, reads)]
             push_store.remember_events(tx, self._turn, [key for _, key in settled if key is not None], now)
             refused = [reads.refused[target] for target in item.targets if target in reads.refused]
             if len(settled) == len(item.wanted):
@@ -52,7 +55,7 @@ class Settler:
                 self.give_up(tx, item.push, item.content, refused[0], item.targets, now)
                 polls |= {resource_type for resource_type, _ in item.targets}
             else:
-                polls |= self._put_off(tx, item, refused[0] if refused else reads.fault, now)
+                polls |= self._put_off(tx, item, refused[0] if refused else reads.fault or _NOT_KNOWN, now)
             if item.said.kind not in ("handshake", "status"):
                 hearing.hear(tx, self._opener.scope, item.said, self._opener.settings, now)
         push_store.settle(tx, self._turn, done, "done", now)
@@ -67,9 +70,8 @@ class Settler:
             return True
         return bool(refused) and item.push.attempts + 1 >= MOST_REFUSALS
 
-    def _put_off(self, tx: Tx, item: Item, error: RunnerError | None, now: datetime) -> set[str]:
+    def _put_off(self, tx: Tx, item: Item, error: RunnerError, now: datetime) -> set[str]:
         """Try a delivery again later, or give it up; the record types to poll in its place."""
-        error = error or TryAgain("not read", code="not_read")
         counts = not isinstance(error, RateLimited)
         if counts and item.push.attempts + 1 >= MOST_ATTEMPTS:
             self.give_up(tx, item.push, item.content, error, item.targets, now)
@@ -80,7 +82,9 @@ class Settler:
 
     def wait_for_source(self, tx: Tx, fault: RunnerError, now: datetime) -> None:
         """Whatever else is due waits as well: it would fail in the same way."""
-        push_store.put_off_others(tx, self._turn, now + timedelta(seconds=pause_s(fault, 1)), now)
+        health = sources.health(tx, self._turn.workspace_id, self._turn.data_source_id)
+        failures = min(health["consecutive_errors"] if health is not None else 1, _MOST_PATIENCE)
+        push_store.put_off_others(tx, self._turn, now + timedelta(seconds=pause_s(fault, max(failures, 1))), now)
 
     def give_up(
         self, tx: Tx, push: Push, content: bytes, error: RunnerError, targets: Sequence[Target], now: datetime
@@ -106,13 +110,13 @@ class Settler:
         )
         push_store.settle(tx, self._turn, [push], "dead", now, code=error.code)
 
-    def failed_inside(self, tx: Tx, item: Item, now: datetime) -> None:
-        """What was read for a delivery could not be landed, for a fault of this program."""
-        error = BadRecord("what was read could not be landed", code="internal_error")
-        self.give_up(tx, item.push, item.content, error, item.targets, now)
+    def failed_inside(self, tx: Tx, push: Push, content: bytes, targets: Sequence[Target], now: datetime) -> None:
+        """A delivery could not be opened, or what was read for it not be landed, for a fault of this program."""
+        error = BadRecord("it could not be worked off", code="internal_error")
+        self.give_up(tx, push, content, error, targets, now)
 
     def _land(self, tx: Tx, asked: set[Target], reads: Reads, now: datetime) -> Landed:
-        """What was found, and of what is gone as much as one run may bring; more waits for a person."""
+        """What was found, and of what is gone as much as a day may bring; more waits for a person."""
         found = [record for target, record in reads.found.items() if target in asked]
         landed = Landed()
         if found:
@@ -120,7 +124,9 @@ class Settler:
         for resource_type in sorted({kind for kind, record_id in reads.gone if (kind, record_id) in asked}):
             gone = [record for target, record in reads.gone.items() if target in asked and target[0] == resource_type]
             wanted, allowed = full_sync.admissible(tx, self._source, resource_type, gone)
-            before = self._deleted.get(resource_type, 0)
+            before = push_store.deletes(tx, self._turn, resource_type, now)
+            if before + len(wanted) > allowed:
+                allowed = full_sync.allowed_of(tx, self._source, resource_type)
             if before + len(wanted) > allowed:
                 full_sync.park(
                     tx, self._deps.quarantine, self._source, resource_type, [record.record_id for record in wanted],
@@ -128,22 +134,25 @@ class Settler:
                 )  # fmt: skip
             elif wanted:
                 landed.add(self._deps.intake.land(tx, self._turn.workspace_id, self._origin, wanted, now=now))
-            self._deleted[resource_type] = before + len(wanted)
+            push_store.count_deletes(tx, self._turn, resource_type, len(wanted), now)
         return landed
 
     def _ask_for_polls(self, tx: Tx, polls: set[str], reads: Reads, now: datetime) -> set[str]:
         """Make record types due; those whose deletes could not be proved in full."""
         unproved = {resource_type for resource_type, _ in reads.unproved}
         for resource_type in sorted(polls | unproved):
-            sources.make_due(
-                tx, self._turn.workspace_id, self._turn.data_source_id, now,
-                resource_type=resource_type, full=resource_type in unproved,
-            )  # fmt: skip
+            asking.poll(tx, self._opener.scope, resource_type, now, full=resource_type in unproved)
         return unproved
 
 
-def _answered(event: PushEvent, reads: Reads) -> bool:
-    return event.record_id is None or reads.settled((event.resource_type, event.record_id))
+_NOT_KNOWN: Final = TryAgain("the source does not know the record", code="not_there_yet")
+
+
+def _answered(event: PushEvent, push: Push, reads: Reads) -> bool:
+    if event.record_id is None:
+        return True
+    target = (event.resource_type, event.record_id)
+    return reads.settled(target) and (target not in reads.unknown or push.attempts + 1 >= MOST_UNKNOWN)
 
 
 def pause_s(error: RunnerError, attempts: int) -> float:

@@ -13,13 +13,12 @@ from typing import Any, Final, cast
 
 from connector_runner.audit import log as audit
 from connector_runner.connectors import directory
-from connector_runner.connectors import store as sources
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.push import Kept, PushSettings, Subscriptions, SubscriptionSettings, Wanted
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Tx
 from connector_runner.intake.opening import Deps, open_source
-from connector_runner.intake.push import hearing, push_store
+from connector_runner.intake.push import asking, hearing, push_store
 from connector_runner.intake.push import subscription_store as store
 from connector_runner.intake.push.push_store import New
 from connector_runner.intake.push.receiving import bound, own_secret, seal_content
@@ -27,6 +26,7 @@ from connector_runner.intake.push.subscription_store import Scope, Subscription
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError, TryAgain
 from connector_runner.kernel.ids import new_id
+from connector_runner.resilience import alerts
 from connector_runner.resilience.retry import Backoff
 
 LOOK_S: Final = 300.0
@@ -40,6 +40,9 @@ SILENCE: Final = 1.5
 ANSWER_S: Final = 30.0
 """For so long an answer to what was asked for may be on its way."""
 LEASE_S: Final = 120.0
+SUBSCRIPTION: Final = "subscription"
+"""The kind of alert: a subscription cannot be kept, or the server gives it up again and again."""
+TOLD_AFTER: Final = 3
 BACKOFF: Final = Backoff(10, 900, floor=0.5)
 
 
@@ -92,6 +95,10 @@ class _Keeper:
         self._server: Subscriptions | None = None
 
     @property
+    def _ids(self) -> tuple[str, str]:
+        return self.scope.workspace_id, self.scope.data_source_id
+
+    @property
     def grace_s(self) -> float:
         """How long a missing event number may be late."""
         return self.source.settings.push.gap_grace_s if self.source.settings.push is not None else 0.0
@@ -115,7 +122,7 @@ class _Keeper:
             except (RunnerError, BadRecord) as error:
                 if error.code == "database_unavailable":
                     raise
-                self._failed(one, error)
+                self._failed(one, error.code)
         return self._due_at
 
     def _server_of(self) -> Subscriptions:
@@ -149,8 +156,7 @@ class _Keeper:
                 self._by(again)
                 return
         if one.remote_id is None:
-            found = self._server_of().find(wanted) or self._server_of().create(wanted)
-            self._kept(one, found, wanted, digest)
+            self._kept(one, self._asked_for(wanted), wanted, digest)
         elif one.wanted != digest or self._ends_soon(one, wanted) or one.status in ("error", "off"):
             self._renew(one, one.remote_id, wanted, digest)
         elif self._is_due(one, wanted.settings):
@@ -158,6 +164,12 @@ class _Keeper:
         self._close_gap(one)
         asked = one.remote_id is None or one.status == "requested"
         self._by(self.now + timedelta(seconds=ASKED_S if asked else self._every_s(wanted.settings)))
+
+    def _asked_for(self, wanted: Wanted) -> Kept:
+        """One that is there already, brought to what is wanted now: it may send the secret of an earlier life."""
+        there = self._server_of().find(wanted)
+        found = self._server_of().renew(there.remote_id, wanted) if there is not None else None
+        return found or self._server_of().create(wanted)
 
     def _ends_soon(self, one: Subscription, wanted: Wanted) -> bool:
         left = timedelta(seconds=wanted.settings.lifetime_s / 4)
@@ -185,7 +197,7 @@ class _Keeper:
         with self.deps.database.begin(self.scope.workspace_id) as tx:
             store.kept(tx, self.scope, one.name, found, digest, wanted.until, self.now)
             store.drop_stranger(tx, self.scope, found.remote_id)
-        self._poll(one.name)
+        self._poll(one.name, missed=False)
 
     def _renew(self, one: Subscription, remote_id: str, wanted: Wanted, digest: bytes) -> None:
         lost = one.status in ("error", "off")
@@ -214,9 +226,13 @@ class _Keeper:
                 self._poll(one.name)  # silent, and nothing tells how many events there were
         with self.deps.database.begin(self.scope.workspace_id) as tx:
             store.looked(tx, self.scope, one.name, self.now, status)
+            if status == "active":
+                alerts.end(tx, *self._ids, SUBSCRIPTION, now=self.now, subject=one.name)
         if status in ("error", "off"):
             self._poll(one.name)
-            self._renew(one, remote_id, wanted, digest)
+            self._failed(one, f"subscription_{status}")
+            if not one.failures:  # once at once; when that was of no use, later and later
+                self._renew(one, remote_id, wanted, digest)
 
     def _close_gap(self, one: Subscription) -> None:
         """Ask for the events that are missing; when that was of no use, poll."""
@@ -264,13 +280,10 @@ class _Keeper:
             hearing.caught_up(tx, self.scope, one, self.now)
         self._poll(one.name if one.ours else None)
 
-    def _poll(self, resource_type: str | None) -> None:
+    def _poll(self, resource_type: str | None, *, missed: bool = True) -> None:
         """Make a record type due now; None: every one that is polled."""
         with self.deps.database.begin(self.scope.workspace_id) as tx:
-            sources.make_due(
-                tx, self.scope.workspace_id, self.scope.data_source_id, self.now,
-                resource_type=resource_type, full=False,
-            )  # fmt: skip
+            asking.poll(tx, self.scope, resource_type, self.now, missed=missed)
         self.polls |= {resource_type} if resource_type else set(self.source.settings.resources)
 
     def _end(self, one: Subscription) -> None:
@@ -280,9 +293,11 @@ class _Keeper:
         with self.deps.database.begin(self.scope.workspace_id) as tx:
             store.drop(tx, self.scope, one.name)
 
-    def _failed(self, one: Subscription, error: RunnerError) -> None:
+    def _failed(self, one: Subscription, code: str) -> None:
         with self.deps.database.begin(self.scope.workspace_id) as tx:
-            store.failed(tx, self.scope, one.name, error.code, self.now)
+            store.failed(tx, self.scope, one.name, code, self.now)
+            if one.failures + 1 >= TOLD_AFTER:
+                alerts.raise_once(tx, *self._ids, SUBSCRIPTION, code, now=self.now, subject=one.name)
         self._by(self.now + timedelta(seconds=BACKOFF.pause_s(one.failures + 1)))
 
     def _by(self, moment: datetime) -> None:

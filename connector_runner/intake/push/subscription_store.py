@@ -166,13 +166,15 @@ def asked(tx: Tx, scope: Scope, name: str, now: datetime) -> None:
 def looked(tx: Tx, scope: Scope, name: str, now: datetime, status: str | None = None) -> None:
     """The server was asked how it is."""
     _set(
-        tx, scope, name, "looked_at = :now, status = coalesce(:status, status), failures = 0, last_error_code = NULL",
+        tx, scope, name, "looked_at = :now, status = coalesce(:status, status),"
+        " failures = CASE WHEN :status IN ('requested', 'error', 'off') THEN failures ELSE 0 END,"
+        " last_error_code = CASE WHEN :status IN ('requested', 'error', 'off') THEN last_error_code END",
         now=now, status=status,
     )  # fmt: skip
 
 
 def kept(tx: Tx, scope: Scope, name: str, found: Kept, wanted: bytes, ends_at: datetime, now: datetime) -> None:
-    """It was created or renewed. One under another id begins to count anew."""
+    """It was created or renewed. One under another id begins to count anew; whether it works is seen later."""
     _set(
         tx,
         scope,
@@ -182,8 +184,7 @@ def kept(tx: Tx, scope: Scope, name: str, found: Kept, wanted: bytes, ends_at: d
         " highest = CASE WHEN remote_id IS NOT DISTINCT FROM :remote THEN highest ELSE 0 END,"
         " ahead = CASE WHEN remote_id IS NOT DISTINCT FROM :remote THEN ahead ELSE '{}' END,"
         " gap_since = CASE WHEN remote_id IS NOT DISTINCT FROM :remote THEN gap_since END,"
-        " remote_id = :remote, wanted = :wanted, status = :status, ends_at = :ends, looked_at = :now, failures = 0,"
-        " last_error_code = NULL",
+        " remote_id = :remote, wanted = :wanted, status = :status, ends_at = :ends, looked_at = :now",
         remote=found.remote_id,
         wanted=wanted,
         status=found.status,

@@ -26,7 +26,6 @@ from connector_runner.intake.push.proving import Prover
 from connector_runner.intake.push.push_store import Turn
 from connector_runner.intake.push.reading import Reads, read_all
 from connector_runner.intake.push.settling import Settler
-from connector_runner.intake.reference_data import Remembering
 from connector_runner.kernel.errors import Conflict, RateLimited, RunnerError
 
 BATCH: Final = 32
@@ -111,11 +110,10 @@ class _Work:
         fault: RunnerError | None = None
         try:
             reader = open_source(self.deps, self.source)
-            known = Remembering(reader, self.deps.database, self.source)
             prover = Prover(self.deps, self.source, reader, self.alive)
             while fault is None and (items := self._next()) is not None:
                 targets = list(dict.fromkeys(target for item in items for target in item.targets))
-                reads = read_all(known, targets, at_once=self._opener.settings.concurrency, alive=self.alive)
+                reads = read_all(reader, targets, at_once=self._opener.settings.concurrency, alive=self.alive)
                 prover.prove(reads)
                 self._finish(items, reads)
                 fault = reads.fault
@@ -138,18 +136,37 @@ class _Work:
             raise _TurnLost
 
     def _next(self) -> list[Item] | None:
-        """The deliveries that are due next; None when there is none."""
+        """The deliveries that are due next; None when there is none.
 
-        def open_batch(tx: Tx) -> list[Item] | None:
-            self._hold(tx)
-            batch = push_store.due(tx, self.turn, self.now, BATCH)
-            found = self._opener.open(tx, self.turn, batch)
-            for one in found:
-                if isinstance(one, Unreadable):
-                    self._settler.give_up(tx, one.push, one.content, one.error, [], self.now)
-            return [one for one in found if isinstance(one, Item)] if batch else None
+        When that fails inside this program only the first of them is opened, or given up: one holds up no other.
+        """
+        try:
+            return self._in_transaction(lambda tx: self._open(tx, BATCH))
+        except (RunnerError, _TurnLost):
+            raise
+        except Exception as error:
+            log.error("push.internal_error", data_source_id=self.turn.data_source_id, exc_info=error)
+        try:
+            return self._in_transaction(lambda tx: self._open(tx, 1))
+        except (RunnerError, _TurnLost):
+            raise
+        except Exception:
+            return self._in_transaction(self._give_up_first)
 
-        return self._in_transaction(open_batch)
+    def _open(self, tx: Tx, most: int) -> list[Item] | None:
+        self._hold(tx)
+        batch = push_store.due(tx, self.turn, self.now, most)
+        found = self._opener.open(tx, self.turn, batch)
+        for one in found:
+            if isinstance(one, Unreadable):
+                self._settler.give_up(tx, one.push, one.content, one.error, [], self.now)
+        return [one for one in found if isinstance(one, Item)] if batch else None
+
+    def _give_up_first(self, tx: Tx) -> list[Item]:
+        self._hold(tx)
+        for push in push_store.due(tx, self.turn, self.now, 1):
+            self._settler.failed_inside(tx, push, self._opener.content(tx, push), [], self.now)
+        return []
 
     def _in_transaction(self, work: Callable[[Tx], list[Item] | None]) -> list[Item] | None:
         return self.deps.database.retrying(self.turn.workspace_id, work, attempts=_LAND_ATTEMPTS)
@@ -165,7 +182,8 @@ class _Work:
                 log.error("push.internal_error", data_source_id=self.turn.data_source_id, exc_info=error)
                 with self.deps.database.begin(self.turn.workspace_id) as tx:
                     self._hold(tx)
-                    self._settler.failed_inside(tx, items[0], self.now)
+                    one = items[0]
+                    self._settler.failed_inside(tx, one.push, one.content, one.targets, self.now)
                 return
             for item in items:
                 self._finish([item], reads)
@@ -191,14 +209,17 @@ class _Work:
             self._hold(tx)
             if fault is not None:
                 self.outcome.status, self.outcome.code = "failed", fault.code
-                self._settler.wait_for_source(tx, fault, self.now)
                 if not isinstance(fault, RateLimited):
                     directory.record_error(tx, self.turn, fault.code, str(fault), self.now)
+                self._settler.wait_for_source(tx, fault, self.now)
             elif self.turn.failing is not None and self.outcome.pushes:
                 directory.record_ok(tx, self.turn, self.now)
             kept = self.turn.failing if fault is None and not self.outcome.pushes else None
             if not push_store.end_turn(tx, self.turn, fault.code if fault is not None else kept):
                 raise _TurnLost
+            # A hint that came while we had the turn did nothing, and what it told of may have come after our last look.
+            if fault is None and push_store.any_due(tx, self.turn.workspace_id, self.turn.data_source_id, self.now):
+                self.outcome.status = "more"
 
 
 def overdue(tx: Tx, now: datetime, limit: int = 500) -> list[tuple[str, str]]:

@@ -170,3 +170,18 @@ WRONG = [
 def test_settings_that_cannot_be_meant(settings: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         PushSettings.model_validate(settings)
+
+
+def test_no_push_where_nothing_can_be_read() -> None:
+    """A push only says what to read."""
+    from connector_runner.connectors.registry import source_type
+    from connector_runner.connectors.settings import parse as settings_of
+    from connector_runner.kernel.errors import Misconfigured
+
+    document = {
+        "base_url": "https://crm.example", "mapping": "crm", "records": {"contact": {"path": "/c", "create": "post"}},
+        "push": {"secrets": ["env:X"], "parser": "json_path",
+                 "paths": {"type": "t", "id": "i", "types": {"c": "Patient"}}},
+    }  # fmt: skip
+    with pytest.raises(Misconfigured, match="nothing can be pushed"):
+        settings_of(source_type("rest_api", document).settings, document)
