@@ -20,6 +20,8 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity
+from urllib3.response import BaseHTTPResponse
 
 from connector_runner.infra import metrics
 from connector_runner.infra.addresses import AddressGuard
@@ -34,6 +36,8 @@ _LOOKED_AT = 12
 _USER_AGENT = "connector-runner"
 _CROSS_ORIGIN_HEADERS = frozenset({"accept", "accept-language", "user-agent", "prefer"})
 _PLAIN_SEGMENT = re.compile(r"[$_]?[A-Za-z][A-Za-z_.$-]{0,30}|[rv]?\d{1,2}|R4B?|STU\d")
+# What requests would leave as it is: unreserved characters (RFC 3986, section 2.3), no segment of dots, no query.
+_PLAIN_URL = re.compile(r"https?://[a-z0-9][a-z0-9.-]*(?::[1-9]\d*)?(?:/(?!\.)[A-Za-z0-9_.~$-]*)+")
 _TYPE_SEGMENT = re.compile(r"[A-Z][A-Za-z]+")
 
 Params = Mapping[str, str | int | Sequence[str]] | Sequence[tuple[str, str]]
@@ -136,7 +140,7 @@ class HTTP:
         sent = CaseInsensitiveDict({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **(headers or {})})
         first = parts = checked(url)
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._once(method, url, sent, params, data, attempt, max_bytes, certificate, into)
+            answer = self._once(method, url, parts, sent, params, data, attempt, max_bytes, certificate, into)
             location = answer.headers.get("Location")
             follows = allow_redirects and method in ("GET", "HEAD") and answer.status in (301, 302, 303, 307, 308)
             if not follows or location is None:
@@ -178,7 +182,8 @@ class HTTP:
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
+        parts: SplitResult,
+        headers: CaseInsensitiveDict[str],
         params: Params | None,
         data: bytes | None,
         attempt: Attempt,
@@ -186,25 +191,28 @@ class HTTP:
         certificate: tuple[str, str] | None,
         into: Into | None,
     ) -> Answer:
-        parts = checked(url)
-        place = _place(method, parts)
-        prepared = _prepare(method, url, headers, params, data, place)
+        prepared = _prepare(method, url, parts, headers, params, data)
         attempt.sent = False
         token = current_attempt.set(attempt)
         try:
-            timeout = (attempt.read_timeout_s, attempt.read_timeout_s)
-            response = self._transport().send(
-                prepared, stream=True, timeout=timeout, verify=self._verify, cert=certificate
+            response = self._transport().open(
+                prepared,
+                parts if prepared.url == url else urlsplit(prepared.url or url),
+                timeout_s=attempt.read_timeout_s,
+                verify=self._verify,
+                certificate=certificate,
             )
+            answered = CaseInsensitiveDict(response.headers)
             try:
-                taker = into(response.status_code, response.headers) if into is not None else None
-                body = _read(response, attempt, max_bytes, place, taker)
+                taker = into(response.status, answered) if into is not None else None
+                body = _read(response, attempt, max_bytes, method, parts, taker)
             finally:
                 response.close()
-            metrics.HTTP_REQUESTS.labels(method=method, outcome=f"{response.status_code // 100}xx").inc()
-            return Answer(response.status_code, response.headers, body, prepared.url or url)
+                response.release_conn()
+            metrics.HTTP_REQUESTS.labels(method=method, outcome=f"{response.status // 100}xx").inc()
+            return Answer(response.status, answered, body, prepared.url or url)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as exc:
-            failure = _named(exc, attempt, place)
+            failure = _named(exc, attempt, _place(method, parts))
             metrics.HTTP_REQUESTS.labels(method=method, outcome=failure.code).inc()
             raise failure from None
         finally:
@@ -217,13 +225,31 @@ def _place(method: str, parts: SplitResult) -> str:
 
 
 def _prepare(
-    method: str, url: str, headers: Mapping[str, str], params: Params | None, data: bytes | None, place: str
+    method: str,
+    url: str,
+    parts: SplitResult,
+    headers: CaseInsensitiveDict[str],
+    params: Params | None,
+    data: bytes | None,
 ) -> requests.PreparedRequest:
+    """As ``requests.Request.prepare`` does it for bytes, without what there is none of: cookies, hooks, auth."""
+    prepared = requests.PreparedRequest()
+    prepared.method = method.upper()
+    prepared.headers = headers.copy()
+    prepared.body = data or None
     try:
-        return requests.Request(method, url, headers=dict(headers), params=params, data=data).prepare()
+        for header in headers.items():
+            check_header_validity(header)
+        if params or not _PLAIN_URL.fullmatch(url):
+            prepared.prepare_url(url, params)
+        else:
+            prepared.url = url
     except (requests.RequestException, UnicodeError) as exc:
         code = "bad_header" if isinstance(exc, requests.exceptions.InvalidHeader) else "bad_url"
-        raise Misconfigured("the request cannot be written", code=code, where=place) from None
+        raise Misconfigured("the request cannot be written", code=code, where=_place(method, parts)) from None
+    if data or prepared.method not in ("GET", "HEAD"):
+        prepared.headers["Content-Length"] = str(len(data or b""))
+    return prepared
 
 
 def _redirected(url: str, location: str) -> SplitResult:
@@ -235,20 +261,25 @@ def _redirected(url: str, location: str) -> SplitResult:
 
 
 def _read(
-    response: requests.Response, attempt: Attempt, max_bytes: int, place: str, taker: Taker | None = None
+    response: BaseHTTPResponse,
+    attempt: Attempt,
+    max_bytes: int,
+    method: str,
+    parts: SplitResult,
+    taker: Taker | None = None,
 ) -> bytes:
     """The decoded body, whole; empty when somebody takes it."""
     pieces: list[bytes] = []
     size = 0
     try:
-        for piece in response.raw.stream(_CHUNK, decode_content=True):
+        for piece in response.stream(_CHUNK, decode_content=True):
             size += len(piece)
             if size > max_bytes:
                 raise BadAnswer(
                     f"the answer is longer than {max_bytes} bytes",
                     code="answer_too_long",
-                    where=place,
-                    status=response.status_code,
+                    where=_place(method, parts),
+                    status=response.status,
                 )
             (taker or pieces.append)(piece)
             attempt.remaining()
@@ -256,8 +287,8 @@ def _read(
         raise BadAnswer(
             "the answer's content encoding is broken",
             code="answer_not_decodable",
-            where=place,
-            status=response.status_code,
+            where=_place(method, parts),
+            status=response.status,
         ) from None
     return b"".join(pieces)
 

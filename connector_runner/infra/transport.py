@@ -12,17 +12,22 @@ import socket
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from urllib.parse import SplitResult
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import PoolManager
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry, Timeout
 
 from connector_runner.infra.addresses import AddressGuard
 
 _SEND_PIECE = 65_536
+_NO_RETRIES = Retry(0, read=False)
 
 
 @dataclass(slots=True)
@@ -100,6 +105,13 @@ class _Guarded:
 
     guard: AddressGuard
     response_class = _BoundedResponse
+    _waits_for_body = False
+    _head = b""
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._head = b""
+        self._waits_for_body = isinstance(body, bytes) and 0 < len(body) <= _SEND_PIECE
+        super().request(method, url, body, *args, **kwargs)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:
         connection: Any = self
@@ -128,6 +140,12 @@ class _Guarded:
         raise NewConnectionError(connection, "connecting failed") from failure
 
     def send(self, data: Any) -> None:
+        if self._waits_for_body:
+            # One message: the other side, too, is woken once for the two.
+            self._head, self._waits_for_body = data, False
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         connection: Any = self
         if connection.sock is None:
             connection.connect()
@@ -145,7 +163,56 @@ class GuardedAdapter(HTTPAdapter):
     def __init__(self, guard: AddressGuard, *, pools: int, connections: int) -> None:
         """``pools``: hosts whose connections are kept; ``connections``: how many are kept a host."""
         self._guard = guard
+        self._pools: dict[tuple[str, str, str | bool, tuple[str, str] | None], HTTPConnectionPool] = {}
+        self._most_pools = pools
         super().__init__(pool_connections=pools, pool_maxsize=connections, max_retries=0)
+
+    def open(
+        self,
+        request: PreparedRequest,
+        parts: SplitResult,
+        *,
+        timeout_s: float,
+        verify: str | bool,
+        certificate: tuple[str, str] | None,
+    ) -> BaseHTTPResponse:
+        """Send a request whose URL has these parts; the answer as it comes from the wire, its body unread.
+
+        As ``send``, without what that does for sessions: cookies, hooks, a response of its own. Raises what requests,
+        urllib3 or the socket do.
+        """
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        return self._pool(request, parts, verify, certificate).urlopen(
+            request.method or "GET",
+            target,
+            body=request.body,
+            headers=request.headers,
+            retries=_NO_RETRIES,
+            redirect=False,
+            assert_same_host=False,
+            timeout=Timeout(connect=timeout_s, read=timeout_s),
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._pools.clear()
+        super().close()
+
+    def _pool(
+        self, request: PreparedRequest, parts: SplitResult, verify: str | bool, certificate: tuple[str, str] | None
+    ) -> HTTPConnectionPool:
+        """The connections to a server, found again without asking requests anew what goes with them."""
+        key = (parts.scheme, parts.netloc, verify, certificate)
+        pool = self._pools.get(key)
+        if pool is None:
+            found: Any = self.get_connection_with_tls_context(request, verify, cert=certificate)
+            self.cert_verify(found, request.url, verify, certificate)  # type: ignore[no-untyped-call]
+            if len(self._pools) >= self._most_pools:
+                self._pools.clear()
+            self._pools[key] = pool = cast(HTTPConnectionPool, found)
+        return pool
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         """Build the pool manager with guarded connections."""
