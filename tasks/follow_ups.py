@@ -9,10 +9,12 @@ from typing import Any
 from connector_runner.connectors import directory
 from connector_runner.infra.queue import (
     DRAIN,
+    IMPORT,
     POLL,
     PROBE_SOURCE,
     RECEIVE,
     RECONCILE_SINK,
+    RECOUNT_WORKSPACE,
     RELEASE,
     RESOLVE,
     SAMPLE,
@@ -30,16 +32,29 @@ def all_of(outcome: Iterable[Hint], arguments: dict[str, Any]) -> Iterable[Hint]
     return outcome
 
 
-def release_after(outcome: object, arguments: dict[str, Any]) -> Iterator[Hint]:
-    """What landed or was folded anew may have to leave."""
+def changed(workspace_id: str) -> Iterator[Hint]:
+    """Entities of a workspace changed: they may have to leave, and may be the same as others."""
+    yield Hint.of(RELEASE, workspace_id=workspace_id)
+    yield Hint.of(RESOLVE, workspace_id=workspace_id)
+
+
+def after_change(outcome: object, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What landed or was folded anew is released and compared."""
     if outcome:
-        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+        yield from changed(arguments["workspace_id"])
+
+
+def after_import(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What the slice landed is compared; an import that the slice cut off goes on."""
+    yield Hint.of(RESOLVE, workspace_id=arguments["workspace_id"])
+    if outcome.more:
+        yield Hint.of(IMPORT, **arguments)
 
 
 def after_poll(outcome: Sequence[Polled], arguments: dict[str, Any]) -> Iterator[Hint]:
-    """What landed may have to leave; a poll that its slice cut off goes on."""
+    """What landed is released and compared; a poll that its slice cut off goes on."""
     for workspace_id in dict.fromkeys(polled.workspace_id for polled in outcome if polled.outcome):
-        yield Hint.of(RELEASE, workspace_id=workspace_id)
+        yield from changed(workspace_id)
     for polled in outcome:
         if polled.outcome.more:
             yield Hint.of(
@@ -51,9 +66,9 @@ def after_poll(outcome: Sequence[Polled], arguments: dict[str, Any]) -> Iterator
 
 
 def after_push(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
-    """What landed may have to leave; what could not be read by itself is polled; a slice that was cut off goes on."""
+    """What landed is released and compared; what could not be read by itself is polled; a slice cut off goes on."""
     if outcome:
-        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
+        yield from changed(arguments["workspace_id"])
     yield from polls_after(sorted(outcome.polls), arguments)
     if outcome.more:
         yield Hint.of(RECEIVE, **arguments)
@@ -138,4 +153,16 @@ def _queue_of(workspace_id: str, sink_id: str) -> str:
 def after_resolution(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
     """More of them are compared at once."""
     if outcome.more:
+        yield Hint.of(RESOLVE, **arguments)
+
+
+def counts_due(outcome: Iterable[str], arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Each workspace by itself."""
+    for workspace_id in outcome:
+        yield Hint.of(RECOUNT_WORKSPACE, workspace_id=workspace_id)
+
+
+def after_count(outcome: int, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Who waits for the new count is compared at once."""
+    if outcome:
         yield Hint.of(RESOLVE, **arguments)

@@ -10,14 +10,14 @@ registers the import first, streams a local file into storage that workers reach
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from kombu.exceptions import OperationalError
 
-from connector_runner.infra.queue import IMPORT, Hint
+from connector_runner.infra.queue import IMPORT
 from tasks.app import app
 from tasks.base import RunnerTask
+from tasks.follow_ups import after_import
 from tasks.process import owner, runner
 
 
@@ -50,11 +50,7 @@ def _register(path_or_url: str, workspace: str, source: str, mapping: str | None
     return registering.register(runner(), workspace, source, path_or_url, mapping)
 
 
-def _again(outcome: Any, ids: dict[str, Any]) -> Iterable[Hint]:
-    return [Hint.of(IMPORT, **ids)] if outcome.more else []
-
-
-@app.task(base=ImportTask, name=IMPORT, follow_ups=staticmethod(_again))
+@app.task(base=ImportTask, name=IMPORT, follow_ups=staticmethod(after_import))
 def import_bundle(workspace_id: str, import_id: str) -> Any:
     """Work for a slice on an import, whatever there is left of it."""
     from connector_runner.intake.imports import running

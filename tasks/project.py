@@ -6,11 +6,11 @@ from connector_runner.infra.queue import PROJECT
 from connector_runner.kernel.clock import utc_now
 from tasks.app import app
 from tasks.base import RunnerTask
-from tasks.follow_ups import release_after
+from tasks.follow_ups import after_change
 from tasks.process import runner
 
 
-@app.task(base=RunnerTask, name=PROJECT, follow_ups=staticmethod(release_after))
+@app.task(base=RunnerTask, name=PROJECT, follow_ups=staticmethod(after_change))
 def project(workspace_id: str) -> int:
     """Fold one batch of dirty entities."""
     world = runner().world

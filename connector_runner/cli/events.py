@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, workspace_of
-from connector_runner.infra.queue import RELEASE
+from connector_runner.infra.queue import RELEASE, RESOLVE
 from connector_runner.intake import appending
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
@@ -42,7 +42,8 @@ def append(
         ),
     )
     if outcome.events:
-        runner.publisher.hint(RELEASE, workspace_id=workspace_id)
+        for task in (RELEASE, RESOLVE):
+            runner.publisher.hint(task, workspace_id=workspace_id)
     found = appending.summary(outcome)
     show(found, as_json, lambda: _tell(found))
     if outcome.errors:

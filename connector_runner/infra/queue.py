@@ -33,6 +33,8 @@ RECONCILE_SINK: Final = "reconcile_sink.run"
 SAMPLE: Final = "sample.run"
 TRANSLATE: Final = "translate.run"
 RESOLVE: Final = "resolve.run"
+RECOUNT: Final = "recount.run"
+RECOUNT_WORKSPACE: Final = "recount_workspace.run"
 PROBE: Final = "probe.run"
 PROBE_SOURCE: Final = "probe_source.run"
 RECEIVE: Final = "receive.run"
@@ -56,6 +58,8 @@ QUEUE_OF: Final = {
     RECONCILE_SINK: "reconcile",
     TRANSLATE: "translate",
     RESOLVE: "resolve",
+    RECOUNT: CONTROL_QUEUE,
+    RECOUNT_WORKSPACE: "resolve",
     PROBE: CONTROL_QUEUE,
     PROBE_SOURCE: "reconcile",
     RECEIVE: "receive",

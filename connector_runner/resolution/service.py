@@ -114,6 +114,12 @@ def identify(database: Database, workspace_id: str, kind: Kind) -> None:
         pass
 
 
+def workspaces(database: Database) -> list[str]:
+    """Ids of the workspaces whose names are counted."""
+    with database.sweep() as tx:
+        return store.workspaces(tx)
+
+
 def recount(database: Database, workspace_id: str, *, now: datetime, slack: float = SLACK) -> int:
     """Count how common names are, where a population changed by ``slack``; how many records wait for it."""
     waiting = 0

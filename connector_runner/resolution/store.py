@@ -74,6 +74,11 @@ def request_named(tx: Tx, workspace_id: str, kind: str, field: str, names: Itera
     )
 
 
+def workspaces(tx: Tx) -> list[str]:
+    """Ids of active workspaces; for a sweep."""
+    return [row["workspace_id"] for row in rows(tx, "SELECT workspace_id FROM workspace WHERE status = 'active'")]
+
+
 def workspaces_waiting(tx: Tx) -> list[str]:
     """Workspaces in which entities wait to be compared; for a sweep."""
     found = rows(tx, "SELECT DISTINCT workspace_id FROM pending_resolution ORDER BY workspace_id")
@@ -95,9 +100,11 @@ def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:
     """Take up to ``limit`` entities that wait, those first that have waited longest; whether each is identified."""
     found = rows(
         tx,
-        "DELETE FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind AND entity_id IN (SELECT entity_id"
-        " FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind ORDER BY requested_at, entity_id"
-        " LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING entity_id, identified",
+        # Materialized, or the planner may run the locking query once a row.
+        "WITH due AS MATERIALIZED (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+        "  ORDER BY requested_at, entity_id LIMIT :n FOR UPDATE SKIP LOCKED)"
+        " DELETE FROM pending_resolution p USING due WHERE p.workspace_id = :ws AND p.kind = :kind"
+        " AND p.entity_id = due.entity_id RETURNING p.entity_id, p.identified",
         ws=workspace_id,
         kind=kind,
         n=limit,
@@ -109,9 +116,10 @@ def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int) -> list[
     """Up to ``limit`` entities that wait and are not identified as they stand; they go on waiting, identified."""
     found = rows(
         tx,
-        "UPDATE pending_resolution SET identified = true WHERE workspace_id = :ws AND kind = :kind"
-        " AND entity_id IN (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
-        "  AND NOT identified ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED) RETURNING entity_id",
+        "WITH due AS MATERIALIZED (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+        "  AND NOT identified ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED)"
+        " UPDATE pending_resolution p SET identified = true FROM due WHERE p.workspace_id = :ws AND p.kind = :kind"
+        " AND p.entity_id = due.entity_id RETURNING p.entity_id",
         ws=workspace_id,
         kind=kind,
         n=limit,

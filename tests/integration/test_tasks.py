@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,12 @@ from redis import Redis
 
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.infra import queue, schedule
-from connector_runner.infra.database import Database
+from connector_runner.infra.database import Database, rows
 from connector_runner.infra.logging import configure
 from connector_runner.infra.queue import Hint, Publisher
 from connector_runner.kernel import errors
+from connector_runner.kernel.clock import utc_now
+from connector_runner.resolution import service
 from connector_runner.settings import Settings
 from tasks import base, follow_ups, process
 from tasks.base import ACTIONS, Action, RunnerTask, TaskFailed, action_for
@@ -92,6 +95,16 @@ def test_a_conflict_is_run_again_and_then_left_to_the_sweep(runner: Runner) -> N
     assert len(runs) == base.ATTEMPTS
 
 
+class _Landed:
+    """What a poll, a push or a slice of an import came to."""
+
+    polls: Sequence[str] = ()
+    more = False
+
+    def __bool__(self) -> bool:
+        return True
+
+
 def test_follow_ups_are_sent_only_after_the_body_returned(runner: Runner, redis_url: str) -> None:
     redis = Redis.from_url(redis_url)
     waiting: list[int] = []
@@ -100,11 +113,44 @@ def test_follow_ups_are_sent_only_after_the_body_returned(runner: Runner, redis_
         waiting.append(redis.llen("cr:release"))
         return True
 
-    _task(body, staticmethod(follow_ups.release_after))(workspace_id=ID)
+    _task(body, staticmethod(follow_ups.after_change))(workspace_id=ID)
     assert (waiting, redis.llen("cr:release")) == ([0], 1)
     message = json.loads(redis.lindex("cr:release", 0))
     assert message["headers"]["task"] == queue.RELEASE
     assert message["headers"]["kwargsrepr"] == repr({"workspace_id": ID})
+
+
+@pytest.mark.parametrize(
+    ("follow", "outcome"),
+    [
+        (follow_ups.after_change, 1),
+        (follow_ups.after_poll, [SimpleNamespace(workspace_id=ID, outcome=_Landed())]),
+        (follow_ups.after_push, _Landed()),
+        (follow_ups.after_import, _Landed()),
+    ],
+)
+def test_what_landed_is_compared_at_once(follow: Any, outcome: Any) -> None:
+    assert Hint.of(queue.RESOLVE, workspace_id=ID) in list(follow(outcome, {"workspace_id": ID}))
+
+
+def test_names_are_counted_workspace_by_workspace_and_who_waits_for_it_is_compared(
+    runner: Runner, redis_url: str, new_workspace: Any
+) -> None:
+    redis, workspace_id = Redis.from_url(redis_url), new_workspace()
+    _task(lambda: service.workspaces(runner.database), staticmethod(follow_ups.counts_due))()
+    count = functools.partial(service.recount, runner.database, now=utc_now())
+    _task(lambda workspace_id: count(workspace_id), staticmethod(follow_ups.after_count))(workspace_id=workspace_id)
+    hints = [json.loads(message)["headers"] for message in redis.lrange("cr:resolve", 0, -1)]
+    assert (queue.RECOUNT_WORKSPACE, repr({"workspace_id": workspace_id})) in [
+        (hint["task"], hint["kwargsrepr"]) for hint in hints
+    ]
+    with runner.database.begin(workspace_id) as tx:
+        assert [row["kind"] for row in rows(tx, "SELECT kind FROM population ORDER BY kind")] == [
+            "patient",
+            "practitioner",
+        ]
+    assert queue.RESOLVE not in [hint["task"] for hint in hints]
+    assert list(follow_ups.after_count(3, {"workspace_id": ID})) == [Hint.of(queue.RESOLVE, workspace_id=ID)]
 
 
 def test_the_same_hint_waits_once_and_may_come_again_when_started(redis_url: str) -> None:
