@@ -146,7 +146,7 @@ class Runner:
             sealer=self.sealer,
             quarantine=self.quarantine,
             limiter=self.limiter,
-            sinks=DirectorySinks(self.database, self.http, self.sealer),
+            sinks=DirectorySinks(self.database, self.http, self.sealer, self.limiter),
         )
 
     @cached_property

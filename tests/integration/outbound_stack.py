@@ -67,22 +67,22 @@ def an_appointment(record_id: str, patient: str = "p1", **more: Any) -> dict[str
     }
 
 
-def sinks_of(database: Database, sealer: Sealer) -> DirectorySinks:
+def sinks_of(database: Database, sealer: Sealer, limiter: Limiter) -> DirectorySinks:
     """The sinks, with nothing remembered."""
-    return DirectorySinks(database, HTTP(Settings(http_allow=("127.0.0.1",))), sealer)
+    return DirectorySinks(database, HTTP(Settings(http_allow=("127.0.0.1",))), sealer, limiter)
 
 
 def outbound_of(database: Database, redis_url: str) -> Outbound:
     """The outbound side as bootstrap builds it."""
-    sealer = Sealer(KEY)
+    sealer, limiter = Sealer(KEY), Limiter(redis_url, SqlMemory(database))
     return Outbound(
         database=database,
         world=World([subscriber]),
         mappings=MAPPINGS,
         sealer=sealer,
         quarantine=Quarantine(sealer),
-        limiter=Limiter(redis_url, SqlMemory(database)),
-        sinks=sinks_of(database, sealer),
+        limiter=limiter,
+        sinks=sinks_of(database, sealer, limiter),
     )
 
 
@@ -157,7 +157,8 @@ class Clinic:
         with self.database.begin(self.workspace) as tx:
             applied = directory.apply(tx, self.workspace, document, actor="test", now=utc_now())
         self.ids[name] = applied[0].source.data_source_id
-        self.outbound = replace(self.outbound, sinks=sinks_of(self.database, self.outbound.sealer))
+        parts = self.outbound
+        self.outbound = replace(parts, sinks=sinks_of(self.database, parts.sealer, parts.limiter))
         return self.ids[name]
 
     def land(self, name: str, *resources: dict[str, Any]) -> Landed:

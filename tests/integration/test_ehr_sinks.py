@@ -59,7 +59,8 @@ class Vendor:
         with clinic.database.begin(clinic.workspace) as tx:
             applied = directory.apply(tx, clinic.workspace, document, actor="test", now=utc_now())
         clinic.ids["vendor"] = applied[0].source.data_source_id
-        clinic.outbound = replace(clinic.outbound, sinks=sinks_of(clinic.database, clinic.outbound.sealer))
+        sinks = sinks_of(clinic.database, clinic.outbound.sealer, clinic.outbound.limiter)
+        clinic.outbound = replace(clinic.outbound, sinks=sinks)
 
 
 @pytest.fixture

@@ -250,7 +250,8 @@ def test_a_create_that_may_double_is_replayed_only_by_name(parts: Parts, ehr: Sy
         " WHERE data_source_id = :id",
         id=clinic.ids["store"],
     )
-    clinic.outbound = replace(clinic.outbound, sinks=sinks_of(clinic.database, clinic.outbound.sealer))
+    sinks = sinks_of(clinic.database, clinic.outbound.sealer, clinic.outbound.limiter)
+    clinic.outbound = replace(clinic.outbound, sinks=sinks)
     [answer] = parts.again()
     assert (answer.outcome, answer.reason) == ("refused", "possible_duplicates")
     with clinic.database.begin(clinic.workspace) as tx:

@@ -65,7 +65,8 @@ def apply_crm(clinic: Clinic, system: System, *, records: dict[str, Any] = RECOR
     with clinic.database.begin(clinic.workspace) as tx:
         applied = directory.apply(tx, clinic.workspace, document, actor="test", now=utc_now())
     clinic.ids["crm"] = applied[0].source.data_source_id
-    clinic.outbound = replace(clinic.outbound, sinks=sinks_of(clinic.database, clinic.outbound.sealer))
+    sinks = sinks_of(clinic.database, clinic.outbound.sealer, clinic.outbound.limiter)
+    clinic.outbound = replace(clinic.outbound, sinks=sinks)
 
 
 def contacts(system: System, kind: str = "contacts") -> list[dict[str, Any]]:

@@ -19,8 +19,11 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import Misconfigured
+from connector_runner.outbound.lanes import store as lanes
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.outbound.sinks import sink_state
+from connector_runner.outbound.sinks.passage import Passage
+from connector_runner.resilience.limiter import Limiter
 
 _FRESH_S: Final = 2.0
 
@@ -38,10 +41,11 @@ class Sinks(Protocol):
 class DirectorySinks:
     """Sinks as the directory of data sources has them. Terms may be two seconds old."""
 
-    def __init__(self, database: Database, http: HTTP, sealer: Sealer) -> None:
+    def __init__(self, database: Database, http: HTTP, sealer: Sealer, limiter: Limiter) -> None:
         self._database = database
         self._http = http
         self._sealer = sealer
+        self._limiter = limiter
         self._known: dict[str, tuple[float, list[SinkTerms]]] = {}
         self._lock = threading.Lock()
 
@@ -72,9 +76,12 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
+        terms = terms_of(source)
         credentials = Credentials(self._database, self._http, self._sealer)
-        opening = Opening(self._http, reveal, open_credential=credentials.opener(site_of(source), reveal))
-        terms, sink = terms_of(source), registry.open_sink(_with_write_timeout(source), opening)
+        passage = self._passage(terms) if source.settings.tokens_in_quota else None
+        opened = credentials.opener(site_of(source), reveal, passage=passage)
+        opening = Opening(self._http, reveal, open_credential=opened)
+        sink = registry.open_sink(_with_write_timeout(source), opening)
         if sink.capabilities.at_least_once and not terms.allow_possible_duplicates:
             raise Misconfigured(
                 "this sink cannot tell a repeated create from a new one; allow_possible_duplicates accepts that",
@@ -82,6 +89,15 @@ class DirectorySinks:
                 where=source.name,
             )
         return terms, sink
+
+    def _passage(self, terms: SinkTerms) -> Passage:
+        """Counts requests for tokens with the writes."""
+
+        def writing() -> list[tuple[str, float]]:
+            with self._database.begin(terms.workspace_id) as tx:
+                return lanes.in_flight(tx, terms.workspace_id, terms.sink_id)
+
+        return Passage(self._limiter, terms.sink_id, terms, in_flight=writing)
 
 
 def load(tx: Tx, workspace_id: str, name_or_id: str) -> DataSource:
