@@ -70,8 +70,9 @@ class VirtualLimiter:
             return Grant(0, 0.0, "ok")
         if bucket.tat < now + limit.concurrency * limit.interval_s:
             bucket.low = now
-        bucket.tat = max(bucket.tat, now) + interval
-        return Grant(1, 0.0, "ok", asked + limit.jitter_s)
+        granted = min(want, int((now + tolerance - max(bucket.tat, now)) / interval) + 1)
+        bucket.tat = max(bucket.tat, now) + granted * interval
+        return Grant(granted, 0.0, "ok", asked + limit.jitter_s)
 
     def refund(self, sink: str, limit: Limit, count: int = 1, *, age_s: float = 0.0) -> bool:
         """Not used."""

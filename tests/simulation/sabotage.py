@@ -9,6 +9,7 @@ from typing import Any
 from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink, Step
 from connector_runner.outbound.lanes.intents import Intent
 from connector_runner.outbound.lanes.lane import Lane, State
+from connector_runner.resilience.limiter import Grant
 from tests.simulation.world import Sabotage
 
 
@@ -62,6 +63,36 @@ class NoFence(_Around):
         return bool(self.inner.confirm(self._now(lane), **options))
 
 
+class RoundsWithoutIntents(_Around):
+    """Of several requests that are prepared in one transaction only the first is written down."""
+
+    opened = 0
+
+    def open_intent(self, lane: Lane, intent: Intent, quiet_s: float) -> None:
+        """Forgotten, but for one."""
+        self.opened += 1
+        if self.opened == 1:
+            self.inner.open_intent(lane, intent, quiet_s)
+
+
+class RoundsWithoutFence(_Around):
+    """Several lanes at once are sent by whoever once claimed them; one by itself is not."""
+
+    def extend_all(self, lanes: Sequence[Lane], lease_s: float) -> set[str]:
+        """Always."""
+        self.inner.extend_all(lanes, lease_s)
+        return {lane.lane_id for lane in lanes}
+
+
+class Ageless(_Around):
+    """A grant holds however late it is used."""
+
+    def acquire(self, *given: Any, **options: Any) -> Grant:
+        """For an hour."""
+        grant: Grant = self.inner.acquire(*given, **options)
+        return replace(grant, use_by=grant.use_by + 3600) if grant.granted else grant
+
+
 class NoQuiet(_Around):
     """What may have been sent is looked for at once."""
 
@@ -108,6 +139,9 @@ MUTATIONS: dict[str, Sabotage] = {
         Sabotage("fence", store=NoFence),
         Sabotage("quiet", store=NoQuiet, terms=lambda terms: replace(terms, quiet_period_s=0.0)),
         Sabotage("precondition", sink=_no_precondition),
+        Sabotage("rounds' intents", store=RoundsWithoutIntents),
+        Sabotage("rounds' fence", store=RoundsWithoutFence),
+        Sabotage("age of grants", limiter=Ageless),
         Sabotage("transaction", sink=_blind_transactions),
     )
 }

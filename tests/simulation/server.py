@@ -201,6 +201,7 @@ class Network:
     timeout_s: float
     rates: Mapping[str, float]
     own: Process = field(default_factory=lambda: Process("network", faulty=False))
+    slowness: float = 1.0
     arrivals: list[float] = field(default_factory=list)
     under_way: int = 0
 
@@ -249,9 +250,9 @@ class Network:
         return Answer(status, headers, b"" if body is None else json.dumps(body).encode(), "")
 
     def _well(self, request: Request) -> Answer:
-        self._pass(0.005, 0.15)
+        self._pass(0.005 * self.slowness, 0.15 * self.slowness)
         answer = self._carried_out(request)
-        self._pass(0.005, 0.15)
+        self._pass(0.005 * self.slowness, 0.15 * self.slowness)
         self.scheduler.note(f"answer {answer.status} {answer.headers.get('ETag', '')}")
         return answer
 

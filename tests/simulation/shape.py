@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tests.simulation.server import FAULTS, IN_TRANSACTIONS
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Shape:
     appointments: bool = False
     transaction: bool = False
     round_s: float = 0.5
+    slowness: float = 1.0
+    """Of answers; a sink that answers at once is sent many requests on grants that were taken together."""
 
     @classmethod
     def of(cls, seed: int, *, small: bool = False) -> Shape:
@@ -53,6 +57,7 @@ class Shape:
         round_s = rounds.choice([0.0, 0.5, 3.0, 20.0])
         # Enough that are due at once for one pair of hands to take several.
         crowd = rounds.randint(2, 5) if round_s == 20.0 else 0
+        quick = crowd > 0 and rounds.random() < 0.5
         return cls(
             client_id=client_id,
             if_match=dice.choice([412, 412, 409, None]),
@@ -63,8 +68,8 @@ class Shape:
             lag_s=lag_s,
             quiet_s=late_s + lag_s + 0.5,
             timeout_s=dice.choice([1.0, 2.0, 5.0]),
-            per_second=dice.choice([2.0, 5.0, 10.0, 40.0]),
-            burst=dice.randint(1, 5),
+            per_second=_either(dice.choice([2.0, 5.0, 10.0, 40.0]), rounds.choice([50.0, 200.0]), quick),
+            burst=_either(dice.randint(1, 5), rounds.randint(8, 16), quick),
             concurrency=1 if crowd else dice.randint(1, 3),
             disturbed_s=dice.uniform(5, 15 if small else 40),
             crash=dice.choice([0.0, 0.01, 0.04]),
@@ -74,4 +79,10 @@ class Shape:
             appointments=appointments,
             transaction=transaction,
             round_s=round_s,
+            slowness=0.03 if quick else 1.0,
         )
+
+
+def _either(usual: T, other: T, instead: bool) -> T:
+    """Both are drawn, so that what is drawn next is the same for all."""
+    return other if instead else usual

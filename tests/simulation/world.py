@@ -37,6 +37,7 @@ class Sabotage:
     store: Callable[[Any], Any] = lambda tx: tx
     sink: Callable[[Sink], Sink] = lambda sink: sink
     terms: Callable[[SinkTerms], SinkTerms] = lambda terms: terms
+    limiter: Callable[[VirtualLimiter], Any] = lambda limiter: limiter
 
 
 class Failed(AssertionError):
@@ -60,8 +61,10 @@ class Run:
         self.server = Server(
             self.scheduler, shape.late_s, shape.lag_s, shape.if_match is not None, shape.if_match or 412
         )
-        self.network = Network(self.scheduler, self.server, shape.timeout_s, dict(shape.faults))
-        self.limiter = VirtualLimiter(lambda: self.scheduler.now, self.effects.point)
+        self.network = Network(
+            self.scheduler, self.server, shape.timeout_s, dict(shape.faults), slowness=shape.slowness
+        )
+        self.limiter = self.sabotage.limiter(VirtualLimiter(lambda: self.scheduler.now, self.effects.point))
         self.entities: dict[str, Entity] = {}
         self.about: dict[str, str] = {}
         self.patients = [derived_id(SINK, f"entity {self.seed} {number}") for number in range(shape.entities)]

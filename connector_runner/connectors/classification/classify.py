@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from connector_runner.connectors.classification.crm_rules import CRM_RULES
@@ -36,9 +37,15 @@ class Classified:
     reply: Reply
 
 
+@cache
+def _rules_of(status: int) -> tuple[Rule, ...]:
+    """Those that can hold for a status, of which HTTP has a thousand at most."""
+    return tuple(rule for rule in RULES if rule.may_hold(status))
+
+
 def rule_for(evidence: Evidence) -> Rule:
     """The rule that an answer falls under."""
-    return next((rule for rule in RULES if rule.holds(evidence)), NOTHING_KNOWN)
+    return next((rule for rule in _rules_of(evidence.status) if rule.holds(evidence)), NOTHING_KNOWN)
 
 
 def classify(answer: Answer, purpose: Purpose, vendor: str, now: datetime) -> Classified:

@@ -39,10 +39,14 @@ class Rule:
     placed: bool | None = None
     wait: Wait = None
 
+    def may_hold(self, status: int) -> bool:
+        """Whether this rule is about answers of such a status at all."""
+        return not self.status or status in self.status or status // 100 in self.status
+
     def holds(self, evidence: Evidence) -> bool:
         """Whether this rule is about such an answer."""
         return (
-            (not self.status or evidence.status in self.status or evidence.status // 100 in self.status)
+            self.may_hold(evidence.status)
             and (not self.codes or not self.codes.isdisjoint(evidence.codes))
             and (not self.vendors or evidence.vendor in self.vendors)
             and (not self.purposes or evidence.purpose in self.purposes)

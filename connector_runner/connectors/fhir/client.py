@@ -34,6 +34,8 @@ from connector_runner.kernel.errors import (
 FHIR_JSON: Final = "application/fhir+json"
 _PORTS = {"http": 80, "https": 443}
 _TRANSIENT = frozenset({408, 425, 500, 502, 503, 504})
+# What urljoin would put after the base as it is, whatever the base: segments without dots alone, colons, query.
+_BELOW_BASE = re.compile(r"(?!\.)[A-Za-z0-9_$.-]+(?:/(?!\.)[A-Za-z0-9_$.-]+)*")
 _INVALID_TOKEN = re.compile(r"\bBearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -120,6 +122,8 @@ class FHIRClient:
 
     def address(self, path_or_url: str) -> str:
         """The absolute URL of a path below the base, or of a link; Misconfigured when it leaves the origin."""
+        if _BELOW_BASE.fullmatch(path_or_url):
+            return self._base + path_or_url
         url = urljoin(self._base, path_or_url)
         try:
             same = _origin(url) == self._origin

@@ -91,6 +91,8 @@ class Rounds:
         """Prepare each; then send what is to be sent, one after another. Where it left each lane."""
         settled: list[Settled] = []
         steps: list[Sending] = []
+        # Where the sink is asked before something is made; what is not needed for that is for the writes.
+        self.pacer.expect(len(members))
         for place, member in enumerate(members):
             intent = self.prepared(member.lane, member.planned)
             if isinstance(intent, Intent):
@@ -124,6 +126,7 @@ class Rounds:
             # Somebody has one of them: each finds out for itself.
             return self._one_by_one(steps, self.clock())
         answered: list[tuple[Lane, Intent, Reply]] = []
+        self.pacer.expect(len(opened))
         for place, (member, intent) in enumerate(opened):
             granted = self.pacer.take()
             if not granted or self.clock() > send_by:

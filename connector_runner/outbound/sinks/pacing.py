@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -19,6 +20,7 @@ _LATE_GRANTS: Final = 5
 _BRISK_S: Final = 0.25
 """Where everybody's turn comes within so short a time, a grant is waited for when all else is ready."""
 _JUST_NOW_S: Final = 0.1
+_MOST_AT_ONCE: Final = 8
 _SLOT_MARGIN_S: Final = 2.0
 
 
@@ -62,8 +64,20 @@ class Pacer:
         self._grant: Grant | None = None
         self._brisk = limit.interval_s * limit.concurrency <= _BRISK_S and not limit.limits_periods
         self._let_in_at = float("-inf")
+        self._left = 0
+        self._expected = 0
+        self._used_at = float("-inf")
+        self._each_s = math.inf
+        self._in_doubt = False
         self.wait_s = 0.0
         self.stopped = ""
+
+    def expect(self, requests: int) -> None:
+        """So many requests are about to be sent, one after another: their grants may be taken together.
+
+        Each is one of the limiter's and holds no longer than any other. Only where the sink keeps up with us.
+        """
+        self._expected, self._used_at = requests, float("-inf")
 
     def stand_by(self) -> bool:
         """Hold a slot, and know that a grant is to be had in time; False where not.
@@ -82,7 +96,14 @@ class Pacer:
         if self.fresh():
             return True
         self.put_back()
-        return self._turn(1)
+        return self._turn(self._at_once())
+
+    def _at_once(self) -> int:
+        """How many grants to ask for: no more than will be used in half of the time that they hold."""
+        if not self._brisk or self._in_doubt:
+            return 1
+        in_time = int(self._limit.jitter_s / 2 / self._each_s) if self._each_s > 0 else _MOST_AT_ONCE
+        return max(1, min(self._expected, in_time, _MOST_AT_ONCE))
 
     def _turn(self, want: int) -> bool:
         late = 0
@@ -93,7 +114,7 @@ class Pacer:
                 self._let_in_at = self._clock()
                 if not want:
                     return True
-                self._grant = grant
+                self._grant, self._left = grant, grant.granted
                 if self.fresh():
                     return True
                 # Too long on its way: to send on it now would be to send beside the next one.
@@ -107,6 +128,8 @@ class Pacer:
             if too_long or grant.reason in ("slots", "closed"):
                 self.wait_s, self.stopped = grant.wait_s, grant.reason
                 return False
+            # The sink is driven at its pace: what one holds ahead, another would wait for.
+            self._expected, want = 0, min(want, 1)
             self._sleep(grant.wait_s + _MARGIN_S)
 
     def fresh(self) -> bool:
@@ -115,31 +138,42 @@ class Pacer:
 
     def use(self) -> None:
         """The request is sent."""
-        self._grant = None
+        now = self._clock()
+        if math.isfinite(self._used_at):
+            self._each_s = now - self._used_at
+        self._used_at = now
+        self._left, self._expected = self._left - 1, max(self._expected - 1, 0)
+        if self._left < 1:
+            self._grant, self._left = None, 0
 
     def put_back(self) -> None:
-        """Give back the grant in hand, if there is one: what it was for is not sent, or not yet."""
-        grant, self._grant = self._grant, None
+        """Give back the grants in hand, if there are any: what they were for is not sent, or not yet."""
+        grant, left, self._grant, self._left = self._grant, self._left, None, 0
         if grant is not None:
             age_s = self._clock() - (grant.use_by - self._limit.jitter_s)
-            self._limiter.refund(self._sink_id, self._limit, age_s=age_s)
+            self._limiter.refund(self._sink_id, self._limit, left, age_s=age_s)
 
     def cut(self, retry_after_s: float | None) -> None:
         """The sink said: too fast."""
-        self._let_in_at = float("-inf")
+        self._doubt()
         self._limiter.cut(self._sink_id, retry_after_s, self._limit)
 
     def learn(self, pace: Pace | None, retry_after_s: float | None = None) -> None:
         """What an answer said of the sink's own allowance, and of when to come back."""
         if pace is None and retry_after_s is None:
             return
-        self._let_in_at = float("-inf")
+        self._doubt()
         remaining, reset_s = (None, None) if pace is None else (pace.remaining, pace.reset_s)
         self._limiter.learn(
             self._sink_id, self._limit, remaining=remaining, reset_s=reset_s, retry_after_s=retry_after_s
         )
 
+    def _doubt(self) -> None:
+        """What was granted before the sink spoke of its pace is not used after, and nothing more taken ahead."""
+        self._let_in_at, self._in_doubt = float("-inf"), True
+        self.put_back()
+
     def close(self) -> None:
-        """Give back the grant and the slot."""
+        """Give back what is in hand and the slot."""
         self.put_back()
         self._limiter.release(self._sink_id, self._holder)

@@ -73,7 +73,7 @@ def test_the_simulator_meets_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rounds, "_send", noted)
     logging.disable(logging.CRITICAL)
     try:
-        for seed in range(200):
+        for seed in range(600):
             simulate(seed)
     finally:
         logging.disable(logging.NOTSET)
