@@ -29,7 +29,9 @@ CREATE TABLE export_job (
     next_since timestamptz,             -- of the main step's
     expires_at timestamptz,
     restarts integer NOT NULL DEFAULT 0,
-    attempts integer NOT NULL DEFAULT 0,
+    looks integer NOT NULL DEFAULT 0,           -- that found it running
+    attempts integer NOT NULL DEFAULT 0,        -- that failed, one after the other
+    unanswered boolean NOT NULL DEFAULT false,  -- it was asked for and no answer came: what runs may be ours
     complete boolean NOT NULL DEFAULT true,     -- nothing of what the manifests named is lacking
     problems jsonb NOT NULL DEFAULT '[]',       -- codes and numbers
     error_code text,
@@ -94,7 +96,8 @@ CREATE TABLE export_member (            -- those of whom everything has been exp
     data_source_id uuid NOT NULL,
     group_id text NOT NULL,
     patient_id text NOT NULL,
-    PRIMARY KEY (workspace_id, data_source_id, group_id, patient_id)
+    resource_type text NOT NULL,        -- '' stands for all
+    PRIMARY KEY (workspace_id, data_source_id, group_id, patient_id, resource_type)
 );
 
 CREATE TABLE export_mark (              -- since when the next export asks; a type of '' stands for all

@@ -15,7 +15,7 @@ from connector_runner.intake import full_sync
 from connector_runner.intake.bulk import store
 from connector_runner.intake.landing import Origin
 from connector_runner.intake.opening import Deps
-from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.errors import BadRecord, Forbidden
 
 Told = Sequence[tuple[str, datetime | None]]
 
@@ -42,7 +42,7 @@ def land_deletions(
         ]
         with deps.database.begin(job.workspace_id) as tx:
             wanted, allowed = full_sync.admissible(tx, source, resource_type, records)
-        gone, found = _proved(reader, wanted) if len(wanted) <= allowed else (wanted, [])
+        gone, found, hidden = _proved(reader, wanted) if len(wanted) <= allowed else (wanted, [], 0)
 
         def write(
             tx: Tx,
@@ -50,6 +50,7 @@ def land_deletions(
             gone: list[SourceRecord] = gone,
             found: list[SourceRecord] = found,
             allowed: int = allowed,
+            hidden: int = hidden,
         ) -> None:
             hold(tx)
             if len(gone) > allowed:
@@ -58,15 +59,19 @@ def land_deletions(
                 deps.intake.land(tx, job.workspace_id, origin, gone, now=now())
             if found:
                 deps.intake.land(tx, job.workspace_id, origin, found, now=now(), direct=True)
+            if hidden:
+                problem = {"code": "delete_not_proved", "records": hidden}
+                store.note(tx, job.export_id, problem, lacking=False)
             store.forget_deletions(tx, job.export_id, resource_type)
 
         deps.database.retrying(job.workspace_id, write)
 
 
-def _proved(reader: Source, wanted: Sequence[SourceRecord]) -> tuple[list[SourceRecord], list[SourceRecord]]:
-    """Those that are gone, and those that a direct read found after all."""
+def _proved(reader: Source, wanted: Sequence[SourceRecord]) -> tuple[list[SourceRecord], list[SourceRecord], int]:
+    """Those that are gone, those that a direct read found after all, and how many may not be read."""
     gone: list[SourceRecord] = []
     found: list[SourceRecord] = []
+    hidden = 0
     for record in wanted:
         if record.last_updated is not None:
             gone.append(record)
@@ -75,11 +80,14 @@ def _proved(reader: Source, wanted: Sequence[SourceRecord]) -> tuple[list[Source
             answer = reader.read(record.resource_type, record.record_id)
         except BadRecord:
             continue  # it is there, in a form that cannot be used: no delete
+        except Forbidden:
+            hidden += 1  # what may not be seen is not known to be gone
+            continue
         if answer is None or answer.deleted:
             gone.append(answer or record)
         else:
             found.append(answer)
-    return gone, found
+    return gone, found, hidden
 
 
 def _park(

@@ -73,6 +73,8 @@ class Fetcher:
     _batch: list[_Stored] = field(default_factory=list)
     _size: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    """Held from taking a batch until it is stored: what a thread gave is stored before it goes on."""
     _held_at: float = 0.0
 
     @property
@@ -177,11 +179,13 @@ class Fetcher:
         self._flush()
 
     def _flush(self) -> None:
-        with self._lock:
-            batch, self._batch, self._size = self._batch, [], 0
-        if not batch:
-            return
+        with self._writing:
+            with self._lock:
+                batch, self._batch, self._size = self._batch, [], 0
+            if batch:
+                self._store(batch)
 
+    def _store(self, batch: Sequence[_Stored]) -> None:
         def write(tx: Tx) -> None:
             kept = [stored for stored in batch if file_store.hold(tx, stored.lease, utc_now())]
             self._store_records(tx, [stored for stored in kept if stored.lease.kind == "output"])

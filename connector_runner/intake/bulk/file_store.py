@@ -182,6 +182,12 @@ def unlanded_bytes(tx: Tx, import_id: str) -> int:
     return int(row["n"]) if row else 0
 
 
+def not_landed(tx: Tx, import_id: str) -> int:
+    """How many files of an import were given up."""
+    row = one(tx, "SELECT count(*) AS n FROM import_file WHERE import_id = :id AND status = 'failed'", id=import_id)
+    return int(row["n"]) if row else 0
+
+
 def next_file(tx: Tx, import_id: str) -> int:
     """The number of the next file of an import; its job's row is locked, so that no two get the same."""
     one(tx, "SELECT 1 AS found FROM import_job WHERE import_id = :id FOR UPDATE", id=import_id)

@@ -13,6 +13,7 @@ from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.client import BulkClient, Busy, ExportLost, Ready, Running, Started
 from connector_runner.connectors.fhir.bulk.manifest import Manifest, ManifestFile
 from connector_runner.infra.database import Tx
+from connector_runner.infra.http import AnswerLost
 from connector_runner.infra.logging import get_logger
 from connector_runner.intake.bulk import file_store, requesting, store
 from connector_runner.intake.bulk.deleting import land_deletions
@@ -23,7 +24,7 @@ from connector_runner.intake.opening import Deps as OpeningDeps
 from connector_runner.intake.opening import opening_of, origin_of
 from connector_runner.intake.read_gate import Turn
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import Conflict, Misconfigured, RunnerError
+from connector_runner.kernel.errors import Conflict, Misconfigured, RunnerError, Unavailable
 from connector_runner.resilience.retry import Backoff
 
 MOST_RESTARTS: Final = 3
@@ -31,6 +32,8 @@ MOST_UNLANDED: Final = 64 * 1024 * 1024
 """So much may be stored and not landed; then fetching waits."""
 LOOK_AGAIN_S: Final = 1.0
 _BUSY_S: Final = 60.0
+_MOST_AHEAD: Final = timedelta(hours=1)
+"""So far ahead of ours a server's clock may be; to ask since a later instant would miss what changes until then."""
 _MOST_PAGES: Final = 10_000
 
 log = get_logger(__name__)
@@ -63,16 +66,22 @@ class Work:
                 return
             if members is not None:
                 self.write(lambda tx: store.add_roster(tx, job.workspace_id, job.export_id, members))
-        # Counted before it is asked for: should we end here, the export that runs then is ours.
-        self.write(lambda tx: store.count_attempt(tx, job))
-        began = self._start()
-        if isinstance(began, Started):
-            self.save(state="polling", status_url=began.status_url, attempts=0, error_code=None, **self._due(0))
-        elif began.status_url is not None and job.attempts > 0:
-            self.save(state="polling", status_url=began.status_url, attempts=0, **self._due(0))
+        # Noted before it is asked for: should no answer come, the export that runs then is ours.
+        self.write(lambda tx: store.set_unanswered(tx, job, True))
+        try:
+            began = self._start()
+        except (AnswerLost, Unavailable):
+            raise
+        except RunnerError:
+            self.write(lambda tx: store.set_unanswered(tx, job, job.unanswered))
+            raise
+        if began.status_url is not None and (isinstance(began, Started) or job.unanswered):
+            begun = {"status_url": began.status_url, "looks": 0, "attempts": 0, "unanswered": False}
+            self.save(state="polling", **begun, error_code=None, **self._due(0))
         else:
-            wait_s = _BUSY_S if began.wait_s is None else began.wait_s
-            self.save(error_code="already_running", due_at=utc_now() + timedelta(seconds=max(wait_s, LOOK_AGAIN_S)))
+            wait_s = max(_BUSY_S if began.wait_s is None else began.wait_s, LOOK_AGAIN_S)
+            due_at = utc_now() + timedelta(seconds=wait_s)
+            self.save(error_code="already_running", attempts=0, unanswered=False, due_at=due_at)
 
     def _lacks_roster(self) -> bool:
         with self.deps.database.begin(self.job.workspace_id) as tx:
@@ -101,11 +110,15 @@ class Work:
         manifests = answer if isinstance(answer, Running) else self._manifests(answer)
         if isinstance(manifests, Running):
             progress = job.progress if manifests.progress is None else manifests.progress
-            self.save(progress=progress, attempts=job.attempts + 1, error_code=None, **self._due_after(manifests))
+            self.save(progress=progress, looks=job.looks + 1, attempts=0, error_code=None, **self._due_after(manifests))
             return
         first = manifests[0]
-        if first.transaction_time is None:
+        transaction_time = first.transaction_time
+        if transaction_time is None:
             self.note({"code": "no_transaction_time", "step": job.step}, lacking=True)
+        elif transaction_time > utc_now() + _MOST_AHEAD:
+            self.note({"code": "transaction_time_ahead", "step": job.step}, lacking=True)
+            transaction_time = None
         files = [_row(file) for manifest in manifests for file in manifest.files]
 
         def begin(tx: Tx) -> None:
@@ -118,7 +131,7 @@ class Work:
             attempts=0,
             progress=100.0,
             requires_token=first.requires_token,
-            transaction_time=first.transaction_time,
+            transaction_time=transaction_time,
             expires_at=answer.expires_at if isinstance(answer, Ready) else None,
             due_at=utc_now(),
         )
@@ -137,7 +150,7 @@ class Work:
     def _due_after(self, running: Running) -> dict[str, Any]:
         if running.wait_s is not None:
             return {"due_at": utc_now() + timedelta(seconds=max(running.wait_s, LOOK_AGAIN_S))}
-        return self._due(self.job.attempts + 1)
+        return self._due(self.job.looks + 1)
 
     def _due(self, looks: int) -> dict[str, Any]:
         bulk = requesting.settings_of(self.source).bulk
@@ -213,6 +226,8 @@ class Work:
         def complete(tx: Tx) -> None:
             now = utc_now()
             self._hold(tx)
+            if given_up := file_store.not_landed(tx, job.import_id):
+                store.note(tx, job.export_id, {"code": "not_landed", "files": given_up}, lacking=True)
             stands = store.job(tx, job.export_id)
             whole = stands is not None and stands.complete
             if whole and next_since is not None:
@@ -289,8 +304,8 @@ class Work:
 
 
 _AGAIN: Final[dict[str, Any]] = {
-    "state": "starting", "status_url": None, "progress": None, "attempts": 0, "transaction_time": None,
-    "expires_at": None,
+    "state": "starting", "status_url": None, "progress": None, "looks": 0, "attempts": 0, "unanswered": False,
+    "transaction_time": None, "expires_at": None,
 }  # fmt: skip
 
 

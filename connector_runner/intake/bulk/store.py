@@ -14,12 +14,12 @@ LEASE_S = 60.0
 _OPEN = "state NOT IN ('completed', 'failed')"
 _COLUMNS = (
     "workspace_id, export_id, data_source_id, import_id, scope, group_id, types, since, step, state, status_url,"
-    " requires_token, progress, transaction_time, next_since, expires_at, restarts, attempts, complete, problems,"
-    " error_code, due_at, lease_until, fence, created_at, finished_at"
+    " requires_token, progress, transaction_time, next_since, expires_at, restarts, looks, attempts,"
+    " unanswered, complete, problems, error_code, due_at, lease_until, fence, created_at, finished_at"
 )
 _CHANGEABLE = frozenset(
     {"step", "state", "status_url", "requires_token", "progress", "transaction_time", "next_since", "expires_at",
-     "restarts", "attempts", "complete", "problems", "error_code", "due_at", "finished_at"}
+     "restarts", "looks", "attempts", "unanswered", "complete", "problems", "error_code", "due_at", "finished_at"}
 )  # fmt: skip
 
 
@@ -44,7 +44,9 @@ class Job:
     next_since: datetime | None
     expires_at: datetime | None
     restarts: int
+    looks: int
     attempts: int
+    unanswered: bool
     complete: bool
     error_code: str | None
     due_at: datetime
@@ -116,7 +118,7 @@ def widen(tx: Tx, export_id: str, types: Sequence[str], since: datetime | None) 
     done = execute(
         tx,
         "UPDATE export_job SET types = :types, since = :since WHERE export_id = :id AND state = 'starting'"
-        " AND step = 'main' AND status_url IS NULL AND attempts = 0 AND (lease_until IS NULL OR lease_until < now())",
+        " AND step = 'main' AND status_url IS NULL AND NOT unanswered AND (lease_until IS NULL OR lease_until < now())",
         id=export_id,
         types=list(types),
         since=since,
@@ -170,9 +172,9 @@ def hold(tx: Tx, held: Job, now: datetime) -> bool:
     return done == 1
 
 
-def count_attempt(tx: Tx, held: Job) -> None:
-    """An export is about to be asked for."""
-    execute(tx, "UPDATE export_job SET attempts = attempts + 1 WHERE export_id = :id", id=held.export_id)
+def set_unanswered(tx: Tx, held: Job, value: bool) -> None:
+    """An export is about to be asked for (True), or it is known that this began none."""
+    execute(tx, "UPDATE export_job SET unanswered = :value WHERE export_id = :id", id=held.export_id, value=value)
 
 
 def note(tx: Tx, export_id: str, problem: dict[str, Any], *, lacking: bool, most: int = 100) -> None:
@@ -240,12 +242,18 @@ def marks(tx: Tx, data_source_id: str, scope: str, group_id: str) -> dict[str, d
 
 
 def mark(tx: Tx, done: Job, since: datetime) -> None:
-    """Everything up to ``since`` has been had of the types of an export."""
+    """Everything up to ``since`` has been had of the types of an export.
+
+    Not of those of which it asked since a later instant than what was had before went up to: a gap is left there.
+    """
     execute(
         tx,
         "INSERT INTO export_mark (workspace_id, data_source_id, scope, group_id, resource_type, since)"
         " SELECT CAST(:ws AS uuid), CAST(:source AS uuid), :scope, :group, kind, :since"
-        " FROM unnest(CAST(:types AS text[])) AS kind"
+        " FROM unnest(CAST(:types AS text[])) AS kind WHERE CAST(:asked AS timestamptz) IS NULL OR EXISTS"
+        " (SELECT 1 FROM export_mark m WHERE m.workspace_id = CAST(:ws AS uuid) AND m.scope = :scope"
+        " AND m.data_source_id = CAST(:source AS uuid) AND m.group_id = :group AND m.resource_type IN (kind, '')"
+        " AND m.since >= CAST(:asked AS timestamptz))"
         " ON CONFLICT (workspace_id, data_source_id, scope, group_id, resource_type)"
         " DO UPDATE SET since = greatest(export_mark.since, excluded.since)",
         ws=done.workspace_id,
@@ -253,6 +261,7 @@ def mark(tx: Tx, done: Job, since: datetime) -> None:
         scope=done.scope,
         group=done.group_id,
         types=list(done.types or ("",)),
+        asked=done.since,
         since=since,
     )
 
@@ -278,13 +287,15 @@ def has_roster(tx: Tx, export_id: str) -> bool:
 
 
 def newcomers(tx: Tx, of: Job) -> list[str]:
-    """Members of the group of whom not everything was exported before."""
+    """Members of the group of whom not everything of the types of an export was exported before."""
     found = rows(
         tx,
-        "SELECT r.patient_id FROM export_roster r WHERE r.export_id = :id AND NOT EXISTS (SELECT 1 FROM export_member m"
+        "SELECT r.patient_id FROM export_roster r WHERE r.export_id = :id AND EXISTS (SELECT 1"
+        " FROM unnest(CAST(:types AS text[])) AS kind WHERE NOT EXISTS (SELECT 1 FROM export_member m"
         " WHERE m.workspace_id = r.workspace_id AND m.data_source_id = :source AND m.group_id = :group"
-        " AND m.patient_id = r.patient_id) ORDER BY 1",
+        " AND m.patient_id = r.patient_id AND m.resource_type IN (kind, ''))) ORDER BY 1",
         id=of.export_id,
+        types=list(of.types or ("",)),
         source=of.data_source_id,
         group=of.group_id,
     )
@@ -303,9 +314,10 @@ def keep_members(tx: Tx, done: Job) -> None:
     )
     execute(
         tx,
-        "INSERT INTO export_member (workspace_id, data_source_id, group_id, patient_id)"
-        " SELECT workspace_id, CAST(:source AS uuid), :group, patient_id FROM export_roster WHERE export_id = :id"
-        " ON CONFLICT DO NOTHING",
+        "INSERT INTO export_member (workspace_id, data_source_id, group_id, patient_id, resource_type)"
+        " SELECT workspace_id, CAST(:source AS uuid), :group, patient_id, kind FROM export_roster"
+        " CROSS JOIN unnest(CAST(:types AS text[])) AS kind WHERE export_id = :id ON CONFLICT DO NOTHING",
+        types=list(done.types or ("",)),
         **bound,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from typing import Any
 
@@ -92,6 +93,17 @@ class Clinic:
         """Let no pause pass."""
         self.run("UPDATE export_job SET due_at = now() WHERE export_id = :id", id=export_id)
         self.run("UPDATE export_file SET due_at = now() WHERE export_id = :id", id=export_id)
+
+    def look(self, export_id: str) -> dict[str, Any]:
+        """Get on by one look, however soon it follows on another."""
+        for _ in range(50):
+            self.hurry(export_id)
+            self.slice(export_id, s=0.001)
+            standing = running.standing(self.deps, self.workspace, export_id)
+            if standing["error"] != "read_paced":
+                break
+            time.sleep(0.02)
+        return standing
 
     def run(self, statement: str, **bound: Any) -> None:
         with self.deps.database.begin(self.workspace) as tx:

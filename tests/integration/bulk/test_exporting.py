@@ -136,11 +136,9 @@ def test_the_export_whose_answer_was_lost_is_taken_on(clinic: Clinic, server: Se
     server.patients(1)
     server.faults({"on": "GET $export", "kind": "drop_answer", "next": 1})
     export_id = clinic.ask()
-    clinic.slice(export_id, s=0.01)
-    assert running.standing(clinic.deps, clinic.workspace, export_id)["error"] == "answer_lost"
-    clinic.hurry(export_id)
-    clinic.slice(export_id, s=0.01)
-    assert running.standing(clinic.deps, clinic.workspace, export_id)["state"] == "polling"
+    assert clinic.look(export_id)["error"] == "answer_lost"
+    standing = clinic.look(export_id)
+    assert (standing["state"], standing["error"]) == ("polling", None)
     assert running.run_to_end(clinic.deps, clinic.workspace, export_id)["events_created"] == 1
 
 
