@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -190,6 +190,9 @@ class SourceSettings(Strict):
     ``rate``, ``windows`` and ``breaker`` are of reading it; the sink has its own. After ``unhealthy_after`` failed
     polls in a row it counts as unhealthy.
     """
+
+    PLACE: ClassVar[tuple[str, ...]] = ("base_url",)
+    """The settings that say whose records these are: with another value what was read before counts no more."""
 
     mapping: str = Field("fhir_r4", pattern=r"^[a-z0-9_]+$")
     default_region: str = Field("US", pattern=r"^[A-Z]{2}$")

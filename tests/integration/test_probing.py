@@ -12,6 +12,7 @@ from connector_runner.connectors.probing import capability_store
 from connector_runner.infra.database import Database
 from connector_runner.intake import probing
 from connector_runner.intake.roster import KnownPatients
+from connector_runner.kernel.errors import Unavailable
 from connector_runner.resilience import alerts
 from connector_runner.sandbox import launch
 from tests.contract.scripted import Query, bundle, patient, scripted_server
@@ -181,3 +182,51 @@ def test_a_roster_is_the_living_patients_of_one_source_in_order(deps: Deps, work
         server.rows = [row for row in server.rows if row["id"] != "b"]
         clinic.full_sync()
         assert roster.patients(None, 10) == ["Z", "a:1", "c"]
+
+
+def test_a_type_that_alone_cannot_be_asked_keeps_no_other_from_being_probed(deps: Deps, workspace: str) -> None:
+    wayward = Wayward()
+
+    def script(path: str, query: Query) -> tuple[int, Any]:
+        return (500, {}) if path == "Observation" else wayward(path, query)
+
+    with scripted_server() as server:
+        server.script = script
+        resources: dict[str, Any] = {"Observation": {}, "Patient": {}}
+        clinic = Clinic(deps, workspace, server.base_url, resources=resources)
+        probing.probe(deps, clinic.source, now=clinic.at)
+        assert found(clinic, "strategy") == (None, "last_updated")
+        assert found(clinic, "strategy", "Observation") == (None, None)
+        assert found(clinic, "whole", "Observation") == (None, "unknown")
+        server.script = lambda path, query: wayward(path, query) if path == "metadata" else (500, {})
+        with pytest.raises(Unavailable):
+            probing.probe(deps, clinic.source, now=clinic.at)
+
+
+def test_an_index_that_is_cut_to_seconds_is_a_filter_all_the_same(deps: Deps, workspace: str) -> None:
+    wayward = Wayward()
+    wayward.rows = [
+        patient(f"p{n}", f"2026-01-01T00:00:00.{stamp}Z", gender="other") for n, stamp in enumerate(("100", "900"))
+    ]
+
+    def script(path: str, query: Query) -> tuple[int, Any]:
+        cut = {"_lastUpdated": [query["_lastUpdated"][0][:21]]} if "_lastUpdated" in query else {}
+        return wayward(path, {**query, **cut})
+
+    with scripted_server() as server:
+        server.script = script
+        clinic = Clinic(deps, workspace, server.base_url)
+        probing.probe(deps, clinic.source, now=clinic.at)
+        assert found(clinic, "last_updated") == ("yes", "honoured")
+
+
+def test_another_practice_behind_the_same_address_is_another_system(deps: Deps, workspace: str) -> None:
+    def document(practice: str) -> dict[str, Any]:
+        settings = {"adapter": "athenahealth", "practice": practice, "auth": {"kind": "none"}, "resources": ["Patient"]}
+        return {"name": "athena", "source_type": "ehr", "settings": settings}
+
+    clinic = Clinic(deps, workspace, "http://127.0.0.1:9/fhir", resources={})
+    clinic.apply(document("1"))
+    clinic.query("""UPDATE source_resource SET cursor = '{"since": "2026-01-01T00:00:00Z"}' RETURNING 1""")
+    clinic.apply(document("2"))
+    assert [row["cursor"] for row in clinic.query("SELECT cursor FROM source_resource")] == [{}]

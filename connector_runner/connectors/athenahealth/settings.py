@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -45,6 +45,8 @@ class AthenahealthSettings(EHRSettings):
     time zone, for times that v1 states without one. ``appointment_days``: how far back and ahead of today booked
     appointments are listed by a full sync. ``subscribe`` false never subscribes to a changed feed by itself.
     """
+
+    PLACE: ClassVar[tuple[str, ...]] = ("base_url", "practice")
 
     adapter: Literal["athenahealth"]
     base_url: str = GLOBAL_BASE

@@ -22,9 +22,12 @@ from connector_runner.connectors.probing.findings import ABSENT, HONOURED, IGNOR
 from connector_runner.connectors.probing.judging import Shown, Verdict
 from connector_runner.connectors.probing.statement import Declared, Statement
 from connector_runner.kernel.clock import Clock
+from connector_runner.kernel.errors import Unavailable
 
 _FAR: Final = "2999-01-01"
 _FEW: Final = 2
+_OF_ONE_TYPE: Final = frozenset({"http_500", "not_json", "not_a_bundle"})
+"""What may be wrong with one record type while the others can be asked."""
 
 Pairs = list[tuple[str, str]]
 
@@ -43,11 +46,23 @@ class FHIRProbe:
         self._client, self._profile, self._roster, self._able, self._clock = client, profile, roster, able, clock
 
     def run(self, document: dict[str, object], resource_types: Iterable[str]) -> list[Finding]:
-        """What a server with this CapabilityStatement can do. Raises what a read raises when it cannot be asked."""
+        """What a server with this CapabilityStatement can do. Raises what a read raises when it cannot be asked.
+
+        A record type that alone cannot be asked has no strategy among the findings.
+        """
         stated = statement.read(document)
         found = statement.findings_of_server(stated)
-        for resource_type in resource_types:
-            found += _Type(self, stated, resource_type).run()
+        asked, failed = list(resource_types), list[Unavailable]()
+        for resource_type in asked:
+            try:
+                found += _Type(self, stated, resource_type).run()
+            except Unavailable as error:
+                if error.code not in _OF_ONE_TYPE:
+                    raise
+                failed.append(error)
+                found.append(Finding(resource_type, "whole", None, UNKNOWN, (error.code,)))
+        if failed and len(failed) == len(asked):
+            raise failed[0]
         return found
 
     def ask(self, resource_type: str, path: str, params: Pairs) -> Shown:

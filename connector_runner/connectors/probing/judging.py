@@ -12,6 +12,7 @@ from datetime import datetime
 from urllib.parse import parse_qsl, urlsplit
 
 from connector_runner.connectors.base import SourceRecord
+from connector_runner.connectors.fhir.strategies.last_updated import MARGIN
 from connector_runner.connectors.probing.findings import HONOURED, IGNORED, REFUSED, UNKNOWN
 
 REFUSES = frozenset({400, 403, 404, 405, 422, 501})
@@ -75,7 +76,8 @@ def of_bound(bounded: Shown, bound: datetime, record_id: str) -> Verdict:
     if bounded.refused:
         return refusal(bounded)
     stamps = [record.last_updated for record in bounded.records if record.last_updated is not None]
-    if any(stamp < bound for stamp in stamps):
+    # As polls take it: indexes are cut to seconds, and lag behind.
+    if any(stamp < bound - MARGIN for stamp in stamps):
         return Verdict(IGNORED, ("rows_before_bound",))
     if record_id not in {record.record_id for record in bounded.records} and bounded.next_link is None:
         return Verdict(HONOURED, ("boundary_excluded",))
