@@ -6,6 +6,6 @@ from connector_runner.kernel.errors import NotYet
 
 
 class ExportDue(NotYet):
-    """The type is read by a bulk export: ask for one (``intake.bulk.requesting``), and come back at the next cadence."""
+    """The type is read by a bulk export: ask for one (``intake.bulk.requesting``) and come back at the cadence."""
 
     default_code = "export_due"

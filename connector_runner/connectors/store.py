@@ -10,13 +10,20 @@ from typing import Any
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.infra.database import Row, Tx, execute, later, one, rows
+from connector_runner.kernel import exact_json
 
 SOURCE_COLUMNS = (
     "workspace_id, data_source_id, name, source_type, settings, enabled, health_status, health_code, health_detail,"
     " health_since, consecutive_errors, last_poll_at, last_ok_at, event_count, sink_enabled, sink_paused_reason"
 )
 
+
+_EXPORT_UNDER_WAY = "workspace_id = :ws AND data_source_id = :source AND state NOT IN ('completed', 'failed')"
+_LEASE = (
+    "UPDATE source_resource SET lease_until = :until WHERE workspace_id = :ws AND data_source_id = :source"
+    " AND resource_type = :type AND fence = :fence"
+)
 
 UNHEALTHY_AFTER = 3
 """Failed polls in a row, where settings do not say."""
@@ -140,7 +147,7 @@ def drop_resources_except(tx: Tx, workspace_id: str, data_source_id: str, keep: 
 
 
 def forget_cursors(tx: Tx, workspace_id: str, data_source_id: str) -> None:
-    """Begin every record type anew and void the leases of polls under way: the address changed."""
+    """Begin every record type anew and void the leases of polls and exports under way: the address changed."""
     execute(
         tx,
         "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, fence = fence + 1, lease_until = NULL,"
@@ -148,6 +155,19 @@ def forget_cursors(tx: Tx, workspace_id: str, data_source_id: str) -> None:
         ws=workspace_id,
         source=data_source_id,
     )
+
+
+def forget_exports(tx: Tx, workspace_id: str, data_source_id: str) -> None:
+    """Let nothing count that was exported from another address, and end the export of it that is under way."""
+    for statement in (
+        "DELETE FROM export_mark WHERE workspace_id = :ws AND data_source_id = :source",
+        "DELETE FROM export_member WHERE workspace_id = :ws AND data_source_id = :source",
+        "UPDATE import_job SET options = options - 'open' WHERE workspace_id = :ws AND import_id IN"
+        f" (SELECT import_id FROM export_job WHERE {_EXPORT_UNDER_WAY})",
+        "UPDATE export_job SET state = 'failed', error_code = 'address_changed', finished_at = now(),"
+        f" fence = fence + 1, lease_until = NULL, lease_owner = NULL WHERE {_EXPORT_UNDER_WAY}",
+    ):
+        execute(tx, statement, ws=workspace_id, source=data_source_id)
 
 
 def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
@@ -225,23 +245,24 @@ def claim(
 
 def hold(tx: Tx, claim: Claim, lease_until: datetime) -> bool:
     """Lock the claimed row and renew its lease; False when the fence is no longer ours."""
+    return execute(tx, _LEASE, until=lease_until, **_key(claim)) == 1
+
+
+def move(tx: Tx, claim: Claim, cursor: dict[str, Any]) -> bool:
+    """Move the cursor; False when the fence is no longer ours."""
     found = execute(
         tx,
-        "UPDATE source_resource SET lease_until = :until WHERE workspace_id = :ws AND data_source_id = :source"
-        " AND resource_type = :type AND fence = :fence",
-        until=lease_until,
+        "UPDATE source_resource SET cursor = CAST(:cursor AS jsonb) WHERE workspace_id = :ws"
+        " AND data_source_id = :source AND resource_type = :type AND fence = :fence",
+        cursor=exact_json.dumps(cursor),
         **_key(claim),
     )
     return found == 1
 
 
-def move(tx: Tx, claim: Claim, cursor: dict[str, Any]) -> bool:
-    """Move the cursor; False when the fence is no longer ours."""
-    statement = text(
-        "UPDATE source_resource SET cursor = :cursor WHERE workspace_id = :ws AND data_source_id = :source"
-        " AND resource_type = :type AND fence = :fence"
-    ).bindparams(bindparam("cursor", type_=JSONB))
-    return tx.execute(statement, {"cursor": cursor, **_key(claim)}).rowcount == 1
+def lengthen(tx: Tx, claim: Claim, lease_until: datetime) -> None:
+    """Set the lease of what was claimed in this same transaction: nobody else can have it yet."""
+    later(tx, _LEASE, until=lease_until, **_key(claim))
 
 
 def settle(

@@ -54,6 +54,10 @@ _IDLE_MS: Final = 15_000
 
 Many times what lies between two statements of ours, and less than the half minute after which work goes on.
 """
+_VANISHED: Final = {
+    "keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
+}  # fmt: skip
+"""A server whose machine is gone says nothing: after half a minute a connection to it counts as broken (libpq)."""
 _COPY_BYTES = 1 << 17
 """How much a COPY is handed at a time; psycopg2's 8 KiB would cost a call for every seven rows."""
 
@@ -86,6 +90,7 @@ class Database:
                     "connection_factory": Session,
                     "application_name": "connector_runner",
                     "connect_timeout": 5,
+                    **_VANISHED,
                     "options": f"-c statement_timeout={self._timeout_ms} -c timezone=UTC"
                     f" -c idle_in_transaction_session_timeout={_IDLE_MS}",
                 },

@@ -12,7 +12,7 @@ from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.windows import WindowSettings
 from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.http import AnswerLost
-from connector_runner.kernel.errors import RunnerError, Unavailable
+from connector_runner.kernel.errors import RateLimited, RunnerError, Unavailable
 from connector_runner.resilience.breaker import Breaker
 from connector_runner.resilience.calendar import Calendar
 
@@ -21,6 +21,7 @@ BREAKER: Final = "breaker"
 PROBE_S: Final = 60.0
 """Who finds out whether a source works again has so long for it before somebody else tries."""
 WAKE_WITHIN_S: Final = 5.0
+_REFUSALS: Final = frozenset({"forbidden", "unauthorized"})
 _NOT_THE_SOURCE: Final = frozenset({"canary_failed", "database_unavailable"})
 
 
@@ -83,6 +84,11 @@ def failed(tx: Tx, source: DataSource, admission: Admission, now: datetime) -> N
 def speaks_against(error: RunnerError) -> bool:
     """Whether an error is a fault of the source as a whole: not reached, no answer in time, or 5xx."""
     return isinstance(error, Unavailable | AnswerLost) and error.code not in _NOT_THE_SOURCE
+
+
+def answered(error: RunnerError) -> bool:
+    """Whether an error is an answer of the source: it serves, though not this."""
+    return error.code in _REFUSALS or isinstance(error, RateLimited) or error.code.startswith("http_4")
 
 
 def calendar_of(source: DataSource) -> Calendar:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 from connector_runner.connectors.base import DataSource, Page, Source, SourceRecord
+from connector_runner.connectors.fhir.reading import newest
 from connector_runner.infra.database import Tx
 from connector_runner.intake import full_sync, sync_store
 from connector_runner.intake.fence import Fence
 from connector_runner.intake.landing import Landed, Origin
 from connector_runner.intake.opening import Deps
 from connector_runner.intake.sync_store import Scope
+
+
+def _digest(records: Sequence[SourceRecord]) -> str:
+    """Stands for the ids of records: feeds list some others each time, without an end."""
+    names = "\n".join(sorted(record.record_id for record in records))
+    return blake2b(names.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @dataclass(slots=True)
@@ -61,16 +69,18 @@ class Burial:
 
     def listed(self, page: Page) -> Page:
         """Land the deletes that stand among the records of a page; the page without them."""
-        gone = [record for record in page.records if record.deleted]
-        if not gone:
+        if not any(record.deleted for record in page.records):
             return page
+        # A feed may tell of a record twice; what it told first must not land after what it told last.
+        latest = newest(page.records)
+        gone = [record for record in latest if record.deleted]
 
         def write(tx: Tx) -> Landed:
             wanted, allowed = full_sync.admissible(tx, self.source, self._type, gone)
-            return self._bury(tx, wanted, max(0, allowed - self.deleted), how=f"listed:{page.window}")
+            return self._bury(tx, wanted, max(0, allowed - self.deleted), how=f"listed:{_digest(wanted)}")
 
         self.landed.add(self.fence.write(write))
-        return replace(page, records=tuple(record for record in page.records if not record.deleted))
+        return replace(page, records=tuple(record for record in latest if not record.deleted))
 
     def proved(self, window: str) -> None:
         """Prove what the finished window did not hold, and land it."""

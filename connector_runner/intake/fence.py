@@ -59,6 +59,13 @@ class Fence:
             raise FenceLost("another worker polls this record type now")
         self._held_at = self.spent_s
 
+    def begin(self, tx: Tx, lease_s: float) -> None:
+        """Extend a lease that was taken in this same transaction to what the source needs."""
+        self.lease_s = lease_s
+        if lease_s > schedule.MIN_LEASE_S:
+            store.lengthen(tx, self.claim, self.now + timedelta(seconds=lease_s))
+        self._held_at = self.spent_s
+
     def move(self, tx: Tx, cursor: dict[str, Any]) -> None:
         """Move the cursor; raises FenceLost."""
         if not store.move(tx, self.claim, cursor):

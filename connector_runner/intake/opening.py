@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from connector_runner.connectors import registry
 from connector_runner.connectors.base import DataSource, Opening, Source, site_of
 from connector_runner.connectors.gate import through
 from connector_runner.connectors.probing import capability_store
-from connector_runner.connectors.probing.findings import measured_of
+from connector_runner.connectors.probing.findings import Known, measured_of
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Database
 from connector_runner.infra.http import HTTP
@@ -55,12 +56,15 @@ def open_source(
     turn: Turn = Turn.INTERACTIVE,
     waited: float = 0.0,
     patience: Patience | None = None,
+    known: Sequence[Known] | None = None,
 ) -> Source:
     """The inbound side of a data source; Misconfigured (``not_polled``) when it has none.
 
     It is opened as ``opening_of`` says; raises what that does.
     """
-    return registry.open_source(source, opening_of(deps, source, turn=turn, waited=waited, patience=patience))
+    return registry.open_source(
+        source, opening_of(deps, source, turn=turn, waited=waited, patience=patience, known=known)
+    )
 
 
 def opening_of(
@@ -70,13 +74,14 @@ def opening_of(
     turn: Turn = Turn.INTERACTIVE,
     waited: float = 0.0,
     patience: Patience | None = None,
+    known: Sequence[Known] | None = None,
 ) -> Opening:
     """What a connector of this data source is opened with.
 
     ``turn`` is what its requests are for, ``waited`` for how many cadences it is late and ``patience`` how long they
     wait for their turn: as ``Gates.of`` takes them.
     Its secrets are read when they are needed; only those of the table take a transaction. It is read as it was
-    measured, in another transaction. Raises Unavailable when Postgres cannot be asked.
+    measured: as ``known`` says, or another transaction. Raises Unavailable when Postgres cannot be asked.
     """
 
     def reveal(reference: str) -> str:
@@ -85,8 +90,9 @@ def opening_of(
         with deps.database.begin(source.workspace_id) as tx:
             return secrets.resolve(reference, tx, source.workspace_id, deps.sealer)
 
-    with deps.database.begin(source.workspace_id) as tx:
-        known = capability_store.matrix(tx, source.workspace_id, source.data_source_id)
+    if known is None:
+        with deps.database.begin(source.workspace_id) as tx:
+            known = capability_store.matrix(tx, source.workspace_id, source.data_source_id)
     roster = KnownPatients(deps.database, source.workspace_id, source.name)
     gate = deps.gates.of(source, turn, waited=waited, patience=patience)
     passage = partial(through, gate) if source.settings.tokens_in_quota else None

@@ -16,6 +16,7 @@ from typing import Any
 from connector_runner.connectors import directory, read_state_store, store
 from connector_runner.connectors.base import DataSource, SourceRecord
 from connector_runner.connectors.exports import ExportDue
+from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.store import Claim
 from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.metrics import POLL_SECONDS, POLLS
@@ -78,13 +79,12 @@ def poll(
             source = directory.load(tx, workspace_id, data_source_id)
         except Misconfigured as error:
             return _unreadable(tx, claim, error, now)
-        fence.lease_s = schedule.lease_s(getattr(source.settings, "request_timeout_s", 0.0))
-        if fence.lease_s > schedule.MIN_LEASE_S:
-            fence.hold(tx)
+        fence.begin(tx, schedule.lease_s(getattr(source.settings, "request_timeout_s", 0.0)))
         admission = admitting.admit(tx, source, now)
         if admission.closed is not None:
             return _put_off(tx, claim, admission, now)
-    outcome = _run(Slice(deps, fence, source, admission, slice_s))
+        known = capability_store.matrix(tx, workspace_id, data_source_id)
+    outcome = _run(Slice(deps, fence, source, admission, slice_s, known))
     POLLS.labels(source=source.name, outcome=outcome.status).inc()
     POLL_SECONDS.labels(source=source.name).observe(time.monotonic() - started)
     return outcome

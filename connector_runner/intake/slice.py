@@ -12,6 +12,7 @@ from typing import Any, Literal
 from connector_runner.connectors import directory, store
 from connector_runner.connectors.base import BadEntry, DataSource, Page, Source, SourceRecord, WindowLost
 from connector_runner.connectors.gate import PACED
+from connector_runner.connectors.probing.findings import Known
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.intake import admission as admitting
@@ -93,12 +94,21 @@ class _Ended:
 class Slice:
     """Reads and lands until the window is over or the slice is."""
 
-    def __init__(self, deps: Deps, fence: Fence, source: DataSource, admission: Admission, slice_s: float) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        fence: Fence,
+        source: DataSource,
+        admission: Admission,
+        slice_s: float,
+        known: Sequence[Known] | None = None,
+    ) -> None:
+        """``known`` is what is known of the source's capabilities, if that was read already."""
         self.outcome = PollOutcome("done")
         self.cursor: dict[str, Any] = fence.claim.cursor
         self._deps, self._fence, self._source, self._slice_s = deps, fence, source, slice_s
         self._claim = claim = fence.claim
-        self._admission = admission
+        self._admission, self._known = admission, known
         self._news = not admission.clean
         self._ended: _Ended | None = None
         self._origin = origin_of(source)
@@ -120,7 +130,7 @@ class Slice:
         turn = Turn.BACKFILL if self._full else Turn.FRESH
         patience = Patience()
         waited = late_s / claim.cadence_s
-        reader = open_source(self._deps, self._source, turn=turn, waited=waited, patience=patience)
+        reader = open_source(self._deps, self._source, turn=turn, waited=waited, patience=patience, known=self._known)
         burial = Burial(self._deps, self._fence, self._source, self._origin, reader, self.outcome.landed)
         try:
             self._ended = _Ended.of(self.cursor) or self._read(reader, burial)
@@ -315,6 +325,8 @@ class Slice:
                 return  # workers of ours were in each other's way: the source did nothing wrong
             if admitting.speaks_against(error):
                 admitting.failed(tx, self._source, self._admission, now)
+            elif not self._admission.clean and admitting.answered(error):
+                admitting.worked(tx, self._source, self._admission, now)
             directory.record_error(tx, claim, error.code, str(error), now)
         log.warning("poll.failed", code=error.code, resource_type=claim.resource_type, source=claim.data_source_id)
 

@@ -341,6 +341,16 @@ def test_of_many_workers_one_finds_out_whether_a_source_works_again(
     assert all(row["due_at"] <= now + timedelta(seconds=6) for row in waiting)
 
 
+def test_a_refusal_is_an_answer_that_shuts_the_breaker(deps: Deps, workspace: str, scripted: ScriptedServer) -> None:
+    clinic = clinic_of(deps, workspace, scripted, breaker={"failures": 1, "first_open_s": 1})
+    scripted.script = lambda path, query: (503, {})
+    assert clinic.poll().code == "http_503"
+    scripted.script = lambda path, query: (403, {})
+    assert clinic.poll().code == "forbidden"
+    (row,) = clinic.query("SELECT read_breaker_opens, read_breaker_until FROM data_source")
+    assert tuple(row.values()) == (0, None)
+
+
 def test_a_refusal_does_not_open_the_breaker(deps: Deps, workspace: str, scripted: ScriptedServer) -> None:
     clinic = clinic_of(deps, workspace, scripted, breaker={"failures": 1}, unhealthy_after=2)
     scripted.script = lambda path, query: (403, {})

@@ -114,7 +114,7 @@ def test_what_is_slowed_down_in_its_proof_goes_on_with_the_proof(
         name = path.rpartition("/")[2]
         return (200, patient(name)) if name in here else (404, {})
 
-    scripted.script = script  # type: ignore[assignment]
+    scripted.script = script
     clinic = Clinic(deps, workspace, scripted.base_url, history=False)
     assert clinic.poll().status == "done"
     here -= {"p1"}
