@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import urllib.error
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -176,3 +178,18 @@ def test_scopes_that_the_server_drops_are_noticed(deps: Deps, workspace: str, en
     sink = Connected(deps, workspace, engines, "ES384", scopes="system/Patient.rs system/Basic.cruds").sink()
     reply = sink.create({"resourceType": "Patient", "gender": "other"}, "x")
     assert (reply.outcome, reply.code) == (Outcome.FORBIDDEN, "scope_not_granted")
+
+
+def test_without_a_registry_the_tests_say_so_and_do_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with one that is there and has not what is wanted they fail."""
+    if peers.absent() in ("no Node", f"no peers at {peers.FOLDER}"):
+        pytest.skip("nothing would be installed here")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:9/")
+    monkeypatch.setenv("NPM_CONFIG_CACHE", str(tmp_path / "cache"))
+    assert "registry cannot be reached (ECONNREFUSED)" in str(peers.absent())
+    broken = "npm error code ETARGET\nnpm error notarget No matching version"
+    done = subprocess.CompletedProcess([], 1, "", broken)
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: done)
+    with pytest.raises(AssertionError, match="ETARGET"):
+        peers.absent()
