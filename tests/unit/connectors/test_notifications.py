@@ -179,7 +179,7 @@ def test_no_push_where_nothing_can_be_read() -> None:
     from connector_runner.kernel.errors import Misconfigured
 
     document = {
-        "base_url": "https://crm.example", "mapping": "crm", "records": {"contact": {"path": "/c", "create": "post"}},
+        "base_url": "https://crm.example", "mapping": "crm", "records": {"Contact": {"path": "/c", "create": "post"}},
         "push": {"secrets": ["env:X"], "parser": "json_path",
                  "paths": {"type": "t", "id": "i", "types": {"c": "Patient"}}},
     }  # fmt: skip

@@ -1,0 +1,140 @@
+"""What was found before does not tell on what is found now: crowds, keys, counts and evidence follow the records."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from connector_runner.infra.database import Database, execute, rows
+from connector_runner.kernel.ids import derived_id, entity_id_of
+from connector_runner.resolution import population_store, service, store
+from connector_runner.resolution.service import group
+from tests.integration.test_resolution import ADA, NOW, PHONE, WORLD, called, grouped, say, work_off
+
+LATER = NOW + timedelta(hours=1)
+ON_PHONE: dict[str, Any] = {"telecom": ADA["telecom"]}
+PAIR = frozenset({"ehr:Patient:1", "crm:Patient:1"})
+
+
+def _counted(database: Database, workspace: str) -> set[str]:
+    """What the evidence that the two are one person rests on."""
+    one, other = (entity_id_of(workspace, name) for name in PAIR)
+    with database.begin(workspace) as tx:
+        found = rows(tx, "SELECT one, other, weights FROM pair_evidence")
+    return next(set(row["weights"]) for row in found if {row["one"], row["other"]} == {one, other})
+
+
+def test_a_phone_is_of_many_as_long_as_it_is(database: Database, workspace: str) -> None:
+    for name in ("ehr:Patient:1", "crm:Patient:1"):
+        say(database, workspace, name, called("Adaeze") | ON_PHONE)
+    work_off(database, workspace)
+    assert "phone" in _counted(database, workspace)
+    for number, given in enumerate(("Bo", "Carla", "Dmitri"), start=2):
+        say(database, workspace, f"ehr:Patient:{number}", called(given, f"{given}sen") | ON_PHONE)
+    work_off(database, workspace)
+    assert "phone" not in _counted(database, workspace)
+    for number, given in enumerate(("Bo", "Carla", "Dmitri"), start=2):
+        say(database, workspace, f"ehr:Patient:{number}", called(given, f"{given}sen"), at=LATER)
+    work_off(database, workspace)
+    assert "phone" in _counted(database, workspace)
+
+
+def test_a_key_brings_people_together_again_when_fewer_have_it(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector_runner.resolution.crowd_store.KEY_CAP", 3)
+    for name in ("ehr:Patient:1", "crm:Patient:1"):
+        say(database, workspace, name, {"name": ADA["name"], "birthDate": "1982-03-04"})
+    work_off(database, workspace)
+    expected = _evidence(database, workspace)
+    assert expected == 1
+    others = [f"ehr:Patient:{number}" for number in range(2, 5)]
+    for name in others:
+        say(database, workspace, name, {"name": ADA["name"], "birthDate": "1982-03-04"})
+        service.resolve(database, workspace, now=NOW)
+    work_off(database, workspace)
+    assert _evidence(database, workspace) == 0
+    for number, name in enumerate(others):
+        say(database, workspace, name, called(f"Quin{'abc'[number]}", "Thistlewood"), at=LATER)
+    work_off(database, workspace)
+    assert _evidence(database, workspace, "ehr:Patient:1") == 1
+
+
+def _evidence(database: Database, workspace: str, canonical: str | None = None) -> int:
+    with database.begin(workspace) as tx:
+        found = rows(tx, "SELECT one, other FROM pair_evidence")
+    entity = entity_id_of(workspace, canonical) if canonical else None
+    return sum(entity is None or entity in (row["one"], row["other"]) for row in found)
+
+
+def test_a_record_that_another_entity_adopted_leaves_its_cluster(database: Database, workspace: str) -> None:
+    one, other = (say(database, workspace, name, ADA) for name in ("ehr:Patient:1", "crm:Patient:1"))
+    third = say(database, workspace, "ehr:Patient:9", called("Tuva", "Lindqvist") | {"birthDate": "1990-07-08"})
+    with database.begin(workspace) as tx:
+        service.decide(tx, workspace, one, other, same=True, actor="ruth", reason="seen", now=NOW)
+    work_off(database, workspace)
+    assert PAIR in grouped(database, workspace)
+    source = derived_id(workspace, "crm")
+    database.retrying(workspace, lambda tx: WORLD.adopt(tx, workspace, "crm:Patient:1", third, source, now=LATER))
+    work_off(database, workspace)
+    assert frozenset({"ehr:Patient:1"}) in grouped(database, workspace)
+    with database.begin(workspace) as tx:
+        for table in ("identity", "cluster_member", "blocking_key"):
+            assert not rows(tx, f"SELECT 1 FROM {table} WHERE entity_id = :id", id=other)
+
+
+def test_a_record_taken_back_leaves_its_cluster(database: Database, workspace: str) -> None:
+    for name in ("ehr:Patient:1", "crm:Patient:1"):
+        entity = say(database, workspace, name, ADA)
+    work_off(database, workspace)
+    with database.begin(workspace) as tx:
+        execute(tx, "UPDATE entity SET status = 'deleted' WHERE entity_id = :id", id=entity)
+        store.request(tx, workspace, "patient", [entity])
+    work_off(database, workspace)
+    assert PAIR not in grouped(database, workspace)
+
+
+def test_who_waits_under_a_kind_that_is_not_its_own_keeps_its_cluster(database: Database, workspace: str) -> None:
+    for name in ("ehr:Patient:1", "crm:Patient:1"):
+        entity = say(database, workspace, name, ADA)
+    work_off(database, workspace)
+    with database.begin(workspace) as tx:
+        store.request(tx, workspace, "practitioner", [entity])
+    work_off(database, workspace)
+    assert PAIR in grouped(database, workspace)
+    with database.begin(workspace) as tx:
+        assert {row["kind"] for row in rows(tx, "SELECT kind FROM identity")} == {"patient"}
+
+
+def test_ties_fall_by_the_names_that_records_have_everywhere() -> None:
+    """Entities have other ids in each workspace; what is one and what is not must be the same in all of them."""
+    evidence = [("a", "b", 6.0, None), ("b", "c", 6.0, None), ("a", "c", -20.0, None)]
+    for names in ({"a": "x:1", "b": "x:2", "c": "x:3"}, {"c": "x:1", "b": "x:2", "a": "x:3"}):
+        found = group(names, evidence, {})
+        together = {frozenset(n for e, n in names.items() if found.of[e] == c) for c in found.of.values()}
+        assert together == {frozenset({"x:1", "x:2"}), frozenset({"x:3"})}
+
+
+@pytest.mark.parametrize(
+    ("records", "size"), [(0, 1000), (1000, 1000), (1150, 1000), (5800, 5657), (1_000_000, 1_024_000)]
+)
+def test_a_population_is_taken_in_steps(records: int, size: int) -> None:
+    assert population_store.size_step(records) == size
+
+
+def test_a_count_asks_for_those_only_whose_name_took_a_step(database: Database, workspace: str) -> None:
+    for number in range(4):
+        say(database, workspace, f"ehr:Patient:{number}", called("Ada", f"Family{'abcd'[number]}"))
+    work_off(database, workspace)
+    assert service.recount(database, workspace, now=NOW, slack=0.0) == 0
+    say(
+        database,
+        workspace,
+        "ehr:Patient:9",
+        called("Ada", "Other") | {"telecom": [{"system": "phone", "value": PHONE}]},
+    )
+    service.resolve(database, workspace, now=NOW)
+    assert service.recount(database, workspace, now=NOW, slack=0.0) == 5
+    assert service.recount(database, workspace, now=NOW, slack=0.0) == 0
