@@ -287,7 +287,8 @@ def redis_dump(url: str) -> str:
         parts.append(repr(key))
         kind = client.type(key)
         read = {b"string": client.get, b"list": lambda k: client.lrange(k, 0, -1), b"hash": client.hgetall,
-                b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1)}[kind]  # fmt: skip
+                b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1),
+                b"none": lambda k: b"gone since"}[kind]  # fmt: skip
         parts.append(repr(read(key)))
     return "\n".join(parts)
 

@@ -195,7 +195,7 @@ def test_thirty_kill_points_lose_nothing_and_write_nothing_twice(tmp_path: Path,
         undisturbed = {kind: contents(calm.store, kind) for kind in WRITTEN}
 
     print(f"died: {dict(deaths)}")
-    assert sum(deaths.values()) >= POINTS - 3, "the drill killed too little to prove anything"
+    assert sum(deaths.values()) >= POINTS * 4 // 5, "the drill killed too little to prove anything"
     assert {name: state for name, state in states.items() if name in expected} == expected
     for kind in WRITTEN:
         extra = Counter(written[kind]) - Counter(undisturbed[kind])
