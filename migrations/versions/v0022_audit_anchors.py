@@ -1,0 +1,10 @@
+"""Anchors of the log."""
+
+from __future__ import annotations
+
+revision = "0022"
+down_revision = "0021"
+
+
+def upgrade() -> None:
+    """Nothing yet."""
