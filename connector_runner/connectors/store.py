@@ -185,10 +185,14 @@ def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
 def make_due(
     tx: Tx, workspace_id: str, data_source_id: str, now: datetime, *, resource_type: str | None, full: bool
 ) -> int:
-    """Make the enabled record types of a source due now, with a full sync if ``full``; how many there are."""
+    """Make the enabled record types of a source due now, with a full sync if ``full``; how many there are.
+
+    One that is being polled is due again when that poll ends, which may have read past what is asked about.
+    """
     return execute(
         tx,
-        "UPDATE source_resource SET due_at = least(due_at, :now),"
+        "UPDATE source_resource SET due_at = CASE WHEN lease_until > :now THEN greatest(due_at, :now)"
+        " ELSE least(due_at, :now) END,"
         " full_sync_due_at = CASE WHEN :full THEN :now ELSE full_sync_due_at END"
         " WHERE workspace_id = :ws AND data_source_id = :source AND enabled"
         " AND (CAST(:type AS text) IS NULL OR resource_type = :type)",
@@ -250,14 +254,11 @@ def hold(tx: Tx, claim: Claim, lease_until: datetime) -> bool:
 
 def move(tx: Tx, claim: Claim, cursor: dict[str, Any]) -> bool:
     """Move the cursor; False when the fence is no longer ours."""
-    found = execute(
-        tx,
+    statement = (
         "UPDATE source_resource SET cursor = CAST(:cursor AS jsonb) WHERE workspace_id = :ws"
-        " AND data_source_id = :source AND resource_type = :type AND fence = :fence",
-        cursor=exact_json.dumps(cursor),
-        **_key(claim),
+        " AND data_source_id = :source AND resource_type = :type AND fence = :fence"
     )
-    return found == 1
+    return execute(tx, statement, cursor=exact_json.dumps(cursor), **_key(claim)) == 1
 
 
 def lengthen(tx: Tx, claim: Claim, lease_until: datetime) -> None:
@@ -279,13 +280,15 @@ def settle(
 ) -> bool:
     """Give the lease back and say when to look again; with an error, count it; with ``ok_at``, forget them.
 
-    With neither, nothing is known that was not before; ``put_off`` says that it waits for the source. False when the
-    fence is no longer ours.
+    With neither, nothing is known that was not before; ``put_off``: it waits for the source. What was asked for since
+    the claim (``make_due``) stands. False when the fence is no longer ours.
     """
     found = execute(
         tx,
-        "UPDATE source_resource SET lease_until = NULL, lease_owner = NULL, due_at = :due,"
-        " full_sync_due_at = :full, last_ok_at = coalesce(:ok, last_ok_at),"
+        "UPDATE source_resource SET lease_until = NULL, lease_owner = NULL,"
+        " due_at = CASE WHEN due_at = :claimed_due THEN :due ELSE least(due_at, :due) END,"
+        " full_sync_due_at = CASE WHEN full_sync_due_at IS NOT DISTINCT FROM CAST(:claimed_full AS timestamptz)"
+        "  THEN :full ELSE full_sync_due_at END, last_ok_at = coalesce(:ok, last_ok_at),"
         " consecutive_errors = CASE WHEN CAST(:code AS text) IS NOT NULL THEN consecutive_errors + 1"
         "  WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN 0 ELSE consecutive_errors END,"
         " last_error_code = CASE WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN NULL"
@@ -294,7 +297,9 @@ def settle(
         " put_off = :put_off"
         " WHERE workspace_id = :ws AND data_source_id = :source AND resource_type = :type AND fence = :fence",
         due=due_at,
+        claimed_due=claim.due_at,
         full=full_sync_due_at,
+        claimed_full=claim.full_sync_due_at,
         ok=ok_at,
         code=error_code,
         cadence=cadence_s,
