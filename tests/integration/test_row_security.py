@@ -14,11 +14,20 @@ from connector_runner.infra.database import Database, Tx, execute, one, rows
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import new_id
 
-APPEND_ONLY = ("event", "record_version", "raw_page", "write_log", "audit_log", "link_event", "match_label")
+APPEND_ONLY = (
+    "event",
+    "record_version",
+    "raw_page",
+    "write_log",
+    "audit_log",
+    "link_event",
+    "label",
+    "review_switch",
+)
 SWEPT = {
     "workspace", "data_source", "source_resource", "pending_release", "sync_lane", "open_intent", "import_job",
     "dirty_entity", "reconcile_walk", "translation_request", "push", "push_inbox", "push_subscription",
-    "probe_turn", "pending_resolution", "export_job",
+    "probe_turn", "pending_resolution", "export_job", "pending_review",
 }  # fmt: skip
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CANARY = "Quatermass"
@@ -38,7 +47,9 @@ CHECKED = {
     ("link_event", "action"): lambda key: "made",
     ("link_event", "method"): lambda key: "score",
     ("pair_evidence", "one"): lambda key: SMALLEST,
-    ("match_label", "one"): lambda key: SMALLEST,
+    ("label", "one"): lambda key: SMALLEST,
+    ("label", "other"): lambda key: key,
+    ("review_item", "kind"): lambda key: "events",
 }
 BY_TYPE: dict[str, Callable[[str], Any]] = {
     "uuid": lambda key: key,

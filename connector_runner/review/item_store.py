@@ -1,0 +1,302 @@
+"""SQL of questions to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.ids import new_id
+
+_OPEN: Final = "status IN ('pending', 'in_progress')"
+_SAME: Final = (
+    "workspace_id = :ws AND kind = :kind AND entity_id = :entity AND other_id IS NOT DISTINCT FROM CAST(:other AS uuid)"
+)
+
+
+def open_of(tx: Tx, workspace_id: str, kind: str, entity_id: str, other_id: str | None = None) -> Row | None:
+    """The open item of an entity or of a pair, locked."""
+    return one(
+        tx,
+        f"SELECT * FROM review_item WHERE {_SAME} AND {_OPEN} FOR UPDATE",
+        ws=workspace_id,
+        kind=kind,
+        entity=entity_id,
+        other=other_id,
+    )
+
+
+def open_of_all(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str]) -> dict[str, Row]:
+    """The open items of several entities, locked, by entity."""
+    found = rows(
+        tx,
+        f"SELECT * FROM review_item WHERE workspace_id = :ws AND kind = :kind AND {_OPEN}"
+        " AND entity_id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE",
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {row["entity_id"]: row for row in found}
+
+
+def put(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], *, now: datetime) -> str:
+    """Insert an item, or join the open one of the same entity or pair; its id."""
+    known = open_of(tx, workspace_id, wanted["kind"], wanted["entity_id"], wanted["other_id"])
+    if known is None:
+        return _insert(tx, workspace_id, wanted, now)
+    asked = {**known["asked"], **{e: _joined(known["asked"].get(e), a) for e, a in wanted["asked"].items()}}
+    analysis = _with(known["analysis"], wanted["analysis"])
+    priority = min(known["priority"], wanted["priority"])
+    if (asked, analysis, priority) != (known["asked"], known["analysis"], known["priority"]):
+        execute(
+            tx,
+            "UPDATE review_item SET event_ids = CAST(:events AS uuid[]), asked = CAST(:asked AS jsonb),"
+            " analysis = CAST(:analysis AS jsonb), priority = :priority, changed_at = :now,"
+            " version = version + CASE WHEN asked <> CAST(:asked AS jsonb) THEN 1 ELSE 0 END"
+            " WHERE workspace_id = :ws AND id = :id",
+            ws=workspace_id,
+            id=known["id"],
+            events=id_array(sorted(asked)),
+            asked=exact_json.dumps(asked),
+            analysis=None if analysis is None else exact_json.dumps(analysis),
+            priority=priority,
+            now=now,
+        )
+    return str(known["id"])
+
+
+def _insert(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], now: datetime) -> str:
+    item_id = new_id()
+    execute(
+        tx,
+        "INSERT INTO review_item (workspace_id, id, kind, entity_id, other_id, entity_type, session_id, event_ids,"
+        " asked, reason, category, priority, analysis, created_at, changed_at) VALUES (:ws, :id, :kind, :entity,"
+        " :other, :type, :session, CAST(:events AS uuid[]), CAST(:asked AS jsonb), :reason, :category, :priority,"
+        " CAST(:analysis AS jsonb), :now, :now)",
+        ws=workspace_id,
+        id=item_id,
+        kind=wanted["kind"],
+        entity=wanted["entity_id"],
+        other=wanted["other_id"],
+        type=wanted["entity_type"],
+        session=wanted["session_id"],
+        events=id_array(sorted(wanted["asked"])),
+        asked=exact_json.dumps(wanted["asked"]),
+        reason=wanted["reason"],
+        category=wanted["category"],
+        priority=wanted["priority"],
+        analysis=None if wanted["analysis"] is None else exact_json.dumps(wanted["analysis"]),
+        now=now,
+    )
+    return item_id
+
+
+def _joined(known: Sequence[str] | None, more: Sequence[str]) -> list[str]:
+    """The atoms of both; an empty list is all of them."""
+    if known is None:
+        return list(more)
+    return sorted({*known, *more}) if known and more else []
+
+
+def _with(known: Mapping[str, Any] | None, more: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Both analyses: what ``more`` says of an atom replaces what was said of it before."""
+    if known is None or more is None:
+        return more if known is None else known
+    said = {(f["event_id"], f["path"]): f for f in (*known.get("fields", ()), *more.get("fields", ()))}
+    return {**known, **more, "fields": list(said.values())} if said else {**known, **more}
+
+
+def replace_asked(tx: Tx, workspace_id: str, item_id: str, asked: Mapping[str, Sequence[str]], now: datetime) -> None:
+    """Let an item ask about less than it did."""
+    execute(
+        tx,
+        "UPDATE review_item SET event_ids = CAST(:events AS uuid[]), asked = CAST(:asked AS jsonb),"
+        " changed_at = :now, version = version + 1 WHERE workspace_id = :ws AND id = :id",
+        ws=workspace_id,
+        id=item_id,
+        events=id_array(sorted(asked)),
+        asked=exact_json.dumps(asked),
+        now=now,
+    )
+
+
+def end(tx: Tx, workspace_id: str, item_ids: Sequence[str], because: str, now: datetime) -> int:
+    """Let open items expire, with why; how many."""
+    return execute(
+        tx,
+        f"UPDATE review_item SET status = 'expired', ended_because = :because, completed_at = :now, changed_at = :now"
+        f" WHERE workspace_id = :ws AND id = ANY(CAST(:ids AS uuid[])) AND {_OPEN}",
+        ws=workspace_id,
+        ids=id_array(item_ids),
+        because=because,
+        now=now,
+    )
+
+
+def stale(tx: Tx, workspace_id: str, before: datetime, limit: int) -> list[Row]:
+    """Open items that nobody changed or claimed since ``before``, locked; none that somebody works on just now."""
+    return rows(
+        tx,
+        f"SELECT id, entity_id, kind FROM review_item WHERE workspace_id = :ws AND {_OPEN} AND changed_at < :before"
+        " ORDER BY changed_at, id LIMIT :n FOR UPDATE SKIP LOCKED",
+        ws=workspace_id,
+        before=before,
+        n=limit,
+    )
+
+
+def by_id(tx: Tx, workspace_id: str, item_id: str, *, lock: bool = False) -> Row | None:
+    """An item."""
+    return one(
+        tx,
+        "SELECT * FROM review_item WHERE workspace_id = :ws AND id = :id" + (" FOR UPDATE" if lock else ""),
+        ws=workspace_id,
+        id=item_id,
+    )
+
+
+def claim(tx: Tx, workspace_id: str, item_id: str, actor: str, now: datetime) -> None:
+    """Give an item to somebody, as it is now."""
+    execute(
+        tx,
+        "UPDATE review_item SET status = 'in_progress', assigned_to = :actor, claimed_at = :now,"
+        " claimed_version = version, changed_at = :now WHERE workspace_id = :ws AND id = :id",
+        ws=workspace_id,
+        id=item_id,
+        actor=actor,
+        now=now,
+    )
+
+
+def unclaim(tx: Tx, workspace_id: str, item_id: str, now: datetime) -> None:
+    """Give an item back to everybody."""
+    execute(
+        tx,
+        "UPDATE review_item SET status = 'pending', assigned_to = NULL, claimed_at = NULL, claimed_version = NULL,"
+        " changed_at = :now WHERE workspace_id = :ws AND id = :id",
+        ws=workspace_id,
+        id=item_id,
+        now=now,
+    )
+
+
+def complete(
+    tx: Tx,
+    workspace_id: str,
+    item_id: str,
+    action: str,
+    actor: str,
+    notes: str | None,
+    made: Sequence[str],
+    now: datetime,
+) -> None:
+    """Close an item with what was decided."""
+    execute(
+        tx,
+        "UPDATE review_item SET status = CASE WHEN :action = 'rejected' THEN 'rejected' ELSE 'completed' END,"
+        " completed_action = :action, completed_by = :actor, completed_at = :now, changed_at = :now, notes = :notes,"
+        " made_events = CAST(:made AS uuid[]) WHERE workspace_id = :ws AND id = :id",
+        ws=workspace_id,
+        id=item_id,
+        action=action,
+        actor=actor,
+        notes=notes,
+        made=id_array(made),
+        now=now,
+    )
+
+
+_FILTERS: Final = {
+    "status": "status = ANY(CAST(:status AS text[]))",
+    "kind": "kind = :kind",
+    "entity_type": "entity_type = :entity_type",
+    "priority": "priority <= :priority",
+    "reason": "reason = :reason",
+    "category": "category = :category",
+    "assigned_to": "assigned_to = :assigned_to",
+    "action": "completed_action = :action",
+    "reviewed_by": "completed_by = :reviewed_by",
+    "created_after": "created_at >= :created_after",
+    "created_before": "created_at < :created_before",
+    "completed_after": "completed_at >= :completed_after",
+    "completed_before": "completed_at < :completed_before",
+}
+_ORDERS: Final = {
+    "priority": "priority, created_at, id",
+    "created_at": "created_at, id",
+    "completed_at": "completed_at DESC, id DESC",
+}
+
+
+def listed(
+    tx: Tx, workspace_id: str, wanted: Mapping[str, Any], *, order: str, limit: int, offset: int
+) -> tuple[list[Row], int]:
+    """Items that meet every filter in ``wanted``, a page of them, and how many there are."""
+    where = " AND ".join(["workspace_id = :ws", *(_FILTERS[name] for name in wanted)])
+    count = one(tx, f"SELECT count(*) AS n FROM review_item WHERE {where}", ws=workspace_id, **wanted)
+    found = rows(
+        tx,
+        f"SELECT * FROM review_item WHERE {where} ORDER BY {_ORDERS[order]} LIMIT :limit OFFSET :offset",
+        ws=workspace_id,
+        limit=limit,
+        offset=offset,
+        **wanted,
+    )
+    return found, int(count["n"]) if count else 0
+
+
+def counts(tx: Tx, workspace_id: str, now: datetime) -> Row:
+    """How many items there are in each state, and how long answers take."""
+    found = one(
+        tx,
+        "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,"
+        " count(*) FILTER (WHERE status = 'in_progress') AS in_progress,"
+        " count(*) FILTER (WHERE status = 'completed') AS completed,"
+        " count(*) FILTER (WHERE status = 'rejected') AS rejected,"
+        " count(*) FILTER (WHERE status = 'expired') AS expired,"
+        " count(*) AS total_items,"
+        " avg(extract(epoch FROM completed_at - created_at) / 60) FILTER (WHERE completed_action IS NOT NULL)"
+        "  AS avg_review_minutes,"
+        " count(*) FILTER (WHERE completed_action IN ('approved', 'corrected') AND completed_at >= :week)"
+        "  AS approved_7d,"
+        " count(*) FILTER (WHERE completed_action = 'rejected' AND completed_at >= :week) AS rejected_7d,"
+        " count(*) FILTER (WHERE created_at >= :day) AS created_24h,"
+        " count(*) FILTER (WHERE completed_action IS NOT NULL AND completed_at >= :day) AS completed_24h"
+        " FROM review_item WHERE workspace_id = :ws",
+        ws=workspace_id,
+        week=now - timedelta(days=7),
+        day=now - timedelta(days=1),
+    )
+    assert found is not None, "an aggregate has one row"
+    return found
+
+
+def open_by(tx: Tx, workspace_id: str, column: str) -> dict[str, int]:
+    """How many open items there are by ``priority``, ``reason`` or ``category``."""
+    if column not in ("priority", "reason", "category"):
+        raise ValueError("items are not counted by this")
+    found = rows(
+        tx,
+        f"SELECT {column} AS of, count(*) AS n FROM review_item WHERE workspace_id = :ws AND {_OPEN}"
+        f" GROUP BY {column} ORDER BY {column}",
+        ws=workspace_id,
+    )
+    return {str(row["of"]): int(row["n"]) for row in found}
+
+
+def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Event -> lists of its atoms that people were, or are, asked about; an empty list is all of them.
+
+    Of an item that ended as superseded nothing was asked.
+    """
+    found = rows(
+        tx,
+        "SELECT key AS event_id, jsonb_agg(value) AS atoms FROM review_item, jsonb_each(asked)"
+        " WHERE workspace_id = :ws AND kind = 'events' AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        " AND ended_because IS DISTINCT FROM 'superseded' GROUP BY key",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {row["event_id"]: row["atoms"] for row in found}

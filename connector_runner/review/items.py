@@ -1,0 +1,180 @@
+"""Questions to people: one open item for an entity, or for two entities that may be the same.
+
+What asks and what follows from the answer is apart: ``ask`` puts a question, ``queue`` lets people answer it, and a
+Handler of the item's kind does in the same transaction what the answer means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol
+
+from connector_runner.infra.database import Tx
+from connector_runner.review import item_store
+
+Kind = Literal["events", "match"]
+Action = Literal["approved", "rejected", "corrected"]
+Asked = Mapping[str, Sequence[str]]
+"""Event -> the atoms of it that are asked about; an empty list for all of them."""
+
+EVENTS: Final = "events"
+MATCH: Final = "match"
+
+PENDING: Final = "pending"
+IN_PROGRESS: Final = "in_progress"
+COMPLETED: Final = "completed"
+REJECTED: Final = "rejected"
+EXPIRED: Final = "expired"
+OPEN: Final = (PENDING, IN_PROGRESS)
+STATUSES: Final = (PENDING, IN_PROGRESS, COMPLETED, REJECTED, EXPIRED)
+
+STALE: Final = "stale"
+"""Nobody answered in time."""
+SUPERSEDED: Final = "superseded"
+"""What was asked about is not said any more, or was answered elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question with what became of it. The smaller ``priority``, the sooner it is served.
+
+    ``version`` counts what joined it or left it: who decides has seen that version. ``analysis`` is the judge's, in
+    codes, paths and positions. ``made_events`` are those that the decision appended.
+    """
+
+    id: str
+    kind: str
+    entity_id: str
+    other_id: str | None
+    entity_type: str
+    session_id: str | None
+    event_ids: tuple[str, ...]
+    asked: Asked
+    reason: str
+    category: str
+    priority: int
+    analysis: Mapping[str, Any] | None
+    status: str
+    version: int
+    assigned_to: str | None
+    claimed_at: datetime | None
+    claimed_version: int | None
+    completed_action: str | None
+    completed_by: str | None
+    completed_at: datetime | None
+    notes: str | None
+    ended_because: str | None
+    made_events: tuple[str, ...]
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits for an answer."""
+        return self.status in OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an answer was not taken. ``changed`` tells, by event, what is not as it was asked about."""
+
+    code: str
+    message: str
+    changed: tuple[Mapping[str, Any], ...] = ()
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person said about an item. ``data`` are the facts as they should be, for a correction."""
+
+    action: Action
+    actor: str
+    notes: str | None = None
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What followed from an answer: events that were appended, and ids and digests for the log."""
+
+    events: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Handler(Protocol):
+    """Does what an answer to one kind of item means, in the answer's own transaction."""
+
+    def lock(self, tx: Tx, workspace_id: str, item: Item) -> None:
+        """Take the locks under which the answer is carried out, before the item's own."""
+
+    def changed(self, tx: Tx, workspace_id: str, item: Item) -> Sequence[Mapping[str, Any]]:
+        """What is not any more as it was asked about; nothing where the question stands."""
+
+    def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:
+        """Carry an answer out. Refused for one that this kind does not know."""
+
+
+def ask(
+    tx: Tx,
+    workspace_id: str,
+    *,
+    kind: Kind,
+    entity_id: str,
+    entity_type: str,
+    event_ids: Sequence[str] = (),
+    other_id: str | None = None,
+    reason: str,
+    priority: int,
+    analysis: Mapping[str, Any] | None = None,
+    category: str = "other",
+    asked: Asked | None = None,
+    session_id: str | None = None,
+    now: datetime,
+) -> str:
+    """Put a question; its item's id. One that is open already for the same entity (or pair) is joined.
+
+    ``reason`` is a code. A joined item keeps the more urgent priority, the reason that it began with, and takes the
+    events, atoms and analysis in addition to its own. ``session_id`` is the conversation's.
+    """
+    if other_id is not None and other_id < entity_id:
+        entity_id, other_id = other_id, entity_id
+    wanted = {event: list((asked or {}).get(event, ())) for event in event_ids}
+    return item_store.put(
+        tx,
+        workspace_id,
+        {
+            "kind": kind,
+            "entity_id": entity_id,
+            "other_id": other_id,
+            "entity_type": entity_type,
+            "session_id": session_id,
+            "asked": wanted,
+            "reason": reason,
+            "category": category,
+            "priority": priority,
+            "analysis": analysis,
+        },
+        now=now,
+    )
+
+
+def withdraw(
+    tx: Tx,
+    workspace_id: str,
+    *,
+    kind: Kind,
+    entity_id: str,
+    other_id: str | None = None,
+    because: str = SUPERSEDED,
+    now: datetime,
+) -> bool:
+    """Close an open question that asks itself no more, shown as expired; whether there was one."""
+    if other_id is not None and other_id < entity_id:
+        entity_id, other_id = other_id, entity_id
+    found = item_store.open_of(tx, workspace_id, kind, entity_id, other_id)
+    if found is None:
+        return False
+    return item_store.end(tx, workspace_id, [found["id"]], because, now) == 1
