@@ -11,11 +11,15 @@ from connector_runner.infra.database import Tx
 
 @dataclass(frozen=True, slots=True)
 class EntityChange:
-    """An entity whose events grew or whose state was folded anew."""
+    """An entity whose events grew or whose state was folded anew.
+
+    ``doubtful``: something was said of it just now that is not believed enough to be relied on.
+    """
 
     entity_id: str
     entity_type: str
     created: bool
+    doubtful: bool = False
 
 
 class EntityChanged(Protocol):

@@ -13,7 +13,7 @@ from connector_runner.kernel.errors import Conflict, Forbidden
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.world import relationships, store, writing
 from connector_runner.world.changes import EntityChange, EntityChanged
-from connector_runner.world.confidence import NONE, capped, confidence_class
+from connector_runner.world.confidence import HIGH, NONE, capped, confidence_class
 from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, StoredEvent, Written
 from connector_runner.world.fold import VERDICT_PREFIX, Folded, fold
 from connector_runner.world.staging import Stage
@@ -81,7 +81,9 @@ class World:
         # An entity keeps the type that it was made with, whatever later events call it.
         kinds = {event.entity_id: event.entity_type for event in events}
         kinds |= {entity: row.entity_type for entity, row in known.items()}
-        self._tell(tx, workspace_id, [EntityChange(e, kinds[e], e in created) for e in sorted(touched)])
+        doubtful = {event.entity_id for event in events if NONE < confidence_class(event.confidence) < HIGH}
+        changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched)]
+        self._tell(tx, workspace_id, changes)
         return Appended(len(events), created, frozenset(touched) - created)
 
     def refold(self, tx: Tx, workspace_id: str, entity_ids: Iterable[str], *, now: datetime) -> None:
