@@ -1,0 +1,84 @@
+"""SQL of transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
+
+
+def latest(tx: Tx, workspace_id: str, session: str) -> Row | None:
+    """The last that was handed in of a conversation, without its content."""
+    return one(
+        tx,
+        "SELECT n, digest FROM material WHERE workspace_id = :ws AND session = :session ORDER BY n DESC LIMIT 1",
+        ws=workspace_id,
+        session=session,
+    )
+
+
+def add(
+    tx: Tx,
+    workspace_id: str,
+    session: str,
+    n: int,
+    *,
+    digest: bytes,
+    sealed: bytes,
+    turns: int,
+    characters: int,
+    actor: str,
+    now: datetime,
+) -> bool:
+    """Keep it as number ``n``; False when another writer was first."""
+    return (
+        execute(
+            tx,
+            "INSERT INTO material (workspace_id, session, n, digest, sealed, turns, characters, actor, received_at)"
+            " VALUES (:ws, :session, :n, :digest, :sealed, :turns, :characters, :actor, :now) ON CONFLICT DO NOTHING",
+            ws=workspace_id,
+            session=session,
+            n=n,
+            digest=digest,
+            sealed=sealed,
+            turns=turns,
+            characters=characters,
+            actor=actor,
+            now=now,
+        )
+        == 1
+    )
+
+
+def of_session(tx: Tx, workspace_id: str, session: str) -> Row | None:
+    """The last that was handed in of a conversation."""
+    return one(
+        tx,
+        "SELECT session, n, sealed FROM material WHERE workspace_id = :ws AND session = :session"
+        " ORDER BY n DESC LIMIT 1",
+        ws=workspace_id,
+        session=session,
+    )
+
+
+def sessions_of(tx: Tx, event_ids: Sequence[str]) -> list[str]:
+    """The conversations that events came of."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT e.correlation_id FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+        " (SELECT correlation_id FROM event WHERE id = i.id AND correlation_id IS NOT NULL OFFSET 0) e ORDER BY 1",
+        ids=id_array(event_ids),
+    )
+    return [row["correlation_id"] for row in found]
+
+
+def entities_of(tx: Tx, workspace_id: str, session: str) -> list[str]:
+    """The entities that a conversation said something of."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT entity_id FROM event WHERE workspace_id = :ws AND correlation_id = :session ORDER BY 1",
+        ws=workspace_id,
+        session=session,
+    )
+    return [row["entity_id"] for row in found]
