@@ -9,10 +9,10 @@ record has held it, so a record that is sent again, or mapped anew, asserts noth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST
@@ -21,6 +21,8 @@ from connector_runner.world.confidence import AUTHORITATIVE, NONE, confidence_cl
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
 
 VERDICT_PREFIX = "review."
+_SILENT: Final = object()
+"""In place of a value that a record does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,14 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The outcome for one entity. ``status`` is active, deleted or retracted."""
+    """The outcome for one entity, or for several that are one. ``status`` is active, deleted or retracted.
+
+    ``statuses``: entity -> what its own records say of it as a whole.
+    """
 
     atoms: dict[str, Settled]
     status: str
+    statuses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -84,12 +90,18 @@ class Folded:
 
 
 def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent: Iterable[SentValue] = ()) -> Folded:
-    """Fold one entity's events, the versions of its source records, and what its records were sent."""
+    """Fold the events of an entity, or of several that are one, with the versions of their records and what was sent.
+
+    What a record was sent because of an event that is not among ``events`` is nobody's word here: it was lent by an
+    entity that was held for the same, and what the record said itself before holds.
+    """
     by_id = {event.id: event for event in events}
     histories = _histories(versions, by_id)
     verdicts = _verdicts(events)
     superseded = _superseded(by_id, verdicts)
-    sent_by = {(value.record_id, value.atom): value for value in sent}
+    sent_by: dict[tuple[str, str], list[SentValue]] = {}
+    for value in sorted(sent, key=lambda value: value.sent_at):
+        sent_by.setdefault((value.record_id, value.atom), []).append(value)
     claims: dict[str, list[Claim]] = {}
     for record_id, history in histories.items():
         for claim in _record_claims(history, by_id, record_id, sent_by):
@@ -106,7 +118,8 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    return Folded(settled, _status(histories, events))
+    statuses = _statuses(histories, events)
+    return Folded(settled, _together(statuses.values()), statuses)
 
 
 def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:
@@ -123,11 +136,10 @@ def _record_claims(
     history: list[RecordVersion],
     by_id: Mapping[str, StoredEvent],
     record_id: str,
-    sent: Mapping[tuple[str, str], SentValue],
+    sent: Mapping[tuple[str, str], list[SentValue]],
 ) -> list[Claim]:
     """What a source record says now; each value since the first version of its unbroken run."""
-    latest = history[-1]
-    if latest.deleted or latest.event_id is None:
+    if history[-1].deleted or history[-1].event_id is None:
         return []
     contents: dict[str, dict[str, Any]] = {}
 
@@ -139,29 +151,62 @@ def _record_claims(
             known = contents[version.event_id] = split(by_id[version.event_id].facts)
         return known
 
-    claims = []
-    for atom, value in atoms_of(latest).items():
-        echo = sent.get((record_id, atom))
-        if echo is not None and latest.seen_at < echo.sent_at and exact_json.digest(value) != echo.value_digest:
-            # Seen before we wrote there, so it is no word of the record any more: it holds what it confirmed to us.
-            continue
-        start = len(history) - 1
-        while start > 0 and atoms_of(history[start - 1]).get(atom) == value:
-            start -= 1
-        claim = _claim(atom, value, by_id[history[start].event_id or ""], _asserted(history[start], by_id))
-        if echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]]):
-            claim = replace(
-                claim,
-                event_id=echo.event_id,
-                source=echo.source,
-                source_system=echo.source_system,
-                confidence=echo.confidence,
-                since=echo.since,
-                # The record's own word, put back when a write of ours was undone, is no copy: only as old as it was.
-                echo=not _is_own(by_id.get(echo.event_id), record_id),
-            )
-        claims.append(claim)
-    return claims
+    atoms = list(atoms_of(history[-1]))
+    if any(echoes[-1].event_id not in by_id for (record, _), echoes in sent.items() if record == record_id):
+        # What we wrote over, or took away, may be the record's own word still.
+        atoms = list(dict.fromkeys(atom for version in reversed(history) for atom in atoms_of(version)))
+    told = (_said_of(atom, history, atoms_of, by_id, sent.get((record_id, atom), [])) for atom in atoms)
+    return [claim for claim in told if claim is not None]
+
+
+def _said_of(
+    atom: str,
+    history: list[RecordVersion],
+    atoms_of: Callable[[RecordVersion], dict[str, Any]],
+    by_id: Mapping[str, StoredEvent],
+    sent: Sequence[SentValue],
+) -> Claim | None:
+    """What a record says of an atom by the last of ``history``, after it was sent all of ``sent``, oldest first."""
+    latest = history[-1]
+    value = atoms_of(latest).get(atom, _SILENT)
+    start = len(history) - 1
+    while start > 0 and atoms_of(history[start - 1]).get(atom, _SILENT) == value:
+        start -= 1
+    echo = sent[-1] if sent else None
+    ours = echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]])
+    if echo is not None and echo.event_id not in by_id:
+        before = history[:start] if ours else history
+        return _said_of(atom, before, atoms_of, by_id, sent[:-1]) if before else None
+    own = echo is not None and _is_own(by_id.get(echo.event_id), latest.record_id)
+    if echo is not None and latest.seen_at < echo.sent_at and exact_json.digest(_told(value)) != echo.value_digest:
+        # Seen before we wrote there, so it is no word of the record any more: it holds what it confirmed to us.
+        return _put_back(atom, echo, by_id) if own else None
+    if value is _SILENT:
+        return None
+    claim = _claim(atom, value, by_id[history[start].event_id or ""], _asserted(history[start], by_id))
+    if echo is None or not ours:
+        return claim
+    return replace(
+        claim,
+        event_id=echo.event_id,
+        source=echo.source,
+        source_system=echo.source_system,
+        confidence=echo.confidence,
+        since=echo.since,
+        # The record's own word, put back when a write of ours was undone, is no copy: only as old as it was.
+        echo=not own,
+    )
+
+
+def _put_back(atom: str, sent: SentValue, by_id: Mapping[str, StoredEvent]) -> Claim | None:
+    """The record's own earlier word, which it was sent again and which was not read there since."""
+    cause = by_id[sent.event_id]
+    value = split(cause.facts).get(atom, _SILENT)
+    return _claim(atom, value, cause, sent.since) if exact_json.digest(_told(value)) == sent.value_digest else None
+
+
+def _told(value: Any) -> Any:
+    return None if value is _SILENT else value
 
 
 def _asserted(version: RecordVersion, by_id: Mapping[str, StoredEvent]) -> datetime:
@@ -175,7 +220,7 @@ def _is_echo(sent: SentValue, value: Any, earlier: Sequence[tuple[datetime, Any]
     Not so when the record held it after we sent it, then held another, and now holds it again: that second
     time it is the record's own word.
     """
-    if exact_json.digest(value) != sent.value_digest:
+    if value is _SILENT or exact_json.digest(value) != sent.value_digest:
         return False
     return not any(seen_at >= sent.sent_at and held == value for seen_at, held in earlier)
 
@@ -262,18 +307,32 @@ def _best(claims: Sequence[Claim]) -> int | None:
     return None
 
 
-def _status(histories: Mapping[str, list[RecordVersion]], events: Sequence[StoredEvent]) -> str:
-    """What the entity's own source record says of it as a whole; without one of its own, what all its records say.
+def _statuses(histories: Mapping[str, list[RecordVersion]], events: Sequence[StoredEvent]) -> dict[str, str]:
+    """Entity -> what its own source record says of it; without one of its own, what all its records say.
 
     A copy that we made elsewhere does not keep alive what its source deleted.
     """
-    own = histories.get(events[0].entity_id) if events else None
+    records: dict[str, dict[str, list[RecordVersion]]] = {event.entity_id: {} for event in events}
+    for event in events:
+        if event.record_id is not None and event.record_id in histories:
+            records[event.entity_id][event.record_id] = histories[event.record_id]
+    kinds = {event.id: event.event_type for event in events}
+    return {entity: _status(entity, found, kinds) for entity, found in records.items()}
+
+
+def _status(entity_id: str, histories: Mapping[str, list[RecordVersion]], kinds: Mapping[str, str]) -> str:
+    own = histories.get(entity_id)
     latest = [own[-1]] if own else [history[-1] for history in histories.values()]
     if not latest:
         return "active"
     if all(version.deleted for version in latest):
         return "deleted"
-    kinds = {event.id: event.event_type for event in events}
     if all(not version.deleted and kinds[version.event_id or ""].endswith(".retracted") for version in latest):
         return "retracted"
     return "active"
+
+
+def _together(statuses: Iterable[str]) -> str:
+    """Whoever is there in one of their records is there."""
+    found = set(statuses)
+    return "active" if not found or "active" in found else "deleted" if "deleted" in found else "retracted"

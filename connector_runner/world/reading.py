@@ -9,16 +9,28 @@ from typing import Any
 from connector_runner.infra.database import Row, Tx, hot, id_array, one, rows
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, is_uuid, parse_canonical_id
-from connector_runner.world import relationships, store
-from connector_runner.world.events import StoredEvent
+from connector_runner.world import history, relationships, store
+from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
 from connector_runner.world.fold import Folded, fold
 
 
 @dataclass(frozen=True, slots=True)
-class EntityView:
-    """One entity with everything that its state rests on.
+class Member:
+    """Another entity that is the same as the one that is viewed, with the source records that count for it."""
 
-    ``records`` are the source records that count for it: record key -> data source id.
+    entity_id: str
+    canonical_id: str
+    revision: int
+    status: str
+    records: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class EntityView:
+    """One entity with everything that its state rests on; its state is that of its whole cluster, where asked for.
+
+    ``records`` are the source records that count for the entity itself: record key -> data source id. ``others`` are
+    those that it is one with, in id order; ``events`` and ``folded`` are then of all of them.
     """
 
     entity_id: str
@@ -30,6 +42,7 @@ class EntityView:
     records: dict[str, str]
     after: dict[str, Any] | None = None
     """Of an entity as it once stood: the state that came of it."""
+    others: tuple[Member, ...] = ()
 
     @property
     def now(self) -> dict[str, Any]:
@@ -40,6 +53,22 @@ class EntityView:
     def state(self) -> dict[str, Any]:
         """The facts that hold."""
         return self.folded.state
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The entities that this is a view of, in id order; of one alone just itself."""
+        return tuple(sorted((self.entity_id, *(other.entity_id for other in self.others))))
+
+    @property
+    def own_status(self) -> str:
+        """What the entity's own records say of it as a whole, whatever the others are."""
+        return self.folded.statuses.get(self.entity_id, self.folded.status)
+
+    @property
+    def stamp(self) -> str:
+        """Differs whenever an entity was folded anew, or the cluster has others in it."""
+        known = [(self.entity_id, self.revision), *((each.entity_id, each.revision) for each in self.others)]
+        return ",".join(f"{entity}:{revision}" for entity, revision in sorted(known))
 
 
 def entity_id(tx: Tx, workspace_id: str, name: str) -> str:
@@ -63,23 +92,40 @@ def row(tx: Tx, workspace_id: str, name: str) -> Row | None:
     return one(tx, hot("SELECT * FROM projection WHERE entity_id = :id"), id=entity_id(tx, workspace_id, name))
 
 
+# Those who are one with an entity, itself among them, by id; nothing for one that is in no cluster.
+_TOGETHER = (
+    "(SELECT {what} FROM cluster_member m JOIN cluster_member n"
+    " ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+    " JOIN entity x ON x.workspace_id = n.workspace_id AND x.entity_id = n.entity_id WHERE m.entity_id = e.entity_id)"
+)
+_MEMBERS = _TOGETHER.format(what="array_agg(CAST(n.entity_id AS text) ORDER BY n.entity_id)")
+_STAMPS = _TOGETHER.format(what="string_agg(n.entity_id || ':' || x.revision, ',' ORDER BY n.entity_id)")
+STAMP = f"coalesce({_STAMPS}, e.entity_id || ':' || e.revision)"
+"""SQL of ``EntityView.stamp`` of the entity ``e``, together with those that it is one with."""
 # Without the stored projection, which is large, and which a view folds anew.
 _VIEWED = (
     "SELECT entity_id, entity_type, canonical_id, revision, (SELECT jsonb_object_agg(record_key, data_source_id)"
-    " FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted FROM entity e"
+    f" FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted, {_MEMBERS} AS members FROM entity e"
 )
 _HOLDER = "coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
 
 
-def view(tx: Tx, workspace_id: str, name: str) -> EntityView | None:
-    """Fold an entity and show how it came out; None when there is no such entity."""
+def view(tx: Tx, workspace_id: str, name: str, *, together: bool = True) -> EntityView | None:
+    """Fold an entity and show how it came out; None when there is no such entity. ``together`` as in ``views``."""
     stored = one(tx, hot(f"{_VIEWED} WHERE entity_id = {_HOLDER}"), id=_record_id(workspace_id, name))
-    return None if stored is None else _views(tx, [stored])[0]
+    return None if stored is None else _views(tx, [stored], together)[0]
 
 
-def views(tx: Tx, entity_ids: Sequence[str]) -> list[EntityView]:
-    """The views of several entities, those that exist, in id order."""
-    stored = rows(
+def views(tx: Tx, entity_ids: Sequence[str], *, together: bool = True) -> list[EntityView]:
+    """The views of several entities, those that exist, in id order.
+
+    ``together``: of the person, folded over all that are the same; else of each by itself, as it is stored.
+    """
+    return _views(tx, _stored(tx, entity_ids), together)
+
+
+def _stored(tx: Tx, entity_ids: Sequence[str]) -> list[Row]:
+    return rows(
         tx,
         # One by one: planned while the table was small, this would read every entity there is.
         hot(
@@ -88,36 +134,59 @@ def views(tx: Tx, entity_ids: Sequence[str]) -> list[EntityView]:
         ),
         ids=id_array(entity_ids),
     )
-    return _views(tx, stored)
 
 
-def _views(tx: Tx, stored: Sequence[Row]) -> list[EntityView]:
-    events: dict[str, list[StoredEvent]] = {entity["entity_id"]: [] for entity in stored}
-    for event in store.events_of(tx, list(events)):
+def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
+    wanted = {entity["entity_id"]: tuple(entity["members"] or ()) if together else () for entity in stored}
+    known = {entity["entity_id"]: entity for entity in stored}
+    missing = sorted({member for members in wanted.values() for member in members} - known.keys())
+    if missing:
+        known |= {entity["entity_id"]: entity for entity in _stored(tx, missing)}
+    events: dict[str, list[StoredEvent]] = {entity: [] for entity in known}
+    for event in store.events_of(tx, list(known)):
         events[event.entity_id].append(event)
-    record_ids = sorted({e.record_id for found in events.values() for e in found if e.record_id})
-    versions = store.versions_of(tx, record_ids)
-    sent = store.sent_values_of(tx, record_ids)
+    versions, sent = history.of_records(tx, [event for found in events.values() for event in found])
+    folds: dict[tuple[str, ...], tuple[Folded, tuple[StoredEvent, ...]]] = {}
     answer = []
-    for entity in stored:
-        found = events[entity["entity_id"]]
-        mine = {event.record_id for event in found if event.record_id}
+    for entity, cluster in wanted.items():
+        members = tuple(member for member in cluster if member in known) or (entity,)
+        if members not in folds:
+            found = sorted((event for member in members for event in events[member]), key=lambda event: event.id)
+            folds[members] = _folded(found, versions, sent), tuple(found)
+        folded, said = folds[members]
+        row = known[entity]
         answer.append(
             EntityView(
-                entity_id=entity["entity_id"],
-                entity_type=entity["entity_type"],
-                canonical_id=entity["canonical_id"],
-                revision=entity["revision"],
-                folded=fold(
-                    found,
-                    [version for version in versions if version.record_id in mine],
-                    [value for value in sent if value.record_id in mine],
-                ),
-                events=tuple(found),
-                records=_records(found) | (entity["adopted"] or {}),
+                entity_id=entity,
+                entity_type=row["entity_type"],
+                canonical_id=row["canonical_id"],
+                revision=row["revision"],
+                folded=folded,
+                events=said,
+                records=_records(events[entity]) | (row["adopted"] or {}),
+                others=tuple(_member(known[m], events[m], folded) for m in members if m != entity),
             )
         )
     return answer
+
+
+def _folded(events: Sequence[StoredEvent], versions: Sequence[RecordVersion], sent: Sequence[SentValue]) -> Folded:
+    mine = {event.record_id for event in events if event.record_id}
+    return fold(
+        events,
+        [version for version in versions if version.record_id in mine],
+        [value for value in sent if value.record_id in mine],
+    )
+
+
+def _member(row: Row, events: Sequence[StoredEvent], folded: Folded) -> Member:
+    return Member(
+        entity_id=row["entity_id"],
+        canonical_id=row["canonical_id"],
+        revision=row["revision"],
+        status=folded.statuses.get(row["entity_id"], folded.status),
+        records=_records(events) | (row["adopted"] or {}),
+    )
 
 
 def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
@@ -126,8 +195,7 @@ def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
     ``view`` with as many events as it has is the entity now. Records that count for it do so all along.
     """
     events = sorted(view.events, key=lambda event: (event.ingested_at, event.id))
-    record_ids = sorted({event.record_id for event in events if event.record_id})
-    versions, sent = store.versions_of(tx, record_ids), store.sent_values_of(tx, record_ids)
+    versions, sent = history.of_records(tx, events)
 
     def after(count: int) -> EntityView:
         known = events[:count]

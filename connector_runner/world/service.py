@@ -11,7 +11,7 @@ from typing import Any
 from connector_runner.infra.database import CONCURRENT_WRITE, Tx
 from connector_runner.kernel.errors import Conflict, Forbidden
 from connector_runner.kernel.ids import entity_id_of
-from connector_runner.world import relationships, store, writing
+from connector_runner.world import history, relationships, store, writing
 from connector_runner.world.changes import EntityChange, EntityChanged
 from connector_runner.world.confidence import HIGH, NONE, capped, confidence_class
 from connector_runner.world.events import NewEvent, RecordVersion, SentAtom, StoredEvent, Written
@@ -165,9 +165,9 @@ class World:
             by_entity[event.entity_id].append(event)
         record_of = {e.record_id: entity for entity, found in by_entity.items() for e in found if e.record_id}
         versions: dict[str, list[RecordVersion]] = {}
-        for version in store.versions_of(tx, sorted(record_of)):
+        found, sent = history.of_records(tx, [event for events in by_entity.values() for event in events])
+        for version in found:
             versions.setdefault(record_of[version.record_id], []).append(version)
-        sent = store.sent_values_of(tx, sorted(record_of))
         projections = []
         for entity, events in by_entity.items():
             if not events:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, copy_rows, execute, hot, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, copy_rows, execute, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
@@ -170,33 +170,37 @@ def sent_values_of(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
     """What the records were last sent."""
     if not record_ids:
         return []
-    found = rows(
-        tx,
-        _for(
-            record_ids,
-            "SELECT record_id, atom, value_digest, origin, sent_at FROM sent_value"
-            " WHERE record_id = ANY(CAST(:ids AS uuid[]))",
-        ),
-        ids=id_array(record_ids),
+    found = rows(tx, _for(record_ids, f"{_SENT_SELECT} FROM sent_value{_OF_RECORDS}"), ids=id_array(record_ids))
+    return [_sent(row) for row in found]
+
+
+def sent_before(tx: Tx, record_ids: Sequence[str]) -> list[SentValue]:
+    """What the records were sent earlier than what they were last sent."""
+    if not record_ids:
+        return []
+    return [_sent(row) for row in rows(tx, f"{_SENT_SELECT} FROM sent_before{_OF_RECORDS}", ids=id_array(record_ids))]
+
+
+_SENT_SELECT = "SELECT record_id, atom, value_digest, origin, sent_at"
+_OF_RECORDS = " WHERE record_id = ANY(CAST(:ids AS uuid[]))"
+
+
+def _sent(row: Row) -> SentValue:
+    return SentValue(
+        record_id=row["record_id"],
+        atom=row["atom"],
+        value_digest=bytes(row["value_digest"]),
+        event_id=row["origin"]["event_id"],
+        source=row["origin"]["source"],
+        source_system=row["origin"]["source_system"],
+        confidence=float(row["origin"]["confidence"]),
+        since=datetime.fromisoformat(row["origin"]["since"]),
+        sent_at=row["sent_at"],
     )
-    return [
-        SentValue(
-            record_id=row["record_id"],
-            atom=row["atom"],
-            value_digest=bytes(row["value_digest"]),
-            event_id=row["origin"]["event_id"],
-            source=row["origin"]["source"],
-            source_system=row["origin"]["source_system"],
-            confidence=float(row["origin"]["confidence"]),
-            since=datetime.fromisoformat(row["origin"]["since"]),
-            sent_at=row["sent_at"],
-        )
-        for row in found
-    ]
 
 
 def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAtom], now: datetime) -> None:
-    """Keep what a record was sent, as digests; the latest per atom counts."""
+    """Keep what a record was sent, as digests; the latest per atom counts, and what it takes the place of is kept."""
     by_name = {atom.atom: atom for atom in atoms}
     if not by_name:
         return
@@ -204,10 +208,15 @@ def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAto
     later(
         tx,
         hot(
-            "INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
-            " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM"
-            " unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]), CAST(:origins AS text[]))"
-            " a(atom, digest, origin)"
+            "WITH said AS MATERIALIZED (SELECT * FROM unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]),"
+            "  CAST(:origins AS text[])) a(atom, digest, origin)),"
+            " gone AS (INSERT INTO sent_before (workspace_id, record_id, atom, sent_at, value_digest, origin)"
+            "  SELECT s.workspace_id, s.record_id, s.atom, s.sent_at, s.value_digest, s.origin FROM sent_value s"
+            "  JOIN said a ON a.atom = s.atom WHERE s.workspace_id = :ws AND s.record_id = :record"
+            "  AND (s.value_digest, s.origin) IS DISTINCT FROM (a.digest, CAST(a.origin AS jsonb))"
+            "  ON CONFLICT DO NOTHING)"
+            " INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
+            " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM said a"
             " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
             " origin = excluded.origin, sent_at = excluded.sent_at"
         ),

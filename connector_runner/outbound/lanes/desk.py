@@ -158,18 +158,18 @@ class SqlDesk:
         if not isinstance(planned, Planned):
             raise TypeError("this desk carries out its own plans only")
         own = _own(tx)
-        if store.revisions_of(own, [lane]).get(lane.lane_id) != planned.wanted.revision:
+        if store.stamps_of(own, [lane]).get(lane.lane_id) != planned.wanted.stamp:
             return False
         return self._allowed(own, lane, planned)
 
     def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
         """The same of several, their revisions read at once."""
         own, found = _own(tx), set()
-        now = store.revisions_of(own, [lane for lane, _ in plans])
+        now = store.stamps_of(own, [lane for lane, _ in plans])
         for lane, planned in plans:
             if not isinstance(planned, Planned):
                 kept = self.still(tx, lane, planned)
-            elif now.get(lane.lane_id) != planned.wanted.revision:
+            elif now.get(lane.lane_id) != planned.wanted.stamp:
                 kept = False
             else:
                 kept = self._allowed(own, lane, planned)

@@ -11,6 +11,7 @@ from typing import Final
 from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes.lane import Lane, State, Withheld, legal
+from connector_runner.world.reading import STAMP
 
 LANE = (
     "l.workspace_id, l.sink_id, l.lane_id, l.entity_id, l.entity_type, l.state, l.fence, l.attempts, l.client_ref,"
@@ -222,14 +223,15 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
     return found == 1
 
 
-def revisions_of(tx: Tx, lanes: Sequence[Lane]) -> dict[str, int]:
-    """Lane -> how often its entity was folded: the same number, the same view. Without those of which an undo is
-    asked, or whose entity there is not."""
+def stamps_of(tx: Tx, lanes: Sequence[Lane]) -> dict[str, str]:
+    """Lane -> the stamp of its entity with all that are one with it: the same stamp, the same view. Without those of
+    which an undo is asked, or whose entity there is not."""
     found = rows(
         tx,
         hot(
-            "SELECT c.lane_id, e.revision FROM unnest(CAST(:lanes AS uuid[]), CAST(:entities AS uuid[]))"
-            " AS c (lane_id, entity_id) CROSS JOIN LATERAL (SELECT revision FROM entity WHERE entity_id = c.entity_id"
+            "SELECT c.lane_id, e.stamp FROM unnest(CAST(:lanes AS uuid[]), CAST(:entities AS uuid[]))"
+            f" AS c (lane_id, entity_id) CROSS JOIN LATERAL (SELECT {STAMP} AS stamp FROM entity e"
+            "  WHERE e.entity_id = c.entity_id"
             "  AND NOT EXISTS (SELECT 1 FROM undo_request u WHERE u.workspace_id = :ws AND u.lane_id = c.lane_id"
             "   AND u.status = 'open') OFFSET 0) e"
         ),
@@ -237,7 +239,7 @@ def revisions_of(tx: Tx, lanes: Sequence[Lane]) -> dict[str, int]:
         lanes=id_array(lane.lane_id for lane in lanes),
         entities=id_array(lane.entity_id for lane in lanes),
     )
-    return {row["lane_id"]: int(row["revision"]) for row in found}
+    return {row["lane_id"]: row["stamp"] for row in found}
 
 
 def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:

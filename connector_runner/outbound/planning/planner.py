@@ -263,7 +263,7 @@ class Planner:
         )
         return Wanted(
             view.entity_type,
-            view.revision,
+            view.stamp,
             ref,
             choice,
             removed,

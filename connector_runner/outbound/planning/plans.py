@@ -55,14 +55,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an entity has to say to a sink, as of its ``revision``. ``ref`` is its resource there, if any.
+    """What an entity has to say to a sink, as of its ``stamp``. ``ref`` is its resource there, if any.
 
     ``recodes``: something goes out as another code than it was said. ``upto`` is the event whose state this is, where
     every state is sent in order, and ``more`` whether there are later ones. ``state`` is the entity's.
     """
 
     entity_type: str
-    revision: int
+    stamp: str
     ref: str | None
     choice: Choice
     removed: tuple[str, ...]
