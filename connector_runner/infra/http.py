@@ -11,15 +11,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any, Final, cast
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.structures import CaseInsensitiveDict
 from requests.utils import check_header_validity
 from urllib3.response import BaseHTTPResponse
 
@@ -77,6 +76,30 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     url: str
+
+
+class Headers(Mapping[str, str]):
+    """The headers of an answer, found whatever their case."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: Mapping[str, str]) -> None:
+        # Not by ``items``: there several of one name are several.
+        self._held = {name.lower(): (name, held[name]) for name in held}
+
+    def __getitem__(self, name: str) -> str:
+        return self._held[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._held.values())
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a header, several of one name joined by commas."""
+        found = self._held.get(name.lower())
+        return default if found is None else found[1]
 
 
 def path_template(path: str) -> str:
@@ -137,7 +160,7 @@ class HTTP:
         ``bad_url``, ``bad_header``, ``bad_redirect``).
         """
         attempt = Attempt(time.monotonic() + (deadline_s or timeout_s * 4), timeout_s)
-        sent = CaseInsensitiveDict({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate", **(headers or {})})
+        sent = _merged({"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip, deflate"}, headers)
         first = parts = checked(url)
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._once(method, url, parts, sent, params, data, attempt, max_bytes, certificate, into)
@@ -148,7 +171,7 @@ class HTTP:
             parts = _redirected(answer.url, location)
             url, params = parts.geturl(), None
             if _origin(parts) != _origin(first):
-                sent = CaseInsensitiveDict({k: v for k, v in sent.items() if k.lower() in _CROSS_ORIGIN_HEADERS})
+                sent = {name: value for name, value in sent.items() if name.lower() in _CROSS_ORIGIN_HEADERS}
                 certificate = None
         raise Misconfigured("more than five redirects", code="bad_redirect", where=_place(method, first))
 
@@ -183,7 +206,7 @@ class HTTP:
         method: str,
         url: str,
         parts: SplitResult,
-        headers: CaseInsensitiveDict[str],
+        headers: Mapping[str, str],
         params: Params | None,
         data: bytes | None,
         attempt: Attempt,
@@ -202,7 +225,7 @@ class HTTP:
                 verify=self._verify,
                 certificate=certificate,
             )
-            answered = CaseInsensitiveDict(response.headers)
+            answered = Headers(response.headers)
             try:
                 taker = into(response.status, answered) if into is not None else None
                 body = _read(response, attempt, max_bytes, method, parts, taker)
@@ -219,6 +242,13 @@ class HTTP:
             current_attempt.reset(token)
 
 
+def _merged(ours: Mapping[str, str], theirs: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers of both, each name once, whatever its case; theirs count."""
+    held = {name.lower(): (name, value) for name, value in ours.items()}
+    held |= {name.lower(): (name, value) for name, value in (theirs or {}).items()}
+    return dict(held.values())
+
+
 def _place(method: str, parts: SplitResult) -> str:
     port = f":{parts.port}" if parts.port else ""
     return f"{method} {parts.hostname}{port}{path_template(parts.path)}"
@@ -228,28 +258,37 @@ def _prepare(
     method: str,
     url: str,
     parts: SplitResult,
-    headers: CaseInsensitiveDict[str],
+    headers: Mapping[str, str],
     params: Params | None,
     data: bytes | None,
 ) -> requests.PreparedRequest:
     """As ``requests.Request.prepare`` does it for bytes, without what there is none of: cookies, hooks, auth."""
     prepared = requests.PreparedRequest()
     prepared.method = method.upper()
-    prepared.headers = headers.copy()
+    # Names come once, whatever their case.
+    written = dict(headers)
+    prepared.headers = cast(Any, written)
     prepared.body = data or None
     try:
         for header in headers.items():
             check_header_validity(header)
-        if params or not _PLAIN_URL.fullmatch(url):
+        if not _PLAIN_URL.fullmatch(url):
             prepared.prepare_url(url, params)
         else:
-            prepared.url = url
+            query = _query(params) if params else ""
+            prepared.url = f"{url}?{query}" if query else url
     except (requests.RequestException, UnicodeError) as exc:
         code = "bad_header" if isinstance(exc, requests.exceptions.InvalidHeader) else "bad_url"
         raise Misconfigured("the request cannot be written", code=code, where=_place(method, parts)) from None
     if data or prepared.method not in ("GET", "HEAD"):
-        prepared.headers["Content-Length"] = str(len(data or b""))
+        written["Content-Length"] = str(len(data or b""))
     return prepared
+
+
+def _query(params: Params) -> str:
+    """As requests writes it, which looks at each value for much that none of ours is."""
+    pairs = params.items() if isinstance(params, Mapping) else params
+    return urlencode([(name, one) for name, held in pairs for one in ([held] if isinstance(held, str | int) else held)])
 
 
 def _redirected(url: str, location: str) -> SplitResult:

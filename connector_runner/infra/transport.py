@@ -10,6 +10,7 @@ import http.client
 import io
 import socket
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,14 +18,16 @@ from urllib.parse import SplitResult
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import PoolManager
-from urllib3.response import BaseHTTPResponse
+from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util import Retry, Timeout
 
 from connector_runner.infra.addresses import AddressGuard
+from connector_runner.infra.wire import head_of, host_of, read_headers
 
 _SEND_PIECE = 65_536
 _NO_RETRIES = Retry(0, read=False)
@@ -70,48 +73,113 @@ class _BoundedReader(io.RawIOBase):
         super().close()
 
 
-class _Lines(io.BufferedReader):
-    """Remembers the last line read."""
-
-    last = b""
-
-    def readline(self, size: int | None = -1) -> bytes:
-        self.last = super().readline(size)
-        return self.last
-
-
 class _BoundedResponse(http.client.HTTPResponse):
+    """An answer whose head is read without the standard library's parser of mails."""
+
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._lines = _Lines(_BoundedReader(self.fp.detach(), sock, current_attempt.get()))
-        self.fp = self._lines
+        self.fp: Any = io.BufferedReader(_BoundedReader(self.fp.detach(), sock, current_attempt.get()))
+        self.fields = HTTPHeaderDict()
 
     def begin(self) -> None:
-        super().begin()
-        # The standard library takes an interim answer (RFC 9110, section 15.2) for the final one, and the final one,
-        # when it comes, for that to the connection's next request.
-        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            self.headers = self.msg = None  # type: ignore[assignment]
-            super().begin()
-        if self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
-            raise http.client.BadStatusLine("another protocol")
-        # The standard library takes a head that the end of the connection cut short for a whole one.
-        if self._lines.last not in (b"\r\n", b"\n"):
-            raise http.client.IncompleteRead(b"")
+        """Read the head; interim answers (RFC 9110, section 15.2) are passed over.
+
+        The standard library takes one for the final answer, and that, when it comes, for the answer to the
+        connection's next request.
+        """
+        connection: Any = self
+        while True:
+            version, status, reason = connection._read_status()
+            self.fields = read_headers(self.fp)
+            if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                raise http.client.BadStatusLine("another protocol")
+            if status >= 200:
+                break
+        if not version.startswith("HTTP/1.") and version != "HTTP/0.9":
+            raise http.client.UnknownProtocol(version)
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.version = 10 if version in ("HTTP/1.0", "HTTP/0.9") else 11
+        self.headers = self.msg = cast(Any, self.fields)
+        self.chunk_left: int | None = None
+        self.chunked = self.fields.get("Transfer-Encoding", "").lower() == "chunked"
+        self.length = self._told_length()
+        self.will_close = connection._check_close() or (not self.chunked and self.length is None)
+
+    def _told_length(self) -> int | None:
+        """Of the body, None where its end tells it (RFC 9112, section 6.3)."""
+        connection: Any = self
+        if self.status in (http.HTTPStatus.NO_CONTENT, http.HTTPStatus.NOT_MODIFIED) or connection._method == "HEAD":
+            return 0
+        told = self.fields.getlist("Content-Length")
+        if self.chunked or not told:
+            return None
+        try:
+            length = int(told[0])
+        except ValueError:
+            return None
+        return length if length >= 0 else None
 
 
 class _Guarded:
     """What both kinds of connection add: a checked address, and a note that bytes have left."""
 
     guard: AddressGuard
-    response_class = _BoundedResponse
-    _waits_for_body = False
-    _head = b""
+    _answer: _BoundedResponse | None = None
+    _asked = ("", "")
 
-    def request(self, method: str, url: str, body: Any = None, *args: Any, **kwargs: Any) -> None:
-        self._head = b""
-        self._waits_for_body = isinstance(body, bytes) and 0 < len(body) <= _SEND_PIECE
-        super().request(method, url, body, *args, **kwargs)  # type: ignore[misc]
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,
+    ) -> None:
+        """Send a request, its head and a body that is not long as one message: the other side is woken once."""
+        connection: Any = self
+        if self._answer is not None and not self._answer.isclosed():
+            raise http.client.CannotSendRequest("the answer before this one was not read")
+        self._answer, self._asked = None, (method, url)
+        host = host_of(connection.host, connection.port, connection.default_port)
+        head = head_of(method, url, headers or {}, host, None if body is None else len(body))
+        if body is None or len(body) > _SEND_PIECE:
+            self.send(head)
+        if body is not None:
+            self.send(head + body if len(body) <= _SEND_PIECE else body)
+
+    def getresponse(self) -> HTTPResponse:
+        """The answer, its body unread."""
+        connection: Any = self
+        method, url = self._asked
+        sock = connection.sock
+        raw = _BoundedResponse(sock, method=method)
+        try:
+            raw.begin()
+        except BaseException as exc:
+            if isinstance(exc, ConnectionError):
+                connection.close()
+            raw.close()
+            raise
+        if raw.will_close:
+            # The answer keeps the socket until it is read.
+            connection.close()
+        else:
+            self._answer = raw
+        return HTTPResponse(
+            body=cast(Any, raw),
+            headers=raw.fields,
+            status=raw.status,
+            version=raw.version,
+            version_string="HTTP/1.1" if raw.version == 11 else "HTTP/1.0",
+            reason=raw.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=cast(Any, raw),
+            request_method=method,
+            request_url=url,
+            sock_shutdown=sock.shutdown,
+        )
 
     def _new_conn(self) -> socket.socket:
         connection: Any = self
@@ -139,22 +207,17 @@ class _Guarded:
             raise ConnectTimeoutError(connection, "connecting timed out") from failure
         raise NewConnectionError(connection, "connecting failed") from failure
 
-    def send(self, data: Any) -> None:
-        if self._waits_for_body:
-            # One message: the other side, too, is woken once for the two.
-            self._head, self._waits_for_body = data, False
-            return
-        if self._head:
-            data, self._head = self._head + data, b""
+    def send(self, data: bytes) -> None:
+        """Send bytes, within the attempt's time."""
         connection: Any = self
         if connection.sock is None:
             connection.connect()
         attempt = current_attempt.get()
-        view = memoryview(data.encode("latin-1") if isinstance(data, str) else data)
+        view = memoryview(data)
         for start in range(0, len(view), _SEND_PIECE):
             connection.sock.settimeout(min(attempt.read_timeout_s, attempt.remaining()))
             attempt.sent = True
-            super().send(view[start : start + _SEND_PIECE])  # type: ignore[misc]
+            connection.sock.sendall(view[start : start + _SEND_PIECE])
 
 
 class GuardedAdapter(HTTPAdapter):

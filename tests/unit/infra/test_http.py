@@ -136,6 +136,17 @@ def test_connections_are_reused_and_no_cookie_is_kept(serve: Callable[[Script], 
     assert not any(b"Cookie" in request for request in server.requests)
 
 
+def test_headers_are_found_whatever_their_case_and_those_of_one_name_together(
+    serve: Callable[[Script], Server], http: HTTP
+) -> None:
+    server = serve(lambda c, r, n: answer(c, b"{}", "200 OK", "X-Limit: 1", "x-limit: 2", 'ETag: W/"7"'))
+    headers = http.request("GET", server.url).headers
+    assert (headers["X-LIMIT"], headers.get("etag"), headers.get("None")) == ("1, 2", 'W/"7"', None)
+    assert "x-Limit" in headers
+    assert "x-Limi" not in headers
+    assert {name.lower() for name in headers} >= {"x-limit", "etag"}
+
+
 @pytest.mark.parametrize("interim", ["100 Continue", "102 Processing", "103 Early Hints", "199 What"])
 def test_an_interim_answer_is_not_the_answer(serve: Callable[[Script], Server], http: HTTP, interim: str) -> None:
     def script(connection: socket.socket, request: bytes, number: int) -> None:

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from connector_runner.infra.http import HTTP, _prepare
+from connector_runner.infra.http import HTTP, Params, _prepare
 from connector_runner.settings import Settings
 
 _SEGMENTS = st.text("aZ09._~-$%2fé {}:;,|!*'()[]", max_size=8)
@@ -27,13 +27,15 @@ _HEADERS = {"User-Agent": "x", "Accept": "application/fhir+json"}
     st.sampled_from(["http://a.example", "https://a.example:8443", "http://A.Example", "http://127.0.0.1:80"]),
     st.lists(_SEGMENTS, max_size=4),
     st.sampled_from([None, b"", b"{}", b"\xff" * 70_000]),
-    st.sampled_from([None, [], [("name", "Ann Lee"), ("_count", "3")]]),
+    st.sampled_from(
+        [None, [], {}, [("name", "Ann Lee"), ("_count", "3")], {"a": ["x&y", "é"], "b": 7, "c": []}, {"d": ""}]
+    ),
 )
 @example("GET", "http://a.example", ["fhir", "..", "Patient"], None, None)
 @example("GET", "http://a.example", ["fhir", ".", ""], None, None)
 @example("PUT", "http://127.0.0.1:80", ["fhir", "Patient", "7"], b"{}", None)
 def test_a_request_is_written_as_requests_would(
-    method: str, server: str, segments: list[str], data: bytes | None, params: list[tuple[str, str]] | None
+    method: str, server: str, segments: list[str], data: bytes | None, params: Params | None
 ) -> None:
     url = "/".join([server, *segments])
     try:
