@@ -72,8 +72,8 @@ def test_nobody_else_reads_it_and_it_does_not_open_elsewhere(
     with database.begin(mine) as tx:
         execute(
             tx,
-            "UPDATE material m SET sealed = o.sealed FROM material o WHERE (m.workspace_id, o.workspace_id) = (:ws, :ws)"
-            " AND m.session = 'call-1' AND o.session = 'call-2'",
+            "UPDATE material m SET sealed = o.sealed FROM material o WHERE m.workspace_id = o.workspace_id"
+            " AND m.workspace_id = :ws AND m.session = 'call-1' AND o.session = 'call-2'",
             ws=mine,
         )
         with pytest.raises(BadRecord):
