@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from connector_runner.bootstrap import Runner
 from connector_runner.infra.queue import POLL
 from connector_runner.intake import polling
 from connector_runner.intake.polling import Polled
@@ -26,6 +27,14 @@ def poll(workspace_id: str, data_source_id: str, resource_type: str) -> Any:
     what else is to be done.
     """
     deps = runner()
+    done = _of_one_source(deps, workspace_id, data_source_id, resource_type)
+    with running.share_of(POLL, max(1, deps.settings.io_threads // 4)) as mine:
+        if mine:
+            done += polling.poll_due(deps, owner=owner(), clock=utc_now, for_s=ON_S, slice_s=SLICE_S)
+    return done
+
+
+def _of_one_source(deps: Runner, workspace_id: str, data_source_id: str, resource_type: str) -> list[Polled]:
     first = polling.poll(
         deps, workspace_id, data_source_id, resource_type, owner=owner(), now=utc_now(), slice_s=SLICE_S
     )
@@ -34,7 +43,4 @@ def poll(workspace_id: str, data_source_id: str, resource_type: str) -> Any:
         done += polling.poll_others(
             deps, workspace_id, data_source_id, owner=owner(), clock=utc_now, for_s=ON_S, slice_s=SLICE_S
         )
-    with running.share_of(POLL, max(1, deps.settings.io_threads // 4)) as mine:
-        if mine:
-            done += polling.poll_due(deps, owner=owner(), clock=utc_now, for_s=ON_S, slice_s=SLICE_S)
     return done
