@@ -90,7 +90,7 @@ class _BoundedResponse(http.client.HTTPResponse):
         connection: Any = self
         while True:
             version, status, reason = connection._read_status()
-            self.fields = read_headers(self.fp)
+            self.fields = HTTPHeaderDict(read_headers(self.fp))
             if status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 raise http.client.BadStatusLine("another protocol")
             if status >= 200:

@@ -12,7 +12,8 @@ from http.client import HTTPException, HTTPMessage, IncompleteRead, InvalidURL, 
 from io import BufferedReader
 from typing import Final
 
-from urllib3 import HTTPHeaderDict
+Fields = list[tuple[str, str]]
+"""Names and values of headers, in their order."""
 
 _MOST_LINE: Final = 65_536
 _MOST_LINES: Final = 100
@@ -53,7 +54,7 @@ def host_of(host: str, port: int | None, default_port: int) -> str:
     return host if port in (None, default_port) else f"{host}:{port}"
 
 
-def read_headers(stream: BufferedReader) -> HTTPHeaderDict:
+def read_headers(stream: BufferedReader) -> Fields:
     """The fields of an answer's head, up to the empty line.
 
     Raises IncompleteRead where the end of the connection cuts it short, LineTooLong, HTTPException.
@@ -67,17 +68,17 @@ def read_headers(stream: BufferedReader) -> HTTPHeaderDict:
         lines.append(line)
         if len(lines) > _MOST_LINES:
             raise HTTPException("got more than 100 headers")
-    found = HTTPHeaderDict()
+    found: Fields = []
     for line in lines:
         field = _FIELD.fullmatch(line.decode("iso-8859-1"))
         if field is None:
             return _lenient(lines)
-        found.add(field[1], field[2])
+        found.append((field[1], field[2]))
     return found
 
 
-def _lenient(lines: list[bytes]) -> HTTPHeaderDict:
+def _lenient(lines: list[bytes]) -> Fields:
     """As the standard library reads what is not as it should be: folded lines, spaces in names."""
     text = b"".join([*lines, b"\r\n"]).decode("iso-8859-1")
     message = Parser(_class=HTTPMessage).parsestr(text)
-    return HTTPHeaderDict([(name, _FOLD.sub(" ", value)) for name, value in message.items()])
+    return [(name, _FOLD.sub(" ", value)) for name, value in message.items()]

@@ -43,7 +43,10 @@ def test_fields_are_those_of_the_standard_library(fields: list[tuple[str, str, s
     head = f"{text}\r\nbody".encode("latin-1")
     stream = _stream(head)
     found = read_headers(stream)
-    assert {name.lower(): [_plain(value) for value in found.getlist(name)] for name in found} == _theirs(head)
+    ours: dict[str, list[str]] = {}
+    for name, value in found:
+        ours.setdefault(name.lower(), []).append(_plain(value))
+    assert ours == _theirs(head)
     assert stream.read() == b"body"
 
 
@@ -54,7 +57,7 @@ def test_a_head_that_is_cut_short_is_no_head(head: bytes) -> None:
 
 
 def test_a_head_has_bounds() -> None:
-    assert len(read_headers(_stream(b"A: 1\r\n" * 100 + b"\r\n")).getlist("a")) == 100
+    assert read_headers(_stream(b"A: 1\r\n" * 100 + b"\r\n")) == [("A", "1")] * 100
     with pytest.raises(HTTPException, match="100"):
         read_headers(_stream(b"A: 1\r\n" * 101 + b"\r\n"))
     with pytest.raises(LineTooLong):
@@ -63,7 +66,7 @@ def test_a_head_has_bounds() -> None:
 
 def test_what_is_no_field_ends_the_head_for_us_as_for_the_standard_library() -> None:
     head = b"A: 1\r\nno field\r\nB: 2\r\n\r\n"
-    assert dict(read_headers(_stream(head))) == {"A": "1"} == dict(parse_headers(_stream(head)).items())
+    assert read_headers(_stream(head)) == [("A", "1")] == parse_headers(_stream(head)).items()
 
 
 def test_a_request_begins_with_its_line_and_host() -> None:
