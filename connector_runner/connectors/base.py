@@ -131,6 +131,8 @@ class Page:
     """Names the window, the same over all its pages, however many polls they take."""
     proves: bool = True
     """Whether what a whole window did not hold may be gone; not where the source said that it left something out."""
+    missed: bool = False
+    """Whether changes were lost to us for good, so that everything has to be read once more."""
     warnings: tuple[str, ...] = ()
     """Codes by which the source qualified what it gave."""
     ignored: tuple[str, ...] = ()

@@ -109,7 +109,7 @@ class Slice:
         self._deps, self._fence, self._source, self._slice_s = deps, fence, source, slice_s
         self._claim = claim = fence.claim
         self._admission, self._known = admission, known
-        self._news = not admission.clean
+        self._news, self._missed = not admission.clean, False
         self._ended: _Ended | None = None
         self._origin = origin_of(source)
         self._scope = Scope(claim.workspace_id, claim.data_source_id, claim.resource_type)
@@ -189,6 +189,7 @@ class Slice:
                 partial(self._put_aside, record, code, page.bad if last else (), seen, cursor if last else None)
             )
 
+        self._missed = page.missed
         land_apart(page.records, land, set_aside)
         self.cursor = cursor
         self.outcome.pages += 1
@@ -214,6 +215,9 @@ class Slice:
             sync_store.mark_seen(tx, self._scope, seen, full_sync.record_ids(source, records))
         if cursor is not None:
             self._fence.move(tx, cursor)
+            if self._missed:
+                ids = (source.workspace_id, source.data_source_id)
+                store.make_due(tx, *ids, now, resource_type=self._claim.resource_type, full=True)
         if self._news:
             admitting.worked(tx, source, self._admission, now)
         return landed

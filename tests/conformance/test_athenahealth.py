@@ -34,6 +34,7 @@ from tests.conformance.clinic import Clinic, read_all, read_on
 from tests.conformance.conftest import Say, clinic_of
 from tests.conformance.quirks import Quirk, attribute
 from tests.conformance.test_writing import OURS as REF
+from tests.integration.token_bench import call
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 
@@ -125,6 +126,21 @@ def a_feed_is_subscribed_to_first(clinic: Clinic) -> None:
     clinic.switch("POST", "reset", {})
     _, cursor = read_on(again, "Patient", {"changed_feed": {"subscribed": True}})
     assert cursor["changed_feed"] == {"subscribed": True}
+
+
+def a_lost_subscription_leaves_a_gap(clinic: Clinic) -> None:
+    """What changed while nobody was subscribed is told by no feed: everything has to be read once more.
+
+    Source: metriport/metriport: changed messages require a subscription; so none are kept without one.
+    """
+    _, cursor = read_all(clinic.source(), "Patient")
+    clinic.switch("POST", "reset", {})
+    for _ in range(2):  # cut off before it asks, and before it subscribes
+        cursor = next(iter(clinic.source().pages("Patient", cursor, full=False))).cursor
+    call("POST", f"{clinic.running.origin}/v1/{PRACTICE}/patients/changed/subscription", {})  # and when it had
+    pages = list(clinic.source().pages("Patient", cursor, full=False))
+    assert [page.missed for page in pages] == [*(False for _ in pages[1:]), True]
+    assert not any(page.missed for page in clinic.source().pages("Patient", pages[-1].cursor, full=False))
 
 
 def what_was_read_and_not_landed_is_read_again(clinic: Clinic) -> None:
@@ -320,6 +336,15 @@ def links_cut_short(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(client.AthenahealthClient, "address", lambda self, link: whole(self, link).partition("&cursor=")[0])
 
 
+def gaps_passed_over(patch: pytest.MonkeyPatch) -> None:
+    told = changed.Changed.changed
+
+    def changed_only(feeds: changed.Changed, resource_type: str, cursor: dict[str, Any]) -> Iterator[Page]:
+        return (replace(page, missed=False) for page in told(feeds, resource_type, cursor))
+
+    patch.setattr(changed.Changed, "changed", changed_only)
+
+
 def dates_as_fhir_has_them(patch: pytest.MonkeyPatch) -> None:
     """The date of a row is read as a FHIR date."""
     patch.setitem(TRANSFORMS, "us_moment", lambda value, path, run: primitives.date(value[0], path, run))
@@ -352,6 +377,7 @@ QUIRKS = (
         attribute(source, "profile_of", without_feeds),
     ),
     Quirk(a_feed_is_subscribed_to_first, attribute(client, "needs_subscription", lambda answer: False)),
+    Quirk(a_lost_subscription_leaves_a_gap, gaps_passed_over),
     Quirk(what_was_read_and_not_landed_is_read_again, attribute(changed.Changed, "_again", nothing)),
     Quirk(appointments_come_from_v1, attribute(source.AthenahealthSource, "pages", source.FHIRSource.pages)),
     Quirk(lists_of_v1_go_on_at_next, first_page_only),

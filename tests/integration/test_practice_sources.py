@@ -85,6 +85,16 @@ def test_athenahealth_from_its_first_list_to_a_change_in_its_feeds(deps: Deps, w
         practice.land("Patient")
         assert practice.events == before + 2
         assert practice.health == ("healthy", None)
+        # Nobody was subscribed when it changed again.
+        call("DELETE", f"{running.origin}/v1/195900/patients/changed/subscription")
+        practice.put({**person, "birthDate": "1950-01-03"})
+        practice.land("Patient")
+        assert practice.states("patient")[person["id"]]["birth_date"] == "1950-01-02"
+        practice.at -= timedelta(seconds=399)
+        assert practice.land("Patient").status == "done"
+        assert practice.states("patient")[person["id"]]["birth_date"] == "1950-01-03"
+        practice.at -= timedelta(seconds=399)
+        assert practice.land("Patient").status == "not_due"
 
 
 def test_eclinicalworks_by_date_and_by_patient(deps: Deps, workspace: str) -> None:

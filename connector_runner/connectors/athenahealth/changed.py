@@ -3,6 +3,9 @@
 Reading a feed marks its messages as read, so whoever dies before they have landed would never see them again. So it is
 noted first from when on messages are being read; a run that finds such a note asks for those again that were read
 since then (``showprocessedstartdatetime``), and lands them a second time where they had landed.
+
+While nobody is subscribed nothing is kept for us. That a subscription was gone is noted before it is renewed, and told
+with the last page: everything has to be read once more then.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ RESUBSCRIBED: Final = "changed_feed_resubscribed"
 _EASTERN: Final = ZoneInfo("America/New_York")
 _FORMAT: Final = "%m/%d/%Y %H:%M:%S"
 _READING: Final = "reading_since"
+_GAP: Final = "gap"
 _MOST_REREAD: Final = timedelta(days=7)
 
 
@@ -60,19 +64,23 @@ class Changed:
         feed = FEEDS[resource_type]
         begun = moment(cursor.get(_READING))
         began = begun or self._clock() - SLACK
-        note = {_READING: instant(began), "subscribed": True}
+        note: dict[str, Any] = {_READING: instant(began), "subscribed": True}
+        if cursor.get(_GAP):
+            note[_GAP] = True
         if begun is None:
             yield Page((), (), note, False)
         else:
             yield from self._again(resource_type, feed, begun, note)
-        warnings: tuple[str, ...] = ()
         try:
             yield from self._rows(resource_type, feed, [], note)
         except NotSubscribed:
+            if cursor.get("subscribed"):
+                note[_GAP] = True
+                yield Page((), (), note, False)
             self._subscribe(feed)
-            warnings = (RESUBSCRIBED,) if cursor.get("subscribed") else ()
             yield from self._rows(resource_type, feed, [], note)
-        yield Page((), (), {"subscribed": True}, True, warnings=warnings)
+        missed = _GAP in note
+        yield Page((), (), {"subscribed": True}, True, missed=missed, warnings=(RESUBSCRIBED,) if missed else ())
 
     def _again(self, resource_type: str, feed: Feed, begun: datetime, note: dict[str, Any]) -> Iterator[Page]:
         """What was read before a run ended in the middle."""
