@@ -13,6 +13,7 @@ from typing import Any
 from connector_runner.kernel import exact_json
 
 SEAL_ACTION = "reads.sealed"
+ANCHOR_ACTION = "audit.anchored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,24 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """The chain as it stood: number and hash of its last entry. ``mac`` is under a key that is not in the database."""
+
+    workspace_id: str
+    n: int
+    hash: bytes
+    made_at: datetime
+    mac: bytes
+
+    @property
+    def stated(self) -> str:
+        """What ``mac`` is over, beside the workspace."""
+        return f"{self.n}|{self.hash.hex()}|{_instant(self.made_at)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
-    """One access to protected data, before or after it is sealed."""
+    """One note: an access to protected data, a write or a link, before or after it is sealed."""
 
     read_id: str
     at: datetime

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from connector_runner.audit.chain import Entry, Read, genesis
-from connector_runner.infra.database import Row, Tx, execute, one, rows
+from connector_runner.audit.chain import Anchor, Entry, Read, genesis
+from connector_runner.infra.database import Row, Tx, execute, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 
 _BATCH = 1000
@@ -31,24 +31,33 @@ def lock_head(tx: Tx, workspace_id: str) -> tuple[int, bytes, int]:
     return row["n"], bytes(row["hash"]), row["txid"]
 
 
-def add(tx: Tx, workspace_id: str, entry: Entry, previous: bytes, digest: bytes) -> None:
-    """Write an entry and move the head to it."""
-    execute(
+def add(tx: Tx, workspace_id: str, chained: Sequence[tuple[Entry, bytes, bytes]]) -> None:
+    """Write entries, each with its previous hash and its hash, and move the head to the last; with the COMMIT."""
+    documents = [
+        {
+            "n": entry.n,
+            "at": entry.at.isoformat(),
+            "actor": entry.actor,
+            "action": entry.action,
+            "object": entry.object,
+            "detail": entry.detail,
+            "txid": entry.txid,
+            "previous": previous.hex(),
+            "hash": digest.hex(),
+        }
+        for entry, previous, digest in chained
+    ]
+    later(
         tx,
         "INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
-        " VALUES (:ws, :n, :at, :actor, :action, :object, CAST(:detail AS jsonb), :txid, :previous, :hash)",
+        " SELECT :ws, n, at, actor, action, object, detail, txid, decode(previous, 'hex'), decode(hash, 'hex')"
+        " FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (n bigint, at timestamptz, actor text, action text,"
+        " object text, detail jsonb, txid bigint, previous text, hash text)",
         ws=workspace_id,
-        n=entry.n,
-        at=entry.at,
-        actor=entry.actor,
-        action=entry.action,
-        object=entry.object,
-        detail=exact_json.dumps(entry.detail),
-        txid=entry.txid,
-        previous=previous,
-        hash=digest,
+        entries=exact_json.dumps(documents),
     )
-    execute(
+    entry, _, digest = chained[-1]
+    later(
         tx,
         "UPDATE audit_head SET n = :n, hash = :hash WHERE workspace_id = :ws",
         ws=workspace_id,
@@ -74,9 +83,8 @@ def surplus(tx: Tx, workspace_id: str) -> int | None:
     return row["n"] if row is not None else None
 
 
-def walk(tx: Tx, workspace_id: str, up_to: int) -> Iterator[tuple[Entry, bytes, bytes]]:
+def walk(tx: Tx, workspace_id: str, up_to: int, *, after: int | None = None) -> Iterator[tuple[Entry, bytes, bytes]]:
     """Entries to number ``up_to`` in order, each with its previous hash and its hash, in bounded memory."""
-    after = None
     while True:
         found = rows(
             tx,
@@ -150,7 +158,7 @@ def has_open_reads(tx: Tx, workspace_id: str) -> bool:
 
 
 def reads_sealed_by(tx: Tx, workspace_id: str, n: int, read_ids: tuple[str, str]) -> list[Read]:
-    """The accesses that entry ``n`` stands for, whose ids lie between the two."""
+    """The notes that entry ``n`` stands for, whose ids lie between the two."""
     found = rows(
         tx,
         "SELECT read_id, at, actor, action, object, detail FROM audit_read WHERE workspace_id = :ws"
@@ -163,6 +171,70 @@ def reads_sealed_by(tx: Tx, workspace_id: str, n: int, read_ids: tuple[str, str]
     return [_read(row) for row in found]
 
 
+def miscounted(tx: Tx, workspace_id: str, up_to: int) -> int | None:
+    """The first entry, or number of none, that has other than the notes that it counts; None where all agree."""
+    row = one(
+        tx,
+        "SELECT min(r.sealed_by) AS n FROM (SELECT sealed_by, count(*) AS notes FROM audit_read"
+        " WHERE workspace_id = :ws AND sealed_by <= :up_to GROUP BY sealed_by) r"
+        " LEFT JOIN audit_log l ON l.workspace_id = :ws AND l.n = r.sealed_by AND l.action = 'reads.sealed'"
+        " WHERE l.n IS NULL OR CAST(l.detail->>'count' AS bigint) <> r.notes",
+        ws=workspace_id,
+        up_to=up_to,
+    )
+    return row["n"] if row is not None else None
+
+
+def unsealed(tx: Tx, workspace_id: str) -> tuple[int, float]:
+    """How many notes no entry stands for yet, and for how many seconds the oldest has waited."""
+    row = one(
+        tx,
+        "SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(noted_at)), 0) AS age"
+        " FROM audit_read WHERE workspace_id = :ws AND sealed_by IS NULL",
+        ws=workspace_id,
+    )
+    return (row["n"], max(float(row["age"]), 0.0)) if row is not None else (0, 0.0)
+
+
+def with_open_reads(tx: Tx) -> list[str]:
+    """Ids of the workspaces that have something to seal; ``tx`` is a sweep."""
+    sql = (
+        "SELECT workspace_id FROM workspace w WHERE EXISTS (SELECT 1 FROM audit_read r"
+        " WHERE r.workspace_id = w.workspace_id AND r.sealed_by IS NULL)"
+    )
+    return [row["workspace_id"] for row in rows(tx, sql)]
+
+
+def with_entries(tx: Tx) -> list[str]:
+    """Ids of the workspaces that have a log; ``tx`` is a sweep."""
+    return [row["workspace_id"] for row in rows(tx, "SELECT workspace_id FROM audit_head ORDER BY workspace_id")]
+
+
+def add_anchor(tx: Tx, anchor: Anchor) -> None:
+    """Keep an anchor."""
+    execute(
+        tx,
+        "INSERT INTO audit_anchor (workspace_id, n, hash, made_at, mac) VALUES (:ws, :n, :hash, :at, :mac)",
+        ws=anchor.workspace_id,
+        n=anchor.n,
+        hash=anchor.hash,
+        at=anchor.made_at,
+        mac=anchor.mac,
+    )
+
+
+def anchors(tx: Tx, workspace_id: str) -> list[Anchor]:
+    """All anchors, the oldest first."""
+    found = rows(tx, "SELECT * FROM audit_anchor WHERE workspace_id = :ws ORDER BY n", ws=workspace_id)
+    return [_anchor(row) for row in found]
+
+
+def last_anchor(tx: Tx, workspace_id: str) -> Anchor | None:
+    """The latest anchor."""
+    row = one(tx, "SELECT * FROM audit_anchor WHERE workspace_id = :ws ORDER BY n DESC LIMIT 1", ws=workspace_id)
+    return _anchor(row) if row is not None else None
+
+
 def mark_sealed(tx: Tx, workspace_id: str, read_ids: Sequence[str], n: int) -> None:
     """Say which entry stands for these accesses."""
     execute(
@@ -170,7 +242,7 @@ def mark_sealed(tx: Tx, workspace_id: str, read_ids: Sequence[str], n: int) -> N
         "UPDATE audit_read SET sealed_by = :n WHERE workspace_id = :ws AND read_id = ANY(CAST(:ids AS uuid[]))",
         ws=workspace_id,
         n=n,
-        ids=list(read_ids),
+        ids=id_array(read_ids),
     )
 
 
@@ -180,3 +252,7 @@ def _entry(row: Row) -> Entry:
 
 def _read(row: Row) -> Read:
     return Read(row["read_id"], row["at"], row["actor"], row["action"], row["object"], row["detail"])
+
+
+def _anchor(row: Row) -> Anchor:
+    return Anchor(row["workspace_id"], row["n"], bytes(row["hash"]), row["made_at"], bytes(row["mac"]))

@@ -29,8 +29,8 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 __all__ = [
-    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "copy_json", "copy_lines", "copy_rows", "copy_text",
-    "execute", "hot", "id_array", "later", "once", "one", "rows", "tuples",
+    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "before_commit", "copy_json", "copy_lines",
+    "copy_rows", "copy_text", "execute", "hot", "id_array", "later", "once", "one", "rows", "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"
@@ -160,6 +160,7 @@ class Database:
             _session(tx).start(_BEGIN.format(setting), {"value": value})
             try:
                 yield tx
+                _session(tx).ending()
                 _finish(tx, "COMMIT")
             except BaseException:
                 if not tx.invalidated:
@@ -308,6 +309,14 @@ def execute(tx: Tx, sql: str, /, **params: Any) -> int:
     """Run a statement; the number of rows that it touched."""
     with _ran(tx, sql, params) as cursor:
         return int(cursor.rowcount)
+
+
+def before_commit(tx: Tx, call: Callable[[], object]) -> None:
+    """Make a call when the transaction is about to be committed: for what takes a lock that others wait for.
+
+    Statements that it runs belong to the transaction; what it raises undoes it.
+    """
+    _session(tx).before(call)
 
 
 def after_commit(tx: Tx, call: Callable[[], None]) -> None:

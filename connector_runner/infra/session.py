@@ -70,6 +70,7 @@ class Session(psycopg2.extensions.connection):
         super().__init__(*args, **kwargs)
         self._opening = b""
         self._waiting: list[bytes] = []
+        self._before: list[Callable[[], object]] = []
         self._afterwards: list[Callable[[], None]] = []
         self.known: dict[str, Any] = {}
         """What the transaction found out and need not ask again."""
@@ -89,6 +90,7 @@ class Session(psycopg2.extensions.connection):
     def start(self, sql: str, params: Mapping[str, Any]) -> None:
         """A transaction begins with ``sql``, which is sent with its first statement."""
         self._waiting.clear()
+        self._before.clear()
         self._afterwards.clear()
         self.known.clear()
         self._begun = False
@@ -105,6 +107,15 @@ class Session(psycopg2.extensions.connection):
         """Run a statement with the next one, or with the COMMIT. What is wrong with it shows there."""
         statement, missing = self._planned_or_plain(sql)
         self._waiting.append(missing + self._written(statement, params))
+
+    def before(self, call: Callable[[], object]) -> None:
+        """Call it when the transaction is about to be committed; what it runs belongs to the transaction."""
+        self._before.append(call)
+
+    def ending(self) -> None:
+        """Make the calls that come before the COMMIT, those that they add among them."""
+        while self._before:
+            self._before.pop(0)()
 
     def afterwards(self, call: Callable[[], None]) -> None:
         """Call it once the transaction is committed; never when it is not."""

@@ -12,8 +12,11 @@ import psycopg2
 import pytest
 
 from connector_runner.audit import log as audit
-from connector_runner.audit.chain import SEAL_ACTION
+from connector_runner.audit import store, verifying
+from connector_runner.audit.acting import Authority, acting
+from connector_runner.audit.chain import ANCHOR_ACTION, SEAL_ACTION, Anchor
 from connector_runner.infra.database import Database, execute, rows
+from connector_runner.infra.sealing import Sealer
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 Tamper = Callable[..., None]
@@ -55,7 +58,8 @@ def fill(database: Database, workspace: str, count: int = 6) -> None:
 
 def verify(database: Database, workspace: str, **options: object) -> int | None:
     with database.begin(workspace) as tx:
-        return audit.verify(tx, workspace, **options)  # type: ignore[arg-type]
+        broken = verifying.verify(tx, workspace, **options).broken  # type: ignore[arg-type]
+        return broken.n if broken is not None else None
 
 
 def test_an_untouched_log_holds(database: Database, new_workspace: Callable[[], str]) -> None:
@@ -68,7 +72,8 @@ def test_an_untouched_log_holds(database: Database, new_workspace: Callable[[], 
     with database.begin(mine) as tx:
         assert [entry.n for entry in audit.entries(tx, mine)] == [1, 2, 3, 4, 5, 6]
         assert [entry.object for entry in audit.entries(tx, mine, after=4)] == ["source:4", "source:5"]
-        assert audit.append(tx, mine, actor="a", action="b", object="c", now=NOW + timedelta(microseconds=1)) == 7
+        audit.append(tx, mine, actor="a", action="b", object="c", now=NOW + timedelta(microseconds=1))
+        assert audit.flush(tx, mine) == 7
 
 
 @pytest.mark.parametrize(
@@ -144,8 +149,9 @@ def test_a_changed_head_is_found(database: Database, workspace: str, tamper: Tam
 def test_a_cut_with_its_head_is_found_by_an_anchor(database: Database, workspace: str, tamper: Tamper) -> None:
     fill(database, workspace)
     with database.begin(workspace) as tx:
-        anchor = audit.head(tx, workspace)
-    assert anchor is not None
+        found = audit.head(tx, workspace)
+    assert found is not None
+    anchor = Anchor(workspace, *found, NOW, b"")
     assert verify(database, workspace, anchors=[anchor]) is None
     tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n > 4", workspace)
     tamper(
@@ -188,6 +194,10 @@ def test_an_undone_transaction_leaves_no_entry(database: Database, workspace: st
 def test_a_long_log_is_walked_in_batches(database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connector_runner.audit.store._BATCH", 2)
     fill(database, workspace, 4)
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr("connector_runner.audit.verifying._STEP", 3)
+    assert verify(database, workspace, progress=lambda done, of: told.append((done, of))) is None
+    assert told == [(3, 4), (4, 4)]
     assert verify(database, workspace) is None
 
 
@@ -240,9 +250,22 @@ def test_a_changed_read_is_found(database: Database, workspace: str, tamper: Tam
     assert verify(database, workspace) == 2
 
 
+def test_a_read_that_was_put_in_later_is_found(database: Database, workspace: str, tamper: Tamper) -> None:
+    fill(database, workspace, 1)
+    read(database, workspace, 3)
+    seal(database, workspace)
+    tamper(
+        "INSERT INTO audit_read SELECT workspace_id, gen_random_uuid(), at, actor, action, object, detail, sealed_by"
+        " FROM audit_read WHERE workspace_id = %s LIMIT 1",
+        workspace,
+    )
+    assert verify(database, workspace) == 2
+
+
 def test_reads_do_not_wait_for_a_writer(database: Database, workspace: str) -> None:
     with database.begin(workspace) as writer:
         audit.append(writer, workspace, actor="a", action="b", object="c", now=NOW)
+        audit.flush(writer, workspace)
         with database.begin(workspace) as reader:
             execute(reader, "SET LOCAL lock_timeout = '1s'")
             audit.record_read(reader, workspace, actor="a", action="entity.show", object="e", now=NOW)
@@ -260,3 +283,152 @@ def test_a_workspace_sees_its_own_log_only(database: Database, new_workspace: Ca
     with database.begin(other) as tx:
         assert rows(tx, "SELECT 1 FROM audit_log") == []
         assert audit.entries(tx, mine) == []
+
+
+def test_nobody_waits_for_a_transaction_that_has_appended_and_goes_on(database: Database, workspace: str) -> None:
+    fill(database, workspace, 1)
+    with database.begin(workspace) as slow:
+        audit.append(slow, workspace, actor="slow", action="a", object="1", now=NOW)
+        with database.begin(workspace) as quick:
+            execute(quick, "SET LOCAL lock_timeout = '1s'")
+            audit.append(quick, workspace, actor="quick", action="a", object="1", now=NOW)
+        audit.append(slow, workspace, actor="slow", action="a", object="2", now=NOW)
+    with database.begin(workspace) as tx:
+        told = [(entry.n, entry.actor, entry.object) for entry in audit.entries(tx, workspace, after=1)]
+    assert told == [(2, "quick", "1"), (3, "slow", "1"), (4, "slow", "2")], "in the order of the commits, together"
+    assert verify(database, workspace) is None
+
+
+def test_what_a_transaction_appended_it_finds(database: Database, workspace: str) -> None:
+    with database.begin(workspace) as tx:
+        audit.append(tx, workspace, actor="a", action="b", object="c", now=NOW)
+        assert [entry.n for entry in audit.entries(tx, workspace)] == [1]
+        audit.append(tx, workspace, actor="a", action="b", object="d", now=NOW)
+    assert verify(database, workspace) is None
+    with database.begin(workspace) as tx:
+        assert [entry.object for entry in audit.entries(tx, workspace)] == ["c", "d"]
+
+
+def test_an_entry_says_on_whose_authority_and_why(database: Database, workspace: str) -> None:
+    with acting(Authority("os:root", "review reject", "0190")), database.begin(workspace) as tx:
+        audit.append(tx, workspace, actor="nurse", action="verdict.rejected", object="e", reason="not hers", now=NOW)
+        audit.record_read(tx, workspace, actor="nurse", action="entity.show", object="e", now=NOW)
+        [entry] = audit.entries(tx, workspace)
+        [noted] = rows(tx, "SELECT detail FROM audit_read")
+    by = {"who": "os:root", "through": "review reject", "correlation_id": "0190"}
+    assert entry.detail == {"reason": "not hers", "by": by}
+    assert noted["detail"] == {"by": by}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE audit_read SET actor = 'x'", "UPDATE audit_read SET sealed_by = 9", "DELETE FROM audit_read",
+        "TRUNCATE audit_read", "UPDATE audit_head SET n = n - 1", "DELETE FROM audit_head",
+        "UPDATE audit_anchor SET n = n + 1", "DELETE FROM audit_anchor",
+    ],
+)  # fmt: skip
+def test_the_database_refuses_what_the_product_never_does(
+    database: Database, workspace: str, sealer: Sealer, sql: str
+) -> None:
+    read(database, workspace, 2)
+    seal(database, workspace)
+    anchored(database, workspace, sealer)
+    with pytest.raises(Exception, match="23001"), database.begin(workspace) as tx:
+        execute(tx, sql)
+
+
+@pytest.fixture
+def sealer() -> Sealer:
+    return Sealer(b"k" * 32)
+
+
+def anchored(database: Database, workspace: str, sealer: Sealer) -> Anchor:
+    with database.begin(workspace) as tx:
+        made = audit.anchor(tx, workspace, sealer, now=NOW)
+    assert made is not None
+    return made
+
+
+def test_an_anchor_is_made_once_for_what_there_is(database: Database, workspace: str, sealer: Sealer) -> None:
+    with database.begin(workspace) as tx:
+        assert audit.anchor(tx, workspace, sealer, now=NOW) is None
+    fill(database, workspace, 3)
+    made = anchored(database, workspace, sealer)
+    assert (made.n, anchored(database, workspace, sealer)) == (3, made)
+    fill(database, workspace, 1)
+    assert anchored(database, workspace, sealer).n == 5, "the entry about the first anchor is the fourth"
+    with database.begin(workspace) as tx:
+        found = verifying.verify(tx, workspace, genuine=lambda all_of: audit.genuine(sealer, all_of))
+        assert (found.entries, found.anchors, found.broken) == (6, 2, None)
+        assert [entry.n for entry in audit.entries(tx, workspace) if entry.action == ANCHOR_ACTION] == [4, 6]
+
+
+def test_a_chain_that_was_rewritten_whole_is_found_by_an_anchor(
+    database: Database, workspace: str, sealer: Sealer, tamper: Tamper
+) -> None:
+    fill(database, workspace, 3)
+    made = anchored(database, workspace, sealer)
+    for table in ("audit_log", "audit_head", "audit_anchor"):
+        tamper(f"DELETE FROM {table} WHERE workspace_id = %s", workspace)
+    with database.begin(workspace) as tx:
+        for n in range(5):
+            audit.append(tx, workspace, actor="intruder", action="source.apply", object=f"source:{n}", now=NOW)
+    assert verify(database, workspace) is None, "without an anchor it looks like any other"
+    assert verify(database, workspace, anchors=[made]) == 3
+
+
+def test_a_cut_is_found_by_the_anchors_of_the_database(
+    database: Database, workspace: str, sealer: Sealer, tamper: Tamper
+) -> None:
+    fill(database, workspace, 3)
+    anchored(database, workspace, sealer)
+    fill(database, workspace, 1)
+    tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n > 2", workspace)
+    tamper("DELETE FROM audit_head WHERE workspace_id = %s", workspace)
+    tamper("INSERT INTO audit_head SELECT workspace_id, n, hash FROM audit_log WHERE workspace_id = %s AND n = 2",
+           workspace)  # fmt: skip
+    assert verify(database, workspace) == 3
+
+
+def test_an_anchor_that_is_gone_is_missed(database: Database, workspace: str, sealer: Sealer, tamper: Tamper) -> None:
+    fill(database, workspace, 2)
+    anchored(database, workspace, sealer)
+    tamper("DELETE FROM audit_anchor WHERE workspace_id = %s", workspace)
+    assert verify(database, workspace) == 3
+
+
+def test_an_anchor_of_another_hand_is_found(database: Database, workspace: str, sealer: Sealer, tamper: Tamper) -> None:
+    fill(database, workspace, 2)
+    anchored(database, workspace, sealer)
+    tamper("UPDATE audit_anchor SET mac = decode(repeat('00', 16), 'hex') WHERE workspace_id = %s", workspace)
+    with database.begin(workspace) as tx:
+        found = verifying.verify(tx, workspace, genuine=lambda all_of: audit.genuine(sealer, all_of))
+    assert found.broken == verifying.Broken(2, "anchor_forged")
+
+
+def test_an_entry_put_between_two_is_found(database: Database, workspace: str, tamper: Tamper) -> None:
+    fill(database, workspace)
+    tamper("UPDATE audit_log SET n = -n WHERE workspace_id = %s AND n > 3", workspace)
+    tamper("UPDATE audit_log SET n = 1 - n WHERE workspace_id = %s AND n < 0", workspace)
+    tamper("INSERT INTO audit_log SELECT workspace_id, 4, at, actor, 'forged', object, detail, txid, hash, hash"
+           " FROM audit_log WHERE workspace_id = %s AND n = 3", workspace)  # fmt: skip
+    tamper("UPDATE audit_head SET n = n + 1 WHERE workspace_id = %s", workspace)
+    assert verify(database, workspace) == 4
+
+
+def test_how_much_waits_to_be_sealed_is_told(database: Database, workspace: str, tamper: Tamper) -> None:
+    read(database, workspace, 3)
+    tamper("UPDATE audit_read SET noted_at = noted_at - interval '60 s' WHERE workspace_id = %s", workspace)
+    with database.begin(workspace) as tx:
+        count, age = store.unsealed(tx, workspace)
+    assert count == 3
+    assert 60 <= age < 120
+    with database.sweep() as tx:
+        assert workspace in store.with_open_reads(tx)
+    seal(database, workspace)
+    with database.begin(workspace) as tx:
+        assert store.unsealed(tx, workspace) == (0, 0.0)
+    with database.sweep() as tx:
+        assert workspace not in store.with_open_reads(tx)
+        assert workspace in store.with_entries(tx)
