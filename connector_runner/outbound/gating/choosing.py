@@ -67,9 +67,12 @@ def choose(
     *,
     owned: Container[str] | None = None,
     held_back: HeldBack | None = None,
+    records: Container[str] | None = None,
 ) -> Choice:
     """Choose per atom among the winner and the losers, best first.
 
+    ``records``: keys of the entity's own source records; of those that it is one with, the sink may have others (None:
+    it has not).
     ``fields`` are those that the mapping writes, ``owned`` those that are ours to write there (None: all). An atom
     whose best value is ``held_back`` is left alone, and no lesser value is sent in its place.
     """
@@ -83,7 +86,7 @@ def choose(
             continue
         claims = (settled.winner, *settled.losers)
         for claim in claims:
-            if claim.data_source_id == terms.sink_id and atom not in own:
+            if claim.data_source_id == terms.sink_id and atom not in own and _of(claim, records):
                 own[atom] = claim.value
                 if not claim.echo:
                     theirs[atom] = claim.event_id
@@ -110,6 +113,10 @@ def choose(
         else:
             chosen[atom] = winner
     return Choice(chosen, own, frozenset(kept), tuple(withheld), theirs)
+
+
+def _of(claim: Claim, records: Container[str] | None) -> bool:
+    return records is None or claim.record_key in records
 
 
 def _holds(own: Mapping[str, Any], atom: str, claim: Claim) -> bool:
