@@ -151,9 +151,11 @@ def _queue_of(workspace_id: str, sink_id: str) -> str:
 
 
 def after_resolution(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
-    """More of them are compared at once."""
+    """More of them are compared at once; sinks may wait for those that were."""
     if outcome.more:
         yield Hint.of(RESOLVE, **arguments)
+    if outcome.compared:
+        yield Hint.of(RELEASE, workspace_id=arguments["workspace_id"])
 
 
 def counts_due(outcome: Iterable[str], arguments: dict[str, Any]) -> Iterator[Hint]:

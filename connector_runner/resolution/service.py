@@ -22,7 +22,7 @@ from connector_runner.resolution.evidence import judge
 from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.resolution.linking import changes_of, link_events
 from connector_runner.resolution.weights import shipped
-from connector_runner.world.changes import EntityChange
+from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner")
 THRESHOLD: Final = 2.5
@@ -56,13 +56,15 @@ def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> No
             store.request(tx, workspace_id, kind, changed)
 
 
-def resolve(database: Database, workspace_id: str, *, now: datetime, limit: int = BATCH) -> Resolved:
+def resolve(
+    database: Database, workspace_id: str, *, now: datetime, limit: int = BATCH, tell: EntitiesResolved = nobody
+) -> Resolved:
     """Compare one batch of each kind."""
     total = Resolved()
     for kind in KINDS:
 
         def work(tx: Tx, kind: Kind = kind) -> Resolved:
-            return _resolve_kind(tx, workspace_id, kind, now, limit)
+            return _resolve_kind(tx, workspace_id, kind, now, limit, tell)
 
         done = database.retrying(workspace_id, work)
         total = Resolved(
@@ -76,7 +78,12 @@ def resolve(database: Database, workspace_id: str, *, now: datetime, limit: int 
 
 
 def work_off(
-    database: Database, workspace_id: str, *, now: datetime, progress: Callable[[int], None] = lambda done: None
+    database: Database,
+    workspace_id: str,
+    *,
+    now: datetime,
+    progress: Callable[[int], None] = lambda done: None,
+    tell: EntitiesResolved = nobody,
 ) -> Resolved:
     """Compare all that waits, by how common names and phones are once all of it is known.
 
@@ -90,7 +97,7 @@ def work_off(
     recount(database, workspace_id, now=now, slack=0.0)
     more = True
     while more:
-        done = resolve(database, workspace_id, now=now)
+        done = resolve(database, workspace_id, now=now, tell=tell)
         compared, pairs = compared + done.compared, pairs + done.pairs
         made, parted, more = made + done.made, parted + done.parted, done.more
         progress(done.compared)
@@ -144,7 +151,7 @@ def decide(
         store.request(tx, workspace_id, kind, [entity])
 
 
-def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int) -> Resolved:
+def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int, tell: EntitiesResolved) -> Resolved:
     store.lock_kind(tx, workspace_id, kind)
     taken = store.take(tx, workspace_id, kind, limit)
     if not taken:
@@ -156,7 +163,8 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
     found = _judge(tx, workspace_id, kind, people, about)
-    made, parted = _cluster(tx, workspace_id, about, now)
+    made, parted, regrouped = _cluster(tx, workspace_id, about, now)
+    tell(tx, workspace_id, sorted(taken), regrouped)
     return Resolved(len(taken), found, made, parted, more=len(taken) == limit)
 
 
@@ -210,8 +218,11 @@ def _judge(tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], t
     return len(evidence)
 
 
-def _cluster(tx: Tx, workspace_id: str, taken: Iterable[str], now: datetime) -> tuple[int, int]:
-    """Group anew whatever the evidence about these records reaches; how many links were made, how many parted."""
+def _cluster(tx: Tx, workspace_id: str, taken: Iterable[str], now: datetime) -> tuple[int, int, list[str]]:
+    """Group anew whatever the evidence about these records reaches.
+
+    How many links were made, how many parted, and who may be in another cluster for it.
+    """
     component = set(taken)
     frontier = set(component)
     while frontier:
@@ -237,7 +248,7 @@ def _cluster(tx: Tx, workspace_id: str, taken: Iterable[str], now: datetime) -> 
     sizes = Counter(grouped.of.values())
     joined = {record: cluster for record, cluster in grouped.of.items() if sizes[cluster] > 1}
     evidence_store.save_clusters(tx, workspace_id, joined, sorted(component - joined.keys()))
-    return len(made), len(parted)
+    return len(made), len(parted), sorted(component) if made or parted else []
 
 
 def group(

@@ -27,3 +27,14 @@ class EntityChanged(Protocol):
 
     def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
         """React to ``changes`` in the same transaction."""
+
+
+class EntitiesResolved(Protocol):
+    """Is told, before it is committed, who was compared with others and whose cluster changed."""
+
+    def __call__(self, tx: Tx, workspace_id: str, compared: Sequence[str], regrouped: Sequence[str]) -> None:
+        """React in the same transaction. ``regrouped`` are all members, of before and of now."""
+
+
+def nobody(tx: Tx, workspace_id: str, compared: Sequence[str], regrouped: Sequence[str]) -> None:
+    """An EntitiesResolved that does not care."""

@@ -1,0 +1,96 @@
+"""SQL of entities that are one: their lanes in a sink, whether they were compared, and who is to be looked at anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.outbound.lanes.lane import FRESH
+from connector_runner.outbound.planning.members import RESOLUTION_PENDING, There
+
+
+def lanes_of(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str]) -> dict[str, There]:
+    """Entity -> what its lane in a sink says, of those that have one."""
+    found = rows(
+        tx,
+        hot(
+            "SELECT l.entity_id, l.sink_ref, l.state = 'unknown' OR EXISTS (SELECT 1 FROM open_intent i"
+            "  WHERE i.workspace_id = l.workspace_id AND i.lane_id = l.lane_id) AS under_way FROM sync_lane l"
+            " WHERE l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id = ANY(CAST(:ids AS uuid[]))"
+        ),
+        ws=workspace_id,
+        sink=sink_id,
+        ids=id_array(entity_ids),
+    )
+    return {row["entity_id"]: There(row["sink_ref"], row["under_way"]) for row in found}
+
+
+def not_compared(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str]) -> bool:
+    """Whether any of these entities waits to be compared with others."""
+    found = one(
+        tx,
+        hot(
+            "SELECT 1 AS waits FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+            " AND entity_id = ANY(CAST(:ids AS uuid[])) LIMIT 1"
+        ),
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(entity_ids),
+    )
+    return found is not None
+
+
+def hold_lanes(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
+    """Lock every lane of these entities: a write that is being opened is opened before, or sees what comes now."""
+    rows(
+        tx,
+        "SELECT lane_id FROM sync_lane WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        " ORDER BY lane_id FOR UPDATE",
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+    )
+
+
+_ASKED_AGAIN = (
+    " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
+    " prio = least(p.prio, excluded.prio)"
+)
+
+
+def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> int:
+    """Ask for a look at those that waited to be made until these were compared: they, or others that are the same."""
+    return execute(
+        tx,
+        "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        " SELECT DISTINCT l.workspace_id, l.entity_id, CAST(:prio AS integer) FROM ("
+        "  SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT n.entity_id FROM cluster_member m"
+        "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+        "  WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))) t JOIN sync_lane l"
+        " ON l.workspace_id = :ws AND l.entity_id = t.id AND l.state = 'waiting' AND l.reason = :reason"
+        f" ORDER BY l.entity_id{_ASKED_AGAIN}",
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+        reason=RESOLUTION_PENDING,
+        prio=FRESH,
+    )
+
+
+def release_regrouped(tx: Tx, workspace_id: str, entity_ids: Sequence[str], entity_types: Sequence[str]) -> int:
+    """Ask for a look at entities of these types whose cluster changed, and at all that refers to them; how many."""
+    return execute(
+        tx,
+        "WITH records AS (SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT record_id FROM adopted_record"
+        "  WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))),"
+        " names AS (SELECT id FROM records UNION SELECT b.token FROM records r CROSS JOIN LATERAL"
+        "  (SELECT token FROM business_identifier WHERE workspace_id = :ws AND record_id = r.id OFFSET 0) b),"
+        " found AS (SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT r.entity_id FROM names n CROSS JOIN LATERAL"
+        "  (SELECT entity_id FROM relationship WHERE workspace_id = :ws AND target_id = n.id OFFSET 0) r)"
+        " INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+        " SELECT e.workspace_id, e.entity_id, CAST(:prio AS integer) FROM found f JOIN entity e"
+        "  ON e.workspace_id = :ws AND e.entity_id = f.id AND e.entity_type = ANY(CAST(:types AS text[]))"
+        f" ORDER BY e.entity_id{_ASKED_AGAIN}",
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+        types=list(entity_types),
+        prio=FRESH,
+    )
