@@ -22,7 +22,7 @@ from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
 from connector_runner.outbound.operating import undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
-from connector_runner.outbound.planning import duplicate_search, ordered_store
+from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store
 from connector_runner.outbound.planning.checking import problems_of
 from connector_runner.outbound.planning.dependencies import NOBODY
 from connector_runner.outbound.planning.dependency_store import wake_dependents
@@ -208,6 +208,7 @@ class SqlDesk:
             undo.landed(own, self.outbound, self.workspace_id, lane, intent)
         refusals.lift(own, self.outbound.world, self.workspace_id, lane, intent, now)
         if lane.sink_ref is None:
+            member_store.release_others(own, self.workspace_id, lane.entity_id)
             wake_dependents(own, self.workspace_id, self.terms.sink_id, lane.entity_id)
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))

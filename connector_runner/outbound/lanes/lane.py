@@ -15,6 +15,10 @@ _FIRST_BACKOFF_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 3600.0
 
 DEPENDENCY: Final = "dependency"
+HELD_AS_MEMBER: Final = "held_as_member"
+"""The sink has the record of another entity that is the same."""
+MADE_AS_MEMBER: Final = "made_as_member"
+"""Another entity that is the same is to be made there."""
 SPLIT: Final = "split"
 """A transaction failed and the sink did not say whose fault it was: its steps go one by one."""
 ALONE: Final = (SPLIT, "auth", "absent")

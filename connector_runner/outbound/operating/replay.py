@@ -112,23 +112,33 @@ def replay(
     ``named``: a person named each of them, so that what is never done for a whole cause may be done. ``dry_run``
     tells what would become of each, and changes nothing.
     """
-    results = []
+    results: list[Replayed] = []
+    if entries and not dry_run:
+        _audit(deps, workspace_id, actor, "quarantine.replay_asked", [e.quarantine_id for e in entries], {})
     for number, entry in enumerate(entries):
         results.append(_apart(deps, workspace_id, entry, named=named, dry_run=dry_run))
         if progress is not None:
             progress(number + 1, len(entries))
     if results and not dry_run:
-        with deps.database.begin(workspace_id) as tx:
-            audit.append(
-                tx,
-                workspace_id,
-                actor=actor,
-                action="quarantine.replayed",
-                object=results[0].quarantine_id,
-                detail={"ids": [r.quarantine_id for r in results[:100]], "outcomes": _counts(results)},
-                now=deps.outbound.clock(),
-            )
+        ids = [result.quarantine_id for result in results]
+        _audit(deps, workspace_id, actor, "quarantine.replayed", ids, {"outcomes": _counts(results)})
     return results
+
+
+def _audit(
+    deps: Deps, workspace_id: str, actor: str, action: str, ids: Sequence[str], detail: dict[str, object]
+) -> None:
+    """Who asked is chained before anything is done, what came of it once all is: in between a process may die."""
+    with deps.database.begin(workspace_id) as tx:
+        audit.append(
+            tx,
+            workspace_id,
+            actor=actor,
+            action=action,
+            object=ids[0],
+            detail={"ids": ids[:100], "count": len(ids), **detail},
+            now=deps.outbound.clock(),
+        )
 
 
 def _counts(results: Sequence[Replayed]) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, rows
+from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Held:
     """A record that something refers to: its entity's type (None: it has not arrived), and where the sink has it.
 
     ``waits`` is whether its own lane waits for another, ``stopped`` why its lane stands still. ``entity_id`` is that
-    of the entity, whatever record of it was asked for.
+    of the entity whose record it is, or is to be, whatever record of it or of others that are the same was asked for.
     """
 
     entity_type: str | None
@@ -24,31 +25,48 @@ class Held:
 
 
 def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dict[str, Held]:
-    """For records (or entities), by their ids: what the sink has of them."""
+    """For records (or entities), by their ids: what the sink has of them, or of others that are the same."""
     found = rows(
         tx,
         hot(
-            "SELECT w.id, e.entity_id, e.entity_type, l.sink_ref, coalesce(l.state = 'waiting', false) AS waits,"
-            " CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
-            " CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
-            " FROM unnest(CAST(:ids AS uuid[])) w(id) LEFT JOIN adopted_record a ON a.record_id = w.id"
-            " LEFT JOIN entity e ON e.entity_id = coalesce(a.entity_id, w.id)"
-            " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = coalesce(a.entity_id, w.id)"
+            "SELECT w.id, w.entity_id AS of_id, e.entity_id, e.entity_type, l.sink_ref,"
+            " coalesce(l.state = 'waiting', false) AS waits, CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
+            " l.state <> 'idle' AS moves, CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
+            " FROM (SELECT i.id, coalesce(a.entity_id, i.id) AS entity_id FROM unnest(CAST(:ids AS uuid[])) i(id)"
+            "  LEFT JOIN adopted_record a ON a.record_id = i.id) w"
+            " CROSS JOIN LATERAL (SELECT w.entity_id AS id UNION SELECT n.entity_id FROM cluster_member m"
+            "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+            "  WHERE m.entity_id = w.entity_id) t"
+            " LEFT JOIN entity e ON e.entity_id = t.id"
+            " LEFT JOIN sync_lane l ON l.sink_id = :sink AND l.entity_id = t.id"
         ),
         ids=id_array(record_ids),
         sink=sink_id,
         prefix=sink_name + ":%",
     )
-    return {
-        row["id"]: Held(
-            row["entity_type"],
-            row["sink_ref"] or _reference(row["record_key"]),
-            row["waits"],
-            row["stopped"],
-            row["entity_id"],
-        )
-        for row in found
-    }
+    members: dict[str, list[Row]] = {}
+    for row in found:
+        members.setdefault(row["id"], []).append(row)
+    return {record: _held(rows_of) for record, rows_of in members.items()}
+
+
+def _held(members: Sequence[Row]) -> Held:
+    """The record of the entity itself before another's; where the sink has none, the lane that is to make it."""
+
+    def place(row: Row) -> tuple[bool, bool, bool, bool, str]:
+        there = row["sink_ref"] is not None or row["record_key"] is not None
+        told = row["moves"] or row["stopped"] not in (None, HELD_AS_MEMBER, MADE_AS_MEMBER)
+        return not there, not there and not row["moves"], not there and not told, *_by_id(row)
+
+    row = min(members, key=place)
+    return Held(
+        row["entity_type"], row["sink_ref"] or _reference(row["record_key"]), row["waits"], row["stopped"],
+        row["entity_id"],
+    )  # fmt: skip
+
+
+def _by_id(row: Row) -> tuple[bool, str]:
+    return row["entity_id"] != row["of_id"], row["entity_id"] or ""
 
 
 def _reference(record_key: str | None) -> str | None:
@@ -58,7 +76,13 @@ def _reference(record_key: str | None) -> str | None:
 _DEPENDENTS = (
     " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id IN (SELECT r.entity_id FROM relationship r"
     " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT CAST(:entity AS uuid)"
-    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity))"
+    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity"
+    " UNION SELECT n.entity_id FROM cluster_member m JOIN cluster_member n"
+    "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id WHERE m.entity_id = :entity"
+    " UNION SELECT a.record_id FROM cluster_member m JOIN cluster_member n"
+    "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+    "  JOIN adopted_record a ON a.workspace_id = n.workspace_id AND a.entity_id = n.entity_id"
+    "  WHERE m.entity_id = :entity))"
 )
 
 

@@ -116,6 +116,8 @@ def look(
         if answer.reply.outcome is not Outcome.LANDED:
             return answer.reply
         found |= {f"{item['resourceType']}/{item['id']}": item for item in answer.resources if item.get("id")}
+    if not found:
+        return Looked(None)
     judged = judge(
         outbound.planner.facts(terms, {**intent.body, "id": lane.client_ref}),
         [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],

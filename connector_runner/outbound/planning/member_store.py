@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, later, one, rows
 from connector_runner.outbound.lanes.lane import FRESH
 from connector_runner.outbound.planning.members import RESOLUTION_PENDING, There
 
@@ -55,6 +55,22 @@ _ASKED_AGAIN = (
     " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
     " prio = least(p.prio, excluded.prio)"
 )
+
+
+def release_others(tx: Tx, workspace_id: str, entity_id: str) -> None:
+    """Ask, with the next statement, for a look at those that are one with an entity whose record is there now."""
+    later(
+        tx,
+        hot(
+            "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
+            " SELECT n.workspace_id, n.entity_id, CAST(:prio AS integer) FROM cluster_member m JOIN cluster_member n"
+            "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id AND n.entity_id <> m.entity_id"
+            f" WHERE m.workspace_id = :ws AND m.entity_id = :id ORDER BY n.entity_id{_ASKED_AGAIN}"
+        ),
+        ws=workspace_id,
+        id=entity_id,
+        prio=FRESH,
+    )
 
 
 def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> int:

@@ -12,14 +12,10 @@ from typing import Final
 
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.outbound.gating.choosing import may_create, record_in
-from connector_runner.outbound.lanes.lane import Withheld, client_ref
+from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER, Withheld, client_ref
 from connector_runner.outbound.planning.plans import Nothing, Wait
 from connector_runner.world.reading import EntityView, Member
 
-HELD_AS_MEMBER: Final = "held_as_member"
-"""The sink has the record of another entity that is the same."""
-MADE_AS_MEMBER: Final = "made_as_member"
-"""Another entity that is the same is to be made there."""
 MEMBER_UNDER_WAY: Final = "member_under_way"
 """A record of another entity that is the same may be being made at this moment."""
 RESOLUTION_PENDING: Final = "resolution_pending"

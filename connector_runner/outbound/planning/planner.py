@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from connector_runner.connectors.sinks import Json
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
-from connector_runner.kernel.clock import EARLIEST, Clock, parse_instant, utc_now
+from connector_runner.kernel.clock import EARLIEST, Clock, utc_now
 from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.gating import consenting, quarrel_store
@@ -31,8 +30,10 @@ from connector_runner.outbound.lanes.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes.lane import DEPENDENCY, Lane, Withheld, client_ref
 from connector_runner.outbound.operating import undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
-from connector_runner.outbound.planning import creating, dependencies, ordered_store
+from connector_runner.outbound.planning import creating, dependencies, member_store, members, ordered_store
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, NOBODY, References
+from connector_runner.outbound.planning.held import edited, last_known, last_updated, ours
+from connector_runner.outbound.planning.members import There
 from connector_runner.outbound.planning.patching import patch
 from connector_runner.outbound.planning.plans import (
     IN_STEP,
@@ -50,6 +51,7 @@ from connector_runner.outbound.planning.plans import (
     next_step,
 )
 from connector_runner.outbound.translating.translating import TRANSLATION_PENDING, UNTRANSLATED, look_up
+from connector_runner.resolution.service import KINDS
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import MappingContext
 from connector_runner.unification.outbound import OutboundMapping
@@ -122,15 +124,22 @@ class Planner:
         ref = (lane.sink_ref if lane else None) or record_in(
             terms.sink_id, view.records, except_id=client_ref(terms.sink_id, view.entity_id)
         )
-        if view.folded.status != "active":
+        if view.own_status != "active":
             before = ref is None and lane is not None
-            return Nothing(creating.CANCELLED_BEFORE_SENT if before else NOT_ACTIVE, view.folded.status)
+            return Nothing(creating.CANCELLED_BEFORE_SENT if before else NOT_ACTIVE, view.own_status)
+        also = self._others(tx, workspace_id, terms, view)
         if ref is None:
             refusal = may_create(view.canonical_id, view.records, terms, sources)
             if refusal is not None:
                 return Nothing(refusal)
+            kept = members.creates(view, terms, sources, also) if view.others else None
+            if kept is not None:
+                return kept
         facts = self.gate_facts(tx, workspace_id, terms, view)
         choice = self._chosen(tx, terms, view, lane, facts, mapping)
+        if ref is not None and view.others:
+            twice = members.duplicates(view, terms.sink_id, ref, also)
+            choice = replace(choice, withheld=(*twice, *choice.withheld))
         idle = self._idle(terms, view, lane, ref, facts, choice, mapping, sources)
         if idle is not None:
             return idle
@@ -142,7 +151,17 @@ class Planner:
         if not choice.chosen and not removed:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)
-        return self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping, along)
+        wanted = self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping, along)
+        made = ref is None and isinstance(wanted, Wanted) and view.entity_type in KINDS
+        if made and member_store.not_compared(tx, workspace_id, view.entity_type, view.members):
+            return Wait(members.RECORD, wanted.withheld, members.RESOLUTION_PENDING)
+        return wanted
+
+    @staticmethod
+    def _others(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> Mapping[str, There]:
+        """What the sink's lanes of those say that are one with the entity."""
+        others = [other.entity_id for other in view.others]
+        return member_store.lanes_of(tx, workspace_id, terms.sink_id, others) if others else {}
 
     def _chosen(
         self,
@@ -156,7 +175,9 @@ class Planner:
         """What passes the gates, is ours to write, was not undone, and is no quarrel between systems."""
         held = undo_store.held_back(tx, lane.lane_id, mapping.version) if lane is not None and lane.holds_back else None
         owned = terms.owns.get(view.entity_type)
-        choice = choose(view.folded.atoms, terms, facts, mapping.fields(), owned=owned, held_back=held)
+        choice = choose(
+            view.folded.atoms, terms, facts, mapping.fields(), owned=owned, held_back=held, records=view.records
+        )
         found = quarrels(view, terms.sink_id, choice)
         if found and lane is not None:
             found = quarrels(view, terms.sink_id, choice, quarrel_store.settled_at(tx, lane.lane_id))
@@ -311,20 +332,20 @@ class Planner:
         Raises BadRecord when the sink's resource cannot be read by its inbound mapping.
         """
         held = split(self.facts(terms, current))
-        known = _ours(split(self.facts(terms, wanted.confirmed.body)), wanted.confirmed) if wanted.confirmed else {}
+        known = ours(split(self.facts(terms, wanted.confirmed.body)), wanted.confirmed) if wanted.confirmed else {}
         target = dict(held)
         theirs: set[str] = set()
         changed: list[Claim] = []
         same: list[Claim] = []
         withheld = list(wanted.withheld)
-        updated = _last_updated(current)
+        updated = last_updated(current)
         for atom, claim in wanted.choice.chosen.items():
             if atom in held and same_value(held[atom], claim.value):
                 if atom in known:
                     same.append(claim)
                 continue
-            newer = _last_known(atom, claim, known) if updated == EARLIEST else updated > claim.since
-            if newer and _edited(atom, held, known, wanted.choice.own):
+            newer = last_known(atom, claim, known) if updated == EARLIEST else updated > claim.since
+            if newer and edited(atom, held, known, wanted.choice.own):
                 withheld.append(Withheld(public_name(atom), SINK_NEWER))
                 theirs.add(atom)
                 continue
@@ -370,26 +391,3 @@ class Planner:
         if mapping is None:
             raise BadRecord("the sink's resource has no inbound mapping", code="no_mapping", where=kind)
         return mapping.map(resource, MappingContext(terms.name, base_url=terms.base_url)).facts
-
-
-def _ours(held: Json, confirmed: Confirmed) -> Json:
-    """Of what the sink confirmed, what was ours: an edit of another's that came along with it is theirs still."""
-    return {atom: value for atom, value in held.items() if atom in confirmed.atoms}
-
-
-def _edited(atom: str, held: Json, confirmed: Json, seen: Mapping[str, object]) -> bool:
-    """Whether the sink's value is neither what it confirmed of ours nor what a poll last saw there."""
-    if atom not in held:
-        return False
-    return not any(atom in known and same_value(held[atom], known[atom]) for known in (confirmed, seen))
-
-
-def _last_known(atom: str, claim: Claim, confirmed: Json) -> bool:
-    """Whether a claim was confirmed there already: what took its place, where the sink has no clock, came later."""
-    return atom in confirmed and same_value(confirmed[atom], claim.value)
-
-
-def _last_updated(resource: Json) -> datetime:
-    meta = resource.get("meta")
-    text = meta.get("lastUpdated") if isinstance(meta, dict) else None
-    return (parse_instant(text) if isinstance(text, str) else None) or EARLIEST

@@ -50,14 +50,19 @@ _ASKED_AGAIN = (
 
 
 def request_release(tx: Tx, workspace_id: str, entity_ids: Sequence[str], *, prio: int = FRESH) -> None:
-    """Ask for a look at entities that changed; in id order, so that two who ask never wait for each other.
+    """Ask for a look at entities that changed, and at all that are one with them; in id order, so that two who ask
+    never wait for each other.
 
     ``prio`` is of lanes: who asks behind FRESH is served behind, and so are the lanes that it makes ready.
     """
     execute(
         tx,
         "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
-        f" SELECT :ws, id, :prio FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id{_ASKED_AGAIN}",
+        " SELECT :ws, t.id, :prio FROM (SELECT unnest(CAST(:ids AS uuid[])) AS id UNION"
+        "  SELECT n.entity_id FROM unnest(CAST(:ids AS uuid[])) i(id) CROSS JOIN LATERAL"
+        "   (SELECT cluster_id FROM cluster_member WHERE workspace_id = :ws AND entity_id = i.id OFFSET 0) m"
+        "   CROSS JOIN LATERAL (SELECT entity_id FROM cluster_member"
+        f"    WHERE workspace_id = :ws AND cluster_id = m.cluster_id OFFSET 0) n) t ORDER BY t.id{_ASKED_AGAIN}",
         ws=workspace_id,
         ids=sorted(set(entity_ids)),
         prio=prio,
