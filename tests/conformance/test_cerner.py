@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from connector_runner.connectors.cerner import sink as cerner_sink
 from connector_runner.connectors.cerner import source as cerner_source
 from connector_runner.connectors.cerner.settings import CernerSettings
-from connector_runner.connectors.fhir import reading, vendor_client
+from connector_runner.connectors.fhir import reading, spoilt, vendor_client
 from connector_runner.connectors.settings import parse
 from connector_runner.connectors.sinks import Capabilities, Outcome, Step
 from connector_runner.kernel.errors import Misconfigured, RunnerError
@@ -148,7 +150,46 @@ def a_record_with_incomplete_data_is_set_apart(clinic: Clinic) -> None:
     seen = {record.record_id for page in pages for record in page.records}
     others = {key for key, one in clinic.shown("Condition").items() if one["subject"]["reference"] != patient}
     assert others <= seen
+    assert bad["id"] not in seen
     assert [entry.code for page in pages for entry in page.bad] == ["no_resource"]
+    assert not pages[-1].proves
+
+
+def what_else_a_spoilt_search_finds_is_read(clinic: Clinic) -> None:
+    """The search that finds such a record fails as a whole: it is parted by time around the record.
+
+    Source: Millennium FHIR R4 overview, docs.oracle.com, as told by api-evangelist/cerner; ``_lastUpdated`` and
+    ``date`` in the CapabilityStatement of August 2026.
+    """
+    for kind in ("Condition", "Observation", "Appointment"):
+        shown = clinic.shown(kind)
+        bad = list(shown)[len(shown) // 2]
+        clinic.vendor(spoilt=[f"{kind}/{bad}"])
+        seen: set[str] = set()
+        cursor: dict[str, Any] = {}
+        last = None
+        while last is None or not last.last:  # each page may be the last of a poll
+            last = next(iter(clinic.source().pages(kind, cursor, full=True)))
+            seen |= {record.record_id for record in last.records}
+            cursor = last.cursor
+        assert not last.proves
+        there = {key for key, one in shown.items() if kind != "Appointment" or one["start"] != shown[bad]["start"]}
+        assert there - {bad} == seen - {bad}
+
+
+def a_spoilt_search_that_is_not_to_be_parted_is_told_of(clinic: Clinic) -> None:
+    """Where it may not be parted, what is left out is in quarantine and the other patients are read.
+
+    Source: Millennium FHIR R4 overview: unknown parameters, and what may stand beside a patient, is not told.
+    """
+    shown = clinic.shown("Condition")
+    bad = next(iter(shown.values()))
+    clinic.vendor(spoilt=[f"Condition/{bad['id']}"], not_with_patient=["_lastUpdated"])
+    pages = list(clinic.source().pages("Condition", {}, full=True))
+    seen = {record.record_id for page in pages for record in page.records}
+    patient = bad["subject"]["reference"]
+    assert {key for key, one in shown.items() if one["subject"]["reference"] != patient} == seen
+    assert [entry.code for page in pages for entry in page.bad] == ["search_spoilt"]
     assert not pages[-1].proves
 
 
@@ -202,6 +243,8 @@ QUIRKS = (
     Quirk(people_and_appointments_are_patched, offers(cerner_sink, patch=frozenset(), update=frozenset({"Patient"}))),
     Quirk(content_with_a_modifier_is_poison, rules_but("modifier_extension", "implicit_rules")),
     Quirk(a_record_with_incomplete_data_is_set_apart, attribute(vendor_client, "SPOILT", frozenset())),
+    Quirk(what_else_a_spoilt_search_finds_is_read, profile(cerner_source, spoilt_codes=frozenset())),
+    Quirk(a_spoilt_search_that_is_not_to_be_parted_is_told_of, attribute(spoilt, "_NOT_PARTED", frozenset())),
     Quirk(
         there_are_no_transactions,
         attribute(CernerSettings, "usual", property(lambda settings: Capabilities(client_id=False, transaction=True))),

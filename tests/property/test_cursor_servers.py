@@ -97,6 +97,12 @@ CHANGED_BELOW: list[Any] = [
     ([], [], 2, {2: 410}),
 ]
 """What stands on a page behind changes, then the link to what stands between expires."""
+SKIPPED: list[Any] = [
+    ([("again", 0)], [], 1, {}),
+    ([("new", 0), ("new", 0)], [], 1, {}),
+    ([("again", 0)], [], 2, {2: 410}),
+]
+"""What was read goes to the end, so a row is skipped; then the link expires behind a later one."""
 SHIFTED: list[Any] = [([("new", 0), ("again", 0), ("again", 1), ("again", 2)], [[], [("again", 0)]], 9, {})]
 """What stands on a page that was read goes to the end, so the next page begins one row too late."""
 
@@ -126,6 +132,7 @@ def changing(server: FHIRServer, during: list[Any]) -> Callable[[], None]:
 @example(rounds=CHANGED_BELOW, sorts=True, dated=False, size=1)
 @example(rounds=CHANGED_BELOW, sorts=True, dated=True, size=1)
 @example(rounds=SHIFTED, sorts=True, dated=True, size=2)
+@example(rounds=SKIPPED, sorts=True, dated=False, size=1)
 def test_no_version_that_outlives_the_changes_is_missed(
     paging: Any, filters: bool, rounds: list[Any], sorts: bool, dated: bool, size: int
 ) -> None:

@@ -49,6 +49,7 @@ PROFILE: Final = Profile(
     },
     count_with_id=False,
     partial_warning=frozenset({"required", "suppressed", "forbidden"}),
+    spoilt_codes=frozenset({"required"}),
     conflict_statuses=frozenset({409, 412}),
     lossy_pages=True,
 )

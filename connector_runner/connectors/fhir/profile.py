@@ -30,7 +30,8 @@ class Profile:
 
     Codes are those of OperationOutcomes: ``ignored_warning`` say that a parameter was ignored, ``partial_warning``
     that not everything is shown, ``cap_codes`` that there were too many rows, ``expired_codes`` that the link to a
-    page is valid no more, ``quiet_codes`` nothing worth a note (that there are no matches, say).
+    page is valid no more, ``quiet_codes`` nothing worth a note (that there are no matches, say), ``spoilt_codes`` that
+    a search fails for one of the records that it finds.
 
     ``count_with_id``: whether ``_count`` may stand beside ``_id``. ``lossy_pages``: pages shift while they are
     read, so the same id may be on two, and another on none. ``conflict_statuses`` answer a stale version on a
@@ -52,6 +53,7 @@ class Profile:
     cap_codes: frozenset[str] = frozenset()
     expired_codes: frozenset[str] = frozenset()
     quiet_codes: frozenset[str] = frozenset()
+    spoilt_codes: frozenset[str] = frozenset()
     conflict_statuses: frozenset[int] = frozenset({412})
     token_in_quota: bool = False
     lossy_pages: bool = False

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.connectors.base import Page, SourceRecord, WindowLost
+from connector_runner.connectors.fhir import spoilt
 from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, read_failure
 from connector_runner.connectors.fhir.outcomes import warnings
 from connector_runner.connectors.fhir.paging import ParsedPage, parse_page
@@ -64,6 +65,14 @@ def able(means: Means, resource_type: str) -> set[Strategy]:
 
 class _Narrow(Exception):
     """A search gives more rows than it shows."""
+
+
+class _Spoilt(Exception):
+    """A search fails for one of its records, and is parted around it."""
+
+    def __init__(self, walk: Walk) -> None:
+        super().__init__()
+        self.walk = walk
 
 
 class _Expired(Exception):
@@ -134,7 +143,8 @@ class Reading:
             if walk is None:
                 yield self._nothing(window)
                 return
-            window = replace(window, walk=walk, several=route.several)
+            # Where pages shift, what came in order so far is no proof that nothing stands between.
+            window = replace(window, walk=walk, several=route.several or self._profile.lossy_pages)
             if (wanted := route.parameters(walk)) in tried:
                 continue
             answer = self._search(route, walk)
@@ -214,6 +224,11 @@ class Reading:
                 window = self._narrowed(window, route)
                 answer = None
                 continue
+            except _Spoilt as found:
+                window, answer = window.turned(found.walk), None
+                # It may take many: each is kept, and shows that somebody is at it.
+                yield self._nothing(window, last=False)
+                continue
             except _Expired:
                 restarts += 1
                 if not window.several or restarts > _MOST_RESTARTS:
@@ -236,11 +251,18 @@ class Reading:
                 raise _Narrow
             if window.search_pages and self._expired(answer):
                 raise _Expired
-            raise read_failure(answer, place, self._means.clock())
+            rest = spoilt.left_out(self._profile, window, answer, place)
+            if rest is None:
+                raise read_failure(answer, place, self._means.clock())
+            return rest[0], rest[1].after(rest[0], link_digest(None), None)
         page = parse_page(answer.body, self._type, place=place)
         codes = set(warnings(page.entries))
         if codes & self._profile.expired_codes:
             raise _Expired
+        if spoilt.shows(self._profile, page, codes):
+            around = spoilt.around(route, window, self._means.clock())
+            if around is not None:
+                raise _Spoilt(around)
         date = http_date(answer.headers.get("Date"))
         if window.pages == 0 and window.opened is None and page.next_link and not (date or page.server_time):
             opened = self._newest_stamp(route, window.walk, page)
@@ -333,9 +355,10 @@ class Reading:
             strategy=window.strategy,
         )
 
-    def _nothing(self, window: Window) -> Page:
-        """The page of a window without a search: a roster that nobody stands on yet."""
-        return Page((), (), self._cursor(), True, window.whole, window.id, proves=False, strategy=window.strategy)
+    def _nothing(self, window: Window, *, last: bool = True) -> Page:
+        """A page between two searches, or of a window without any: a roster that nobody stands on yet."""
+        cursor = self._cursor(None if last else window)
+        return Page((), (), cursor, last, window.whole, window.id, proves=False, strategy=window.strategy)
 
     def _cursor(self, window: Window | None = None) -> dict[str, Any]:
         cursor = dict(self._kept)

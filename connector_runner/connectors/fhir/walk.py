@@ -108,9 +108,9 @@ class Route:
             return None
         return Walk((self.span,), 0, patient, walk.narrowed)
 
-    def narrowed(self, walk: Walk, now: datetime) -> Walk | None:
-        """The first of two searches instead of one; None when nothing narrows it any further."""
-        halves = walk.spans[0].halves(now, self.least) if self.by is not None else None
+    def narrowed(self, walk: Walk, now: datetime, least: timedelta = timedelta(0)) -> Walk | None:
+        """The first of two searches instead of one; None when nothing narrows it to no less than ``least``."""
+        halves = walk.spans[0].halves(now, max(self.least, least)) if self.by is not None else None
         return None if halves is None else replace(walk, spans=(*halves, *walk.spans[1:]), narrowed=True)
 
     def proves(self, walk: Walk) -> bool:

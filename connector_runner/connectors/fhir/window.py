@@ -125,6 +125,10 @@ class Window:
         """The window when it goes on with another search. From here on no order holds over its pages."""
         return replace(self._anew(), walk=walk, several=True, sorted=False, seen=0, before=None, passes=0)
 
+    def left(self, walk: Walk) -> Window:
+        """The window when what is left of a search stays unread."""
+        return replace(self, walk=walk, several=True, sorted=False, partial=True)
+
     def repeated(self) -> Window:
         """The window when the search that it stands in begins again, as its pages may have shifted."""
         return replace(self._anew(), several=True, sorted=False, before=self.seen, seen=0, passes=self.passes + 1)

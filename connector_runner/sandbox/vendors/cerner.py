@@ -66,6 +66,7 @@ class Cerner(Plain):
 
     - ``tenant``: the one that there is
     - ``unknown_parameters``: ``refuse`` them, or ``ignore`` them without a word
+    - ``not_with_patient``: parameters that are refused beside a patient
     - ``spoilt``: records whose data is incomplete, so that neither they nor a search that finds them are answered
     """
 
@@ -80,7 +81,7 @@ class Cerner(Plain):
             "conflict_status": 409,
             "paging": "offset",
         }
-        self.offer(tenant=TENANT, unknown_parameters="refuse", spoilt=[])
+        self.offer(tenant=TENANT, unknown_parameters="refuse", spoilt=[], not_with_patient=[])
 
     def before(self, request: Request, entry: Entry) -> Answer | Request | None:
         """Take the tenant out of the path, and refuse what Millennium refuses."""
@@ -110,6 +111,8 @@ class Cerner(Plain):
         known = _ANYWHERE | set(_PARAMETERS.get(kind, "").split())
         unknown = [name for name in asked if name.partition(":")[0] not in known]
         if unknown and self.settings["unknown_parameters"] == "refuse":
+            return _refused(400, "invalid")
+        if "patient" in asked and asked.keys() & set(self.settings["not_with_patient"]):
             return _refused(400, "invalid")
         used = [(name, value) for name, value in request.pairs if name not in unknown]
         if not self._enough(kind, dict(used)):

@@ -6,7 +6,8 @@ Complete as far as the roster is: what belongs to a patient whom nobody has told
 from __future__ import annotations
 
 from connector_runner.connectors.fhir.profile import Profile, Roster
-from connector_runner.connectors.fhir.walk import Route
+from connector_runner.connectors.fhir.spoilt import parting
+from connector_runner.connectors.fhir.walk import LAST_UPDATED, Route
 
 _AHEAD = 100
 
@@ -29,12 +30,12 @@ class Turns:
 
 def route(profile: Profile, resource_type: str, roster: Roster) -> Route:
     """A search, or one for each mandatory set, for every patient on the roster."""
-    date = profile.date(resource_type)
+    by = parting(profile, resource_type)
     return Route(
         whole=True,
         sets=profile.sets(resource_type),
-        by=date,
-        days=date is not None,
+        by=by,
+        days=by not in (None, LAST_UPDATED),
         parameter=profile.patient_parameter(resource_type),
         next_patient=Turns(roster),
     )
