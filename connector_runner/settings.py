@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     llm_api_key: str | None = None
     """Secret reference of the endpoint's key (``env:NAME``, ``file:/path``); none: it wants none."""
     llm_timeout_s: float = Field(20.0, gt=0, le=120)
+    llm_concurrency: int = Field(4, ge=1, le=64)
+    """So many questions of review are with the model at once, for each process that reviews."""
+    llm_tokens_per_hour: int = Field(1_000_000, ge=0)
+    """What review may spend of the model in an hour on the clock, for each workspace; 0: nothing."""
     jwks_cache_s: int = Field(3600, ge=1, le=7 * 86400)
     """For how long those who read our public keys may keep them; a new key signs no sooner."""
     io_threads: int = 16

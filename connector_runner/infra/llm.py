@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,12 +40,27 @@ class Nonsense(BadRecord):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. ``rules`` are ours; ``said`` came from outside and is data. ``schema`` is of the answer."""
+    """What is asked. ``rules`` are ours; ``said`` came from outside and is data. ``schema`` is of the answer.
+
+    ``said`` is one value, or an object. ``most_tokens`` bounds the answer.
+    """
 
     name: str
     rules: str
-    said: str
+    said: str | Mapping[str, Any] = field(repr=False)
     schema: dict[str, Any] = field(repr=False)
+    most_tokens: int = MOST_TOKENS
+
+    @property
+    def content(self) -> str:
+        """The data as it is sent: a JSON object."""
+        said = {"value": self.said} if isinstance(self.said, str) else self.said
+        return json.dumps(said, ensure_ascii=False)
+
+    @property
+    def tokens(self) -> int:
+        """About what asking costs at the most: four characters of English are about one token."""
+        return (len(self.rules) + len(self.content) + len(json.dumps(self.schema))) // 4 + self.most_tokens
 
 
 class LanguageModel:
@@ -87,10 +103,10 @@ class LanguageModel:
             done = client.chat.completions.create(
                 model=self.model,
                 temperature=0,
-                max_completion_tokens=MOST_TOKENS,
+                max_completion_tokens=question.most_tokens,
                 messages=[
                     {"role": "system", "content": question.rules},
-                    {"role": "user", "content": json.dumps({"value": question.said}, ensure_ascii=False)},
+                    {"role": "user", "content": question.content},
                 ],
                 response_format={
                     "type": "json_schema",

@@ -101,7 +101,7 @@ def _address(value: Mapping[str, Any]) -> list[Piece] | None:
     lines, use = value.get("line"), value.get("use")
     if not isinstance(lines, list) or not lines or not all(isinstance(line, str) for line in lines) or use == "old":
         return None
-    if set(value) - _UNSPOKEN - {"line", "city", "state", "postal_code", "country", "text"} or "period" in value:
+    if set(value) - _UNSPOKEN - {"line", "city", "state", "postal_code", "country"} or "period" in value:
         return None
     if folded(str(value.get("country", "us"))).strip() not in _HOME_COUNTRY or not isinstance(value.get("city"), str):
         return None
@@ -111,7 +111,7 @@ def _address(value: Mapping[str, Any]) -> list[Piece] | None:
         if part is not None:
             if not isinstance(part, str):
                 return None
-            found.append(Piece(name, words_of(part), use))  # type: ignore[arg-type]
+            found.append(Piece(name, words_of(part), use))
     return found
 
 

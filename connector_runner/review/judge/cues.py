@@ -1,0 +1,200 @@
+"""Words that say what a statement is worth: whose it is, whether it is denied, taken back, supposed or asked. Pure.
+
+They are wide on purpose: a cue that is no cue costs a question to a person, a cue that is missed costs a chart.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from connector_runner.review.judge.claims import Kind
+
+_RELATIVES: Final = (
+    r"(?:step|grand|great-?|god|foster |half[- ]|ex[- ]?|late |own |other |little |older |younger |elderly "
+    r"|new |old )*"
+    r"(?:mothers?|moms?|mums?|mommy|mamas?|fathers?|dads?|daddy|papas?|parents?|husbands?|wife|wives|spouses?"
+    r"|partners?"
+    r"|fiancee?s?|boyfriends?|girlfriends?|sons?|daughters?|kids?|child|children|bab(?:y|ies)|toddlers?"
+    r"|infants?|teens?"
+    r"|brothers?|sisters?|siblings?|aunts?|aunties?|uncles?|cousins?|nieces?|nephews?|grandma|grandpa|granny"
+    r"|gran|nana"
+    r"|in-?laws?|famil(?:y|ies)(?! name)|twins?|friends?|buddy|buddies|room-?mates?|flat-?mates?|neighbou?rs?"
+    r"|boss(?:es)?"
+    r"|managers?|supervisors?|co-?workers?|colleagues?|caregivers?|carers?|aides?|landlords?|landlad(?:y|ies)"
+    r"|guardians?"
+    r"|next of kin|clients?|ex|ward|dogs?|cats?|pets?|sitters?|babysitters?|nann(?:y|ies)|significant other"
+    r"|better half)"
+)
+_PROFESSIONALS: Final = (
+    r"(?:assistants?|secretar(?:y|ies)|employers?|nurses?|doctors?|physicians?|dentists?|therapists?|specialists?"
+    r"|lawyers?|attorneys?|pharmac(?:y|ies)|pharmacists?|schools?|teachers?)"
+)
+OTHER_PERSON: Final = re.compile(
+    rf"\b(?:my|your|his|her|their|our|the|a|an|with|for|by|to|from|of)\s+{_RELATIVES}\b(?!\s+name\b)"
+    rf"|\b(?:my|your|his|her|their|our)\s+(?:\w+\s+)?{_PROFESSIONALS}\b|\b(?:{_RELATIVES}|{_PROFESSIONALS})'s\b"
+    r"|\bemergency contact|\bon behalf\b|\bsomebody|\bsomeone|\banother (?:patient|person)"
+    r"|\bother (?:patient|person|half)\b|\belse's\b|\bpatient's\b|\bthe patient\b"
+    r"|\b(?:he|she|him|his|her|hers|their|theirs|them|they)\b(?!\s+(?:said|told me))|\b(?:he|she|they)'(?:s|re"
+    r"|d|ll)\b"
+    r"|\b(?:lives|works (?:at|for|as)|takes|prefers|goes by)\b|\bis allergic\b|\b(?:mr|mrs|ms|dr)\.? [a-z]+'s\b"
+    r"|\b(?:reach|call|text|contact|try|ring) (?!me\b|us\b|back\b|it\b|the\b|at\b|on\b|my\b|this\b|that\b|from\b|is\b"
+    r"|about\b|and\b|or\b|you\b|to\b|for\b|in\b|was\b|number\b|[\d(+]|one\b|two\b|three\b|four\b|five\b|six\b|seven\b"
+    r"|eight\b|nine\b|zero\b|oh\b|double\b|triple\b|your\b|today\b)[a-z]+"
+    r"|\b[a-z]{2,}(?<!it)(?<!that)(?<!what)(?<!here)(?<!there)(?<!this)(?<!who)(?<!let)'s (?:\w+ )?"
+    r"(?:number|phone|cell|mobile|e-?mail|address|birthday|birth|date of birth|dob|insurance|member|line|house"
+    r"|place)\b"
+)
+SELF: Final = re.compile(r"\b(?:my|mine|i|i'm|i've|i'd|i'll|me|myself)\b")
+YOU: Final = re.compile(r"\b(?:you|your|yours|you're|you've|yourself)\b")
+FOR_ANOTHER: Final = re.compile(
+    rf"\b(?:calling|call|phoning|here|booking|speaking|appointment|scheduling)\b[^.?!]{{0,30}}\b(?:for"
+    rf"|on behalf of|about)"
+    rf"\s+(?:my|our|his|her|their|a|the)\s+{_RELATIVES}\b|\bon behalf of\b|\bi(?:'m| am)\s+(?:his|her|their)\b"
+    rf"|\b(?:this is|i(?:'m| am))\s+(?:the\s+)?[\w ]{{2,30}}'s\s+{_RELATIVES}\b|\bpower of attorney\b"
+    rf"|\bi(?:'m| am) (?:the |a )?(?:caregiver|caretaker|guardian|parent|nurse|social worker|interpreter)\b"
+)
+DENIED: Final = re.compile(
+    r"\b(?:not?(?! problem)|never|nor|neither|none|without|cannot|nope|nah|negative|deny|denies)\b|n't\b"
+    r"|\b(?:no longer|any ?more|used to|(?:my|an|the|her|his) old|former(?:ly)?|previous(?:ly)?|ex-"
+    r"|moved (?:out|from|away)|back when"
+    r"|disconnected|wrong|incorrect|mistaken?|outdated|out of date|expired|stopped|quit|discontinued|off of"
+    r"|instead of"
+    r"|rather than|except|other than|changed from|was my|used|ago|until|once (?:had|was|lived)|rid of|cancel(?:l?ed)?"
+    r"|(?:false|fake|made up|joke|joking|kidding|typo)|as a kid|growing up)\b"
+)
+SUPPOSED: Final = re.compile(
+    r"\b(?:if|unless|maybe|perhaps|probably|possibly|might|could(?! you| i| we)|suppose|supposing"
+    r"|hypothetically|imagine"
+    r"|say it's|let's say|for example|for instance|such as|e\.g|pretend|assume|assuming|guess|not sure|unsure"
+    r"|hopefully"
+    r"|i think|i believe|i thought|believe|thinking|something like|or something|or so|roughly|around|about like"
+    r"|either|or|should be|ought to|can't remember|don't remember|will be|going to|gonna|soon|next (?:week"
+    r"|month|year)"
+    r"|when i move|planning|plan to|moving|someday|eventually|would be|would have|wish|test|testing|example"
+    r"|dummy|sample"
+    r"|i forget|let me check|have to check|check on|double check|depends|starting|temporary|temporarily|for now)\b"
+)
+REPORTED: Final = re.compile(
+    r"\b(?:said|says|told|wrote|written|shows?|showed|listed|according|claims?|claimed|on file|your (?:system"
+    r"|records?"
+    r"|website|portal|letter|form)|the (?:form|letter|website|portal|recording|voicemail|message|bill|screen)"
+    r"|you have"
+    r"|you've got|you guys have|you got|you sent|it has|printed|pretended|asked me to say|tell you)\b"
+)
+TAKEN_BACK: Final = re.compile(
+    r"\b(?:scratch that|strike that|never ?mind|forget (?:that|it|what)|ignore that|disregard|misspoke|mis-spoke"
+    r"|take that back|i (?:gave|told|said|read) (?:you )?(?:the |that |it )?(?:wrong|incorrect)|made (?:that|it) up"
+    r"|(?:just |only )?(?:joking|kidding)|(?:don't|do not) (?:save|record|write|put|update|change|use|keep|note"
+    r"|change)"
+    r"|delete that|remove that|that(?:'s| is| was) (?:wrong|incorrect|not right|not correct|not it|not mine|not my)"
+    r"|(?:that|this|it)(?:'s| is| was) (?:actually )?(?:my |an |the |her |his )?(?:old|former|previous|wrong|ex)\b"
+    r"|that number(?:'s| is| was) (?:wrong|old|not|no longer|disconnected)|the wrong (?:one|number|date|name"
+    r"|address|email)"
+    r"|mixed (?:that |those |it |them )?up|mixing (?:that |those |it |them )?up|(?:that|it)(?:'s| is"
+    r"| was) (?:someone|somebody)"
+    r"|leave (?:it|that) (?:as|alone)|start over|wasn't (?:right|correct)|isn't (?:right|correct|mine))\b"
+)
+MENDED: Final = re.compile(
+    r"\b(?:wait|actually|sorry|correction|oops|whoops|hold on|hang on|i mean|i meant|make that|should (?:be"
+    r"|have been)"
+    r"|rather|instead|hmm+ no|no no|the (?:last|first|middle|second|third|next) (?:digits?|numbers?|letters?"
+    r"|part|four|three|two)"
+    r"|last (?:digit|four|two|three)|ends? (?:in|with)|it's with|with an? [a-z]\b|with (?:one|two|no)|swap"
+    r"|switch|backwards"
+    r"|other way|change (?:it|that)|one more time|let me (?:repeat|correct|fix|try|redo)|not (?:quite|exactly)"
+    r"|off by)\b"
+)
+YES: Final = re.compile(
+    r"(?:(?:uh|um|oh|ah|well|okay|ok|so|and),? )*"
+    r"(?:yes|yeah|yep|yup|ya|uh[- ]huh|mm[- ]?hmm|correct|right|exactly|absolutely|definitely|sure|perfect|you got it"
+    r"|that(?:'s| is| all)? (?:right|correct|it|mine|me|good|perfect|works|sounds|would work|will work|does|is|still)"
+    r"|sounds (?:good|right|great|perfect)|looks good|it is|i am|works for me|great|affirmative|si)\b"
+)
+CONFIRMS: Final = re.compile(
+    r"\b(?:right|correct|is that (?:it|you|you\?|accurate|ok|okay|good|still)|did i (?:get|have|hear|understand"
+    r"|read|spell)"
+    r"|have i got|do i have|sound (?:right|good|ok|okay)|look (?:right|good)|confirm|verify|accurate|yes"
+    r"|still (?:current|good"
+    r"|valid|right|correct|the|your)|work for you|does that work|okay|ok|would that work|match|got it)\b"
+)
+ANOTHER_QUESTION: Final = re.compile(
+    r"\b(?:would you|do you|did you|can you|could you|can i|may i|could i|shall|should we|anything else|want|like to"
+    r"|have you|are you|what|when|where|which|who|how|why)\b"
+)
+BOOKED: Final = re.compile(
+    r"\b(?:booked|scheduled|confirmed|all set|got you down|have you down|put you down|see you|you're in|reserved)\b"
+)
+ADDRESSED: Final = re.compile(
+    r"\b(?:ignore|disregard|forget|override|bypass) (?:\w+ ){0,4}(?:instructions?|rules|prompts?|guidelines|above)\b"
+    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|verdict|json|output)\s*[:=>}\]]"
+    r"|\b(?:as the|dear|attention|note to|message to|hey|hello) (?:the )?(?:judge|reviewer|verifier|model|ai"
+    r"|llm|validator|auditor)\b"
+    r"|\bmark (?:\w+ ){0,6}(?:supported|verified|confirmed|approved|true)\b|\b(?:verdict|supported|contradicted"
+    r"|unclear)\b"
+    r"|\bsystem prompt\b|\blanguage model\b|\b(?:new|previous|prior|following|updated) instructions?\b|</?\w+>"
+    r"|\{\s*\"|```"
+    r"|\bpre-?verified\b|\bconfidence (?:is|of|to|=)|\brespond (?:only )?with\b|\btranscript (?:is|was|ends|begins)\b"
+    r"|\b(?:all|every|these) (?:fields?|claims?|values?) (?:are|is|as)\b|\bend of (?:call|transcript|conversation)\b"
+)
+CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
+    "phone": re.compile(r"\b(?:phones?|numbers?|cells?|mobile|call(?:ing)?|reach|text|contact|landline|line"
+        r"|digits|ring|cellphone)\b"),
+    "fax": re.compile(r"\bfax\b"),
+    "email": re.compile(r""),
+    "member_id": re.compile(r"\b(?:member|subscriber|policy|insurance|id|card|identification)\b"),
+    "birth": re.compile(r"\b(?:birth ?(?:day|date)?|born|dob|d\.o\.b|b-?day|birthdate)\b"),
+    "start": re.compile(r""),
+    "given": re.compile(r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who|whom"
+        r"|under|am i)\b"),
+    "family": re.compile(r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who|whom"
+        r"|under|am i)\b"),
+    "gender": re.compile(r"\b(?:gender|sex|male|female|i'm a|i am a)\b"),
+    "street": re.compile(r"\b(?:address|live|living|home|reside|mail|moved (?:to|into)|street|house|place"
+        r"|located|stay)\b"),
+    "city": re.compile(r""),
+    "state": re.compile(r""),
+    "postal_code": re.compile(r""),
+    "allergy": re.compile(r"\b(?:allerg\w*|react(?:ion|s|ed)?|anaphyla\w*|hives|break out)\b"),
+    "medication": re.compile(r"\b(?:take|taking|prescri\w+|refills?|medications?|medicines?|meds|dose|dosage|on)\b"),
+}  # fmt: skip
+FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
+    "phone": re.compile(r"\b(?:fax|reference|claim|case|account|policy|invoice|order|member|subscriber|social"
+        r"|ticket|tracking"
+                        r"|confirmation|card|pager|license|pin|record number|group|routing|zip)\b"),
+    "fax": re.compile(r"\b(?:pager|reference|claim|account)\b"),
+    "member_id": re.compile(r"\b(?:group|claim|reference|phone|confirmation|order|social|license|rx|bin|pcn)\b"),
+    "birth": re.compile(r"\b(?:appointment|surgery|wedding|anniversary|admitted|discharged|visit|started|since)\b"),
+    "start": re.compile(r"\b(?:born|birth ?(?:day|date)?|dob|last (?:visit|time|appointment)|surgery)\b"),
+    "street": re.compile(r"\b(?:your (?:office|clinic|location)|the office|billing|business address|their office)\b"),
+    "medication": re.compile(r"\b(?:allerg\w*|react(?:ion|ed)?)\b"),
+    "email": re.compile(r"\b(?:website|your email|support email)\b"),
+}  # fmt: skip
+LABELS: Final = {
+    "mobile": re.compile(r"\b(?:cell(?:phone| phone)?|mobile|iphone|smartphone)\b"),
+    "home": re.compile(r"\b(?:home|house|landline|residence|live|living|reside)\b"),
+    "work": re.compile(r"\b(?:work|office|business|desk|job)\b"),
+}
+_ENGLISH: Final = re.compile(
+    r"\b(?:the|is|my|it's|you|your|to|and|of|for|what|that|in|have|can|i|please|would|are|with|at|on|yes"
+    r"|thanks?|right"
+    r"|correct|be|was|this|do|it|me|name|number|phone|birth|okay|ok|no|so|need|like|address|email|calling|call)\b"
+)
+_OTHER_LANGUAGE: Final = re.compile(
+    r"\b(?:es|mi|el|los|las|del|que|usted|su|numero|gracias|por|favor|nacimiento|correo|telefono|tengo|soy|una"
+    r"|con|para"
+    r"|nombre|direccion|cual|si|pero|ese|esta|madre|mama|esposo|hija|hijo|je|mon|ma|est|vous|merci|oui|votre|numero"
+    r"|suis|une|dans|pas|mais|mere|ich|ist|mein|meine|und|der|die|das|nein|ja|bitte|nicht|nummer|aber|meiner"
+    r"|minha|meu"
+    r"|nao|sim|obrigado|voce|mia|il|sono|grazie|della|mio)\b"
+)
+
+
+def is_english(text: str) -> bool:
+    """Whether a folded text can be read with these cues; what has hardly a word in it can."""
+    letters = sum(character.isalpha() for character in text)
+    latin = sum("a" <= character <= "z" for character in text)
+    if letters - latin > max(3, letters // 10):
+        return False
+    other = len(_OTHER_LANGUAGE.findall(text))
+    return other < 2 or other < len(_ENGLISH.findall(text))

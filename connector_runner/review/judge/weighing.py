@@ -1,0 +1,349 @@
+"""What each place where a value is said is worth, and whether the value stands at the end of the conversation. Pure.
+
+A value stands when the caller said it of himself, or said yes to the agent's reading it back, and nothing after that
+takes it back: no denial, no correction, no other value of the same kind. Everything doubtful does not stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from connector_runner.review.judge import cues
+from connector_runner.review.judge.claims import Piece
+from connector_runner.review.judge.hearing import Heard, hear
+from connector_runner.review.judge.speech import Speech
+
+OK: Final = "said"
+CONFIRMED: Final = "confirmed"
+_STANDING: Final = (OK, CONFIRMED)
+_REVOKED: Final = ("denied", "taken_back")
+_LOOK_BACK: Final = 8
+
+_CONTRAST = re.compile(
+    r"(?:[,;:-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
+    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now)\b)"
+)
+_OPENING = re.compile(
+    r"\W*(?:no+|nope|nah|no no|no problem|not a problem|not at all|sorry|oh|um|uh|well|wait|actually)\b\s*[,.;:!-]+\s*"
+)
+_NOT_THE_NEXT = re.compile(r"[,;\s]*\b(?:and|but|or)?\s*(?:it's |it is )?(?:not|instead of|rather than)\W*$")
+_NEXT_CLAUSE = re.compile(r"[,;]|\band\b|\bbut\b")
+_ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:that|it|this|which)(?:'s| is| was)?\b")
+_BUT = re.compile(r"\b(?:but|except|only|almost|nearly|partly)\b")
+_LABELLED: Final = frozenset({"phone", "street"})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A place, and what it is worth: ``said``, ``confirmed``, or a code for why it is worth nothing.
+
+    ``quotes`` are places that show it: the value, and for what was confirmed the answer too.
+    """
+
+    heard: Heard
+    why: str
+    labels: frozenset[str]
+    quotes: tuple[tuple[int, int], ...]
+
+    @property
+    def stands(self) -> bool:
+        """Whether it counts by itself."""
+        return self.why in _STANDING
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a conversation has for one piece. ``code`` is ``stands``, or why it does not.
+
+    ``statements`` are the places that bear it out; ``contrary`` are those that say otherwise, or deny it.
+    """
+
+    piece: Piece
+    code: str
+    statements: tuple[Statement, ...] = ()
+    contrary: tuple[Statement, ...] = ()
+    mentioned: tuple[Statement, ...] = ()
+
+    @property
+    def stands(self) -> bool:
+        """Whether the value holds at the end of the conversation."""
+        return self.code == "stands"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A mention with its surroundings. ``before`` and ``after`` are of its sentence, up to others of its kind."""
+
+    heard: Heard
+    sentence: int
+    before: str
+    after: str
+    clause: str
+    """Of ``before`` what the value belongs to."""
+
+
+def weigh(speech: Speech, piece: Piece, about: datetime | None = None) -> Evidence:
+    """What the conversation has for a piece; ``about`` is when it took place."""
+    heard = hear(speech, piece, about)
+    statements = [_statement(speech, piece, heard, n) for n in range(len(heard))]
+    if piece.kind == "start":
+        statements = _agreed(speech, statements)
+    return _settled(speech, piece, statements)
+
+
+def _statement(speech: Speech, piece: Piece, heard: Sequence[Heard], n: int) -> Statement:
+    here = heard[n]
+    place = _place(speech, heard, n)
+    speaker = speech.speaker(here.turn)
+    labels = _labels(speech, piece, place)
+    quotes: tuple[tuple[int, int], ...] = ((here.start, here.end),)
+    if speaker == "other":
+        return Statement(here, "another_speaker", labels, quotes)
+    why = _flaw(speech, piece, place, labels)
+    if speaker == "agent":
+        answer, word = _answer(speech, heard, n)
+        if word == "denied" and why in (None, "denied"):
+            # "That is not your number?" - "No": nobody can tell what was denied.
+            why = "denied" if why is None else "unclear_answer"
+        else:
+            why = why or word or CONFIRMED
+        quotes = (*quotes, answer) if answer is not None else quotes
+        return Statement(here, why, labels, quotes)
+    return Statement(here, why or _afterwards(speech, heard, n) or OK, labels, quotes)
+
+
+def _place(speech: Speech, heard: Sequence[Heard], n: int) -> _Place:
+    here = heard[n]
+    first, last = speech.sentence_at(here.start), speech.sentence_at(here.end - 1)
+    start, end = speech.sentences[first].start, speech.sentences[last].end
+    if n and heard[n - 1].end > start:
+        start = heard[n - 1].end
+    following = n + 1 < len(heard) and heard[n + 1].start < end
+    if following:
+        end = heard[n + 1].start
+    before, after = speech.text[start : here.start], speech.text[here.end : end]
+    if following:
+        after = _NOT_THE_NEXT.sub("", after)
+        cut = _NEXT_CLAUSE.search(after)
+        after = after[: cut.start()] if cut else after
+    clause = before
+    for found in _CONTRAST.finditer(before):
+        clause = before[found.end() :]
+    while (opening := _OPENING.match(clause)) is not None:
+        clause = clause[opening.end() :]
+    return _Place(here, first, before, after, clause)
+
+
+def _flaw(speech: Speech, piece: Piece, place: _Place, labels: frozenset[str]) -> str | None:
+    """Why a mention is worth nothing whoever confirms it; None where nothing speaks against it."""
+    agent = speech.speaker(place.heard.turn) == "agent"
+    sentence = speech.sentences[place.sentence]
+    if sentence.asks and not agent:
+        return "asked"
+    if _of_another(speech, place, agent=agent):
+        return "another_person"
+    if cues.DENIED.search(place.clause) or cues.DENIED.search(place.after):
+        return "denied"
+    around = f"{place.before} | {place.after}"
+    if not agent and cues.SUPPOSED.search(_without_months(around)):
+        return "supposed"
+    if not agent and cues.REPORTED.search(around):
+        return "reported"
+    asked = _question(speech, place, agent=agent)
+    own = cues.CONTEXT[piece.kind].search(around) is not None
+    if not own and not cues.CONTEXT[piece.kind].search(asked):
+        return "out_of_context"
+    foreign = cues.FOREIGN.get(piece.kind)
+    if foreign is not None and foreign.search(f"{place.clause} | {place.after}" if own else f"{around} | {asked}"):
+        return "another_kind"
+    if piece.label in cues.LABELS and labels and piece.label not in labels:
+        return "another_use"
+    return None
+
+
+def _without_months(text: str) -> str:
+    return re.sub(r"\bmay (?=\d|the \d|\w+(?:st|nd|rd|th)\b|first|second|third)", "", text)
+
+
+def _of_another(speech: Speech, place: _Place, *, agent: bool) -> bool:
+    """Whether the value is somebody else's: said so here, right after, or by what was spoken of last."""
+    heard = place.heard
+    if speech.text[heard.start : heard.end].endswith("'s") or speech.text[heard.end : heard.end + 2] == "'s":
+        return True
+    if cues.OTHER_PERSON.search(place.clause) or cues.OTHER_PERSON.search(place.after):
+        return True
+    own = cues.YOU if agent else cues.SELF
+    if own.search(place.clause):
+        return False
+    for n in range(place.sentence - 1, max(place.sentence - 1 - _LOOK_BACK, -1), -1):
+        sentence = speech.sentences[n]
+        said, speaker = speech.text[sentence.start : sentence.end], speech.speaker(sentence.turn)
+        if cues.OTHER_PERSON.search(said) or speaker == "other":
+            return True
+        if (cues.YOU if speaker == "agent" else cues.SELF).search(said):
+            return False
+    return False
+
+
+def _question(speech: Speech, place: _Place, *, agent: bool) -> str:
+    """What was said just before: of the same speaker's turn, and what the agent asked last."""
+    found: list[str] = []
+    questions = 0
+    for n in range(place.sentence - 1, max(place.sentence - 6, -1), -1):
+        sentence = speech.sentences[n]
+        if sentence.turn == place.heard.turn:
+            found.append(speech.text[sentence.start : sentence.end])
+        elif sentence.turn < place.heard.turn - (3 if agent else 1) or questions == (4 if agent else 2):
+            break
+        else:
+            questions += 1
+            found.append(speech.text[sentence.start : sentence.end])
+    return " | ".join(reversed(found))
+
+
+def _labels(speech: Speech, piece: Piece, place: _Place) -> frozenset[str]:
+    if piece.kind not in _LABELLED:
+        return frozenset()
+    agent = speech.speaker(place.heard.turn) == "agent"
+    for text in (f"{place.clause} | {place.after[:40]}", _question(speech, place, agent=agent)):
+        found = frozenset(label for label, words in cues.LABELS.items() if words.search(text))
+        if found:
+            return found
+    return frozenset()
+
+
+def _answer(speech: Speech, heard: Sequence[Heard], n: int) -> tuple[tuple[int, int] | None, str | None]:
+    """The place of the caller's answer to what the agent read back, and why it is no yes; None for a plain yes."""
+    here = heard[n]
+    turn = speech.turns[here.turn]
+    if here.turn + 1 >= len(speech.turns) or speech.speaker(here.turn + 1) != "caller":
+        return None, "not_confirmed"
+    reply = speech.turns[here.turn + 1]
+    said = speech.text[reply.start : reply.end]
+    answer = (reply.start, reply.end)
+    if any(other.turn == here.turn and other.same != here.same for other in heard):
+        return answer, "alternatives"
+    tail = speech.text[here.end : turn.end]
+    if cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", tail)):
+        return answer, "not_confirmed"
+    if not cues.YES.match(said):
+        return answer, "denied" if re.match(r"\W*(?:no|nope|nah|not|wrong|incorrect)\b", said) else "not_confirmed"
+    rest = cues.YES.sub(" ", said, count=1)
+    if cues.TAKEN_BACK.search(rest) or cues.MENDED.search(rest) or _BUT.search(rest) or _declined(rest):
+        return answer, "taken_back"
+    if any(other.turn == here.turn + 1 and other.same != here.same for other in heard):
+        return answer, "taken_back"
+    return answer, None
+
+
+def _declined(rest: str) -> bool:
+    first = rest.split(".")[0]
+    return cues.DENIED.search(first) is not None or cues.OTHER_PERSON.search(first) is not None
+
+
+def _afterwards(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
+    """Whether the caller takes a value back in the rest of the turn, or at his next turn."""
+    here = heard[n]
+    until = next((other.start for other in heard[n + 1 :] if other.turn == here.turn), speech.turns[here.turn].end)
+    sentence = speech.sentence_at(here.end - 1)
+    after = ""
+    for following in speech.sentences[sentence + 1 : sentence + 4]:
+        if following.turn != here.turn or following.start >= until:
+            break
+        after = speech.text[following.start : following.end]
+        if cues.TAKEN_BACK.search(after) or cues.MENDED.search(after):
+            return "taken_back"
+        if _ANAPHOR.match(after) and (cues.OTHER_PERSON.search(after) or cues.DENIED.search(after)):
+            return "taken_back"
+    return _next_turn(speech, heard, n)
+
+
+def _next_turn(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
+    here = heard[n]
+    for turn in range(here.turn + 1, min(here.turn + 4, len(speech.turns))):
+        place = speech.turns[turn]
+        if speech.speaker(turn) != "caller":
+            continue
+        again = next((other for other in heard if other.turn == turn and other.same == here.same), None)
+        said = speech.text[place.start : place.end if again is None else again.start][:400]
+        if cues.TAKEN_BACK.search(said):
+            return "taken_back"
+        if again is None and cues.MENDED.search(said.split("?")[0]) and not _asks_something(speech, place.start):
+            return "taken_back"
+        if _ANAPHOR.match(said) and cues.OTHER_PERSON.search(said.split(".")[0]):
+            return "taken_back"
+        return None
+    return None
+
+
+def _asks_something(speech: Speech, start: int) -> bool:
+    return speech.sentences[speech.sentence_at(start)].asks
+
+
+def _agreed(speech: Speech, statements: list[Statement]) -> list[Statement]:
+    """A time that the caller names is a wish, until the agent says that it is booked, or reads it back."""
+    booked = [
+        statement.heard.start
+        for statement in statements
+        if statement.heard.same
+        and speech.speaker(statement.heard.turn) == "agent"
+        and statement.why in (CONFIRMED, "not_confirmed")
+        and cues.BOOKED.search(_sentence_of(speech, statement.heard))
+        and not cues.DENIED.search(_sentence_of(speech, statement.heard))
+    ]
+    return [
+        replace(statement, why="wished")
+        if statement.why == OK and not any(start > statement.heard.start for start in booked)
+        else statement
+        for statement in statements
+    ]
+
+
+def _sentence_of(speech: Speech, heard: Heard) -> str:
+    sentence = speech.sentences[speech.sentence_at(heard.start)]
+    return speech.text[sentence.start : sentence.end]
+
+
+def _settled(speech: Speech, piece: Piece, statements: Sequence[Statement]) -> Evidence:
+    same = [statement for statement in statements if statement.heard.same]
+    standing = [statement for statement in same if statement.stands]
+    denied = [statement for statement in same if statement.why in _REVOKED]
+    other = [statement for statement in statements if not statement.heard.same and _differs(statement, piece)]
+    if not standing:
+        code = same[-1].why if same else ("said_otherwise" if other else "not_said")
+        last = other[-1:] if other else denied[-1:]
+        return Evidence(piece, code, contrary=tuple(last), mentioned=tuple(statements))
+    last_at = standing[-1].heard.start
+    against = [statement for statement in (*denied, *other) if statement.heard.start > last_at]
+    if against:
+        code = "denied" if against[-1].heard.same else "corrected"
+        return Evidence(piece, code, contrary=tuple(against), mentioned=tuple(statements))
+    if _revoked_later(speech, piece, standing[-1]):
+        return Evidence(piece, "taken_back", mentioned=tuple(statements))
+    return Evidence(piece, "stands", tuple(standing), mentioned=tuple(statements))
+
+
+def _differs(statement: Statement, piece: Piece) -> bool:
+    """Whether another value of the kind counts against this one: one said of another use does not."""
+    if statement.heard.spelled:
+        return True
+    labelled = piece.label in cues.LABELS and statement.labels and piece.label not in statement.labels
+    return statement.stands and not labelled
+
+
+def _revoked_later(speech: Speech, piece: Piece, last: Statement) -> bool:
+    """Whether, turns later, the caller takes back what he said, or begins to mend a value of this kind."""
+    for sentence in speech.sentences[speech.sentence_at(last.quotes[-1][1] - 1) + 1 :]:
+        if speech.speaker(sentence.turn) != "caller":
+            continue
+        said = speech.text[sentence.start : sentence.end]
+        if cues.TAKEN_BACK.search(said):
+            return True
+        pattern = cues.CONTEXT[piece.kind]
+        if pattern.pattern and cues.MENDED.search(said) and pattern.search(said) and not sentence.asks:
+            return True
+    return False
