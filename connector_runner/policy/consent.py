@@ -1,24 +1,25 @@
-"""Whether a patient's consent lets a record go to a system. Pure: over FHIR Consent facts, who asks, and the time.
+"""What a patient's Consent records say to what is asked. Pure: over FHIR Consent facts, what is asked, and the time.
 
-After FHIR R4, consent.html: the root provision is the rule, what is nested in it are exceptions to it. Where a
-record leaves something open, the answer is the one that shares less.
+After FHIR R4, consent.html: the root provision is the rule, what is nested in it are exceptions to it. Of records
+that differ, the one that refuses stands. Where a record leaves something open, or says what cannot be read here, the
+answer is the one that shares less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
-from connector_runner.kernel.clock import EARLIEST, parse_instant
+from connector_runner.kernel.clock import EARLIEST
+from connector_runner.policy import purposes
+from connector_runner.policy.asking import MISSING, UNCLEAR, WITHDRAWN, Asked, Refused
+from connector_runner.policy.conditions import Met, applies, moment, objects
 
 Mode = Literal["none", "opt_out", "required"]
-Word = Literal["permit", "deny"]
-
-WITHDRAWN: Final = "consent_withdrawn"
-MISSING: Final = "consent_missing"
-CODES: Final = frozenset({WITHDRAWN, MISSING})
+Word = Literal["permit", "deny", "unclear"]
+"""``unclear`` refuses: there is a refusal, or it may be one, and whether it is meant for this cannot be read."""
 
 NOBODYS: Final = frozenset(
     {"consent", "practitioner", "practitioner_role", "organization", "location", "healthcare_service", "schedule",
@@ -32,188 +33,171 @@ SOMEBODYS_AT_TIMES: Final = frozenset({"device"})
 TRUSTED: Final = 0.8
 """A permission counts from this confidence on; a refusal counts however faintly it was heard."""
 
-# consent.html#scopes: to be treated, to take part in research, advance directives. None is about sharing a record.
-_OTHER_SCOPES: Final = frozenset({"treatment", "research", "adr"})
+# consent.html#scopes: to be treated, advance directives. Neither is about sharing a record; research is for research.
+_OTHER_SCOPES: Final = frozenset({"treatment", "adr"})
+_RESEARCH_SCOPE: Final = "research"
 _ENDED: Final = frozenset({"inactive", "rejected"})
+_SILENT: Final = frozenset({"draft", "proposed", "entered-in-error"})
 _DENIED: Final = frozenset({"deny", "opt-out", "optout"})
-# v3-ActCode of Consent.policyRule.
-_POLICIES: Final[dict[str, Word]] = {"OPTIN": "permit", "OPTINR": "permit", "OPTOUT": "deny", "OPTOUTE": "deny"}
-_SHARING: Final = frozenset({"disclose", "access", "use", "correct"})
-# Conditions on data that a write is not compared with: they limit a permission, and do not limit a refusal.
-_UNTOLD: Final = ("code", "data", "dataPeriod", "securityLabel")
-
-
-@dataclass(frozen=True, slots=True)
-class Disclosure:
-    """What is to be shared: records of a type (our name and FHIR's), with ``recipient``, for ``purpose``.
-
-    ``purpose`` is a code of v3-PurposeOfUse.
-    """
-
-    entity_type: str
-    resource_type: str
-    recipient: str
-    purpose: str = "TREAT"
+# v3-ActCode of Consent.policyRule; and consentpolicycodes, which are authorizations to share by law.
+_POLICIES: Final[dict[str, Word]] = {
+    "OPTIN": "permit", "OPTINR": "permit", "OPTOUT": "deny", "OPTOUTE": "deny", "HIPAA-AUTH": "permit",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One Consent record as it holds now: its facts, and how far they are believed."""
+    """One Consent record as it holds now: its facts, how far they are believed, and its entity's id."""
 
     facts: Mapping[str, Any]
     confidence: float = 1.0
+    id: str = ""
 
 
-def refusal(statements: Sequence[Statement], mode: Mode, asked: Disclosure, now: datetime) -> str | None:
-    """The reason code why ``asked`` may not be shared; None when it may.
+@dataclass(slots=True)
+class Weighed:
+    """What all records together say: the ids of those that refuse, that cannot be read, that ended, that permit."""
+
+    denied: list[str]
+    unclear: list[str]
+    ended: list[str]
+    permitted: list[str]
+    ended_at: datetime | None = None
+    permitted_at: datetime | None = None
+
+    def refused(self, mode: Mode) -> Refused | None:
+        """Why not, under a mode."""
+        if mode == "none":
+            return None
+        if self.denied:
+            return Refused(WITHDRAWN, _rests(self.denied))
+        if self.ended_at is not None and (self.permitted_at is None or self.permitted_at < self.ended_at):
+            return Refused(WITHDRAWN, _rests(self.ended))
+        if self.unclear:
+            return Refused(UNCLEAR, _rests(self.unclear))
+        return Refused(MISSING) if mode == "required" and self.permitted_at is None else None
+
+
+def _rests(ids: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"consent:{each}" for each in ids if each)
+
+
+def weigh(statements: Sequence[Statement], asked: Asked, now: datetime) -> Weighed:
+    """What each record says to what is asked. That a consent ended takes nothing from who may read."""
+    found = Weighed([], [], [], [])
+    for statement in statements:
+        facts = statement.facts
+        if not _speaks(facts.get("scope"), asked):
+            continue
+        status = facts.get("status")
+        made = moment(facts.get("date_time")) or EARLIEST
+        if status in _ENDED:
+            if asked.action != "read":
+                found.ended.append(statement.id)
+                found.ended_at = max(found.ended_at or made, made)
+            continue
+        if status in _SILENT:
+            continue
+        word = _word(facts, asked, now)
+        if status != "active":
+            word = "unclear" if word in ("deny", "unclear") else None
+        if word == "deny":
+            found.denied.append(statement.id)
+        elif word == "unclear":
+            found.unclear.append(statement.id)
+        elif word == "permit" and statement.confidence >= TRUSTED:
+            found.permitted.append(statement.id)
+            found.permitted_at = max(found.permitted_at or made, made)
+    return found
+
+
+def refusal(statements: Sequence[Statement], mode: Mode, asked: Asked, now: datetime) -> str | None:
+    """The reason code why ``asked`` may not be; None when it may.
 
     ``opt_out``: it may unless it was refused or withdrawn. ``required``: only where it was permitted besides.
     """
-    if mode == "none":
-        return None
-    permitted: datetime | None = None
-    ended: datetime | None = None
-    for statement in statements:
-        facts = statement.facts
-        if not _about_sharing(facts.get("scope")):
-            continue
-        status = facts.get("status")
-        made = _moment(facts.get("date_time")) or EARLIEST
-        if status in _ENDED:
-            ended = max(ended or made, made)
-        elif status == "active":
-            word = _word(facts, asked, now)
-            if word == "deny":
-                return WITHDRAWN
-            if word == "permit" and statement.confidence >= TRUSTED:
-                permitted = max(permitted or made, made)
-    if ended is not None and (permitted is None or permitted < ended):
-        return WITHDRAWN
-    return MISSING if mode == "required" and permitted is None else None
+    refused = None if mode == "none" else weigh(statements, asked, now).refused(mode)
+    return None if refused is None else refused.code
 
 
 def next_change(statements: Iterable[Statement], now: datetime) -> datetime | None:
     """When time alone may next change what active records say: a period begins or ends. None for never."""
     moments = [
-        moment
+        at
         for statement in statements
         if statement.facts.get("status") == "active"
-        for moment in _bounds(statement.facts.get("provision"))
-        if moment > now
+        for at in _bounds(statement.facts.get("provision"))
+        if at > now
     ]
     return min(moments, default=None)
 
 
 def _bounds(provision: Any) -> Iterator[datetime]:
-    for node in _objects(provision):
+    for node in objects(provision):
         period = node.get("period")
         if isinstance(period, Mapping):
-            found = (_moment(period.get("start")), _moment(period.get("end"), last=True))
-            yield from (moment for moment in found if moment is not None)
+            found = (moment(period.get("start")), moment(period.get("end"), last=True))
+            yield from (at for at in found if at is not None)
         yield from _bounds(node.get("provision"))
 
 
-def _about_sharing(scope: Any) -> bool:
-    return not (isinstance(scope, Mapping) and scope.get("code") in _OTHER_SCOPES)
+def _speaks(scope: Any, asked: Asked) -> bool:
+    """Whether a record of this scope is about what is asked."""
+    code = scope.get("code") if isinstance(scope, Mapping) else None
+    if code == _RESEARCH_SCOPE:
+        return purposes.within(asked.purpose, purposes.RESEARCH)
+    return code not in _OTHER_SCOPES
 
 
-def _word(facts: Mapping[str, Any], asked: Disclosure, now: datetime) -> Word | None:
-    """What one active record says to what is asked; None when it does not speak of it."""
+def _word(facts: Mapping[str, Any], asked: Asked, now: datetime) -> Word | None:
+    """What one record says to what is asked; None when it does not speak of it."""
     root = facts.get("provision")
-    root = root if isinstance(root, Mapping) else {}
-    rule = facts.get("policy_rule")
-    base = _typed(root.get("type")) or _POLICIES.get(str(rule.get("code")) if isinstance(rule, Mapping) else "")
-    return _provision(root, base or "permit", asked, now)
+    if root is not None and not isinstance(root, Mapping):
+        return "unclear"
+    root = root or {}
+    return _provision(root, _base(root.get("type"), facts.get("policy_rule")), asked, now)
 
 
-def _provision(node: Mapping[str, Any], word: Word, asked: Disclosure, now: datetime) -> Word | None:
-    if not _applies(node, asked, now):
+def _base(kind: Any, rule: Any) -> Word | None:
+    """The rule that exceptions are from: the root's own, the policy's, or that there is a consent at all."""
+    if kind is not None:
+        return _typed(kind)
+    if not isinstance(rule, Mapping) or not rule.get("code"):
+        return "permit"
+    # A policy that is not known here permits nothing by itself; what is nested in it holds all the same.
+    return _POLICIES.get(str(rule["code"]).upper())
+
+
+def _provision(node: Mapping[str, Any], word: Word | None, asked: Asked, now: datetime) -> Word | None:
+    met = applies(node, asked, now)
+    if met is Met.NO:
         return None
+    nested = node.get("provision")
     exceptions = {
-        _provision(inner, _typed(inner.get("type")) or "deny", asked, now) for inner in _objects(node.get("provision"))
+        _provision(inner, "deny" if inner.get("type") is None else _typed(inner["type"]), asked, now)
+        for inner in objects(nested)
     }
     if "deny" in exceptions:
         return "deny"
-    if word == "permit" and any(node.get(name) for name in _UNTOLD):
+    if "unclear" in exceptions or len(objects(nested)) != _count(nested):
+        return "unclear"
+    if word == "permit" and met is not Met.YES:
         return None
+    if met is Met.UNREADABLE:
+        return None if word is None else "unclear"
     return "permit" if "permit" in exceptions else word
 
 
-def _typed(value: Any) -> Word | None:
+def _count(nested: Any) -> int:
+    """How many things stand where provisions should: what is no object is one that cannot be read."""
+    return len(nested) if isinstance(nested, list) else int(nested is not None)
+
+
+def _typed(value: Any) -> Word:
     if value == "permit":
         return "permit"
-    return "deny" if value in _DENIED else None
+    return "deny" if value in _DENIED else "unclear"
 
 
-def _applies(node: Mapping[str, Any], asked: Disclosure, now: datetime) -> bool:
-    """Whether every condition of a provision that can be told is met by what is asked."""
-    kinds = {asked.entity_type.lower(), asked.resource_type.lower()}
-    return (
-        _within(node.get("period"), now)
-        and _one_of(node.get("purpose"), {asked.purpose.lower()})
-        and _one_of(node.get("class"), kinds)
-        and _one_of(node.get("action"), _SHARING)
-        and _addressed(node.get("actor"), asked.recipient)
-    )
-
-
-def _one_of(codes: Any, wanted: Iterable[str]) -> bool:
-    """Whether no code is asked for, or one of ``wanted`` is. A code may be the last part of a profile's address."""
-    found = [str(code.get("code") or "").lower() for item in _objects(codes) for code in _codings(item)]
-    return not found or not {code.rsplit("/", 1)[-1] for code in found}.isdisjoint(wanted)
-
-
-def _codings(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return _objects(item.get("coding")) or _objects(item.get("codings")) or [item]
-
-
-def _addressed(actors: Any, recipient: str) -> bool:
-    """Whether a provision is about ``recipient``: it names nobody, only a role, or the system by its name."""
-    named = [actor["reference"] for actor in _objects(actors) if isinstance(actor.get("reference"), Mapping)]
-    return not named or any(recipient.lower() in _names(reference) for reference in named)
-
-
-def _names(reference: Mapping[str, Any]) -> set[str]:
-    identifier = reference.get("identifier")
-    texts = [
-        reference.get("display"),
-        str(reference.get("ref") or reference.get("reference") or "").replace("/", ":").rsplit(":", 1)[-1],
-        identifier.get("value") if isinstance(identifier, Mapping) else None,
-    ]
-    return {text.lower() for text in texts if isinstance(text, str) and text}
-
-
-def _within(period: Any, now: datetime) -> bool:
-    if not isinstance(period, Mapping):
-        return True
-    start, end = _moment(period.get("start")), _moment(period.get("end"), last=True)
-    return (start is None or start <= now) and (end is None or now < end)
-
-
-def _moment(text: Any, *, last: bool = False) -> datetime | None:
-    """A FHIR date or time; a day, month or year is its first moment in UTC, or with ``last`` the end of it."""
-    if not isinstance(text, str):
-        return None
-    exact = parse_instant(text)
-    if exact is not None:
-        return exact
-    parts = text.split("-")
-    if len(parts) > 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        return None
-    year, month, day = ([int(part) for part in parts] + [1, 1])[:3]
-    try:
-        begun = datetime(year, month, day, tzinfo=UTC)
-        if not last:
-            return begun
-        if len(parts) == 3:
-            return begun + timedelta(days=1)
-        return (
-            datetime(year + 1, 1, 1, tzinfo=UTC) if len(parts) == 1 or month == 12 else begun.replace(month=month + 1)
-        )
-    except (ValueError, OverflowError):
-        return None
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, Mapping)]
+CODES: Final = frozenset({WITHDRAWN, UNCLEAR, MISSING})
+Disclosure = Asked

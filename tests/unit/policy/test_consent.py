@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from connector_runner.policy.consent import MISSING, WITHDRAWN, Disclosure, Mode, Statement, next_change, refusal
+from connector_runner.policy.asking import MISSING, UNCLEAR, WITHDRAWN, Asked
+from connector_runner.policy.consent import Mode, Statement, next_change, refusal
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
-ASKED = Disclosure("lab_result", "Observation", "store")
+ASKED = Asked("lab_result", "Observation", "store")
 
 
 def consent(kind: str | None = "permit", *, status: str = "active", made: str = "2026-01-01", **root: Any) -> Statement:
@@ -53,7 +55,26 @@ CASES: list[tuple[str, list[Statement], str | None, str | None]] = [
     ("no root type, policy opts out", [more(consent(None), policy_rule={"code": "OPTOUT"})], WITHDRAWN, WITHDRAWN),
     ("no root type, policy opts in", [more(consent(None), policy_rule={"code": "OPTIN"})], None, None),
     ("no provision at all", [more(consent(), provision=None)], None, None),
-    ("provision that is no object", [more(consent(), provision="?")], None, None),
+    ("provision that is no object", [more(consent(), provision="?")], UNCLEAR, UNCLEAR),
+    ("an exception that is no object", [consent(provision=["?"])], UNCLEAR, UNCLEAR),
+    ("a rule of no known kind", [consent("perhaps")], UNCLEAR, UNCLEAR),
+    ("a refusal beside what cannot be read", [consent("perhaps"), consent("deny")], WITHDRAWN, WITHDRAWN),
+    ("a permission beside what cannot be read", [consent("perhaps"), consent()], UNCLEAR, UNCLEAR),
+    ("an exception of no known kind", [consent(provision=[{"type": "perhaps"}])], UNCLEAR, UNCLEAR),
+    ("an exception of no known kind for another", [consent(provision=[{"type": "?", "actor": actor("lab")}])], None,
+     None),
+    ("a policy that is not known", [more(consent(None), policy_rule={"code": "house-rule"})], None, MISSING),
+    ("a policy that is not known, with a refusal", [more(consent(None, provision=[DENY_LABS]),
+     policy_rule={"code": "house-rule"})], WITHDRAWN, WITHDRAWN),
+    ("a state that is not known", [consent(status="paused")], None, MISSING),
+    ("a refusal in a state that is not known", [consent("deny", status="paused")], UNCLEAR, UNCLEAR),
+    ("a permission for a time that cannot be read", [consent(period={"end": "soon"})], None, MISSING),
+    ("a refusal for a time that cannot be read", [consent("deny", period={"end": "soon"})], UNCLEAR, UNCLEAR),
+    ("a permission for a purpose that is not known", [consent(purpose=[{"code": "OURS"}])], None, MISSING),
+    ("a refusal for a purpose that is not known", [consent("deny", purpose=[{"code": "OURS"}])], UNCLEAR, UNCLEAR),
+    ("a refusal of an action that is not known", [consent("deny", action=[{"code": "sell"}])], UNCLEAR, UNCLEAR),
+    ("a changed permission", [consent(modifierExtension=[{"url": "urn:x"}])], None, MISSING),
+    ("a changed refusal", [consent("deny", modifierExtension=[{"url": "urn:x"}])], UNCLEAR, UNCLEAR),
     ("of some data, and none of it for us", [consent(code=SOME, provision=[DENY_US])], WITHDRAWN, WITHDRAWN),
     ("of some data, permitted anew within", [consent(code=SOME, provision=[{"type": "permit"}])], None, MISSING),
     ("not yet", [consent(period={"start": "2027"})], None, MISSING),
@@ -99,6 +120,48 @@ def test_consent(said: list[Statement], opt_out: str | None, required: str | Non
     answers: dict[Mode, str | None] = {"opt_out": opt_out, "required": required, "none": None}
     assert {mode: refusal(said, mode, ASKED, NOW) for mode in answers} == answers
     assert {mode: refusal(list(reversed(said)), mode, ASKED, NOW) for mode in answers} == answers
+
+
+HIV = frozenset({"http://terminology.hl7.org/CodeSystem/v3-ActCode|HIV"})
+NONE: frozenset[str] = frozenset()
+LABELLED = [{"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "HIV"}]
+THIS = [{"meaning": "instance", "reference": {"ref": "ehr:Observation:o1"}}]
+TOLD: list[tuple[str, dict[str, Any], Statement, str | None, str | None]] = [
+    ("all but what is labelled, and it is", {"labels": HIV},
+     consent(provision=[{"type": "deny", "securityLabel": LABELLED}]), WITHDRAWN, WITHDRAWN),
+    ("all but what is labelled, and it is not", {"labels": NONE},
+     consent(provision=[{"type": "deny", "securityLabel": LABELLED}]), None, None),
+    ("only what is labelled, and it is not", {"labels": NONE}, consent(securityLabel=LABELLED), None, MISSING),
+    ("only what is labelled, and it is", {"labels": HIV}, consent(securityLabel=LABELLED), None, None),
+    ("all but these codes, and it is one", {"codes": frozenset({"55284-4"})},
+     consent(provision=[{"type": "deny", "code": SOME}]), WITHDRAWN, WITHDRAWN),
+    ("all but these codes, and it is none", {"codes": frozenset({"1234-5"})},
+     consent(provision=[{"type": "deny", "code": SOME}]), None, None),
+    ("all but this record", {"refs": frozenset({"ehr:Observation:o1"})},
+     consent(provision=[{"type": "deny", "data": THIS}]), WITHDRAWN, WITHDRAWN),
+    ("all but another record", {"refs": frozenset({"ehr:Observation:o2"})},
+     consent(provision=[{"type": "deny", "data": THIS}]), None, None),
+    ("what depends on a record is not known", {"refs": frozenset({"ehr:Observation:o2"})},
+     consent("deny", data=[{**THIS[0], "meaning": "dependents"}]), WITHDRAWN, WITHDRAWN),
+    ("a purpose that is part of the one named", {"purpose": "COC"}, consent(purpose=[{"code": "TREAT"}]), None, None),
+    ("a refusal of a purpose that is only part", {"purpose": "TREAT"}, consent("deny", purpose=[{"code": "COC"}]),
+     None, MISSING),
+    ("research, for research", {"purpose": "HRESCH"}, more(consent("deny"), scope={"code": "research"}), WITHDRAWN,
+     WITHDRAWN),
+    ("sharing is refused, reading is not", {"action": "read"}, consent("deny", action=[{"code": "disclose"}]), None,
+     MISSING),
+    ("reading is refused", {"action": "read"}, consent("deny", action=[{"code": "access"}]), WITHDRAWN, WITHDRAWN),
+    ("who may read, may after an end", {"action": "read"}, consent(status="inactive"), None, MISSING),
+    ("nobody is reached after an end", {"action": "contact"}, consent(status="inactive"), WITHDRAWN, WITHDRAWN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("about", "said", "opt_out", "required"), [c[1:] for c in TOLD], ids=[c[0] for c in TOLD])
+def test_consent_about_what_is_told(
+    about: dict[str, Any], said: Statement, opt_out: str | None, required: str | None
+) -> None:
+    asked = replace(ASKED, **about)
+    assert (refusal([said], "opt_out", asked, NOW), refusal([said], "required", asked, NOW)) == (opt_out, required)
 
 
 @pytest.mark.parametrize(
