@@ -56,6 +56,28 @@ class Wayward:
         return 200, bundle(*rows)
 
 
+@pytest.mark.parametrize("bulk", [None, {"scope": "system"}])
+def test_where_the_filter_is_ignored_exports_are_asked_for_if_they_are_stated(
+    deps: Deps, workspace: str, bulk: dict[str, Any] | None
+) -> None:
+    with scripted_server() as scripted:
+        scripted.script = server = Wayward()
+        server.filters = False
+        stated = {} if bulk is None else {"bulk": bulk}
+        clinic = Clinic(deps, workspace, scripted.base_url, history=False, **stated)
+        clinic.poll()
+        probing.probe(deps, clinic.source, now=clinic.at)
+        assert found(clinic, "strategy")[1] == ("whole" if bulk is None else "bulk")
+        scripted.asked.clear()
+        assert clinic.poll().status == "done"
+        exports = clinic.query("SELECT types, state FROM export_job")
+        assert bool(scripted.asked) is (bulk is None)
+        assert exports == ([] if bulk is None else [{"types": ["Patient"], "state": "starting"}])
+        # What is gone is found all the same, by a full sync that reads the list.
+        del server.rows[0]
+        assert clinic.full_sync().deleted == 1
+
+
 def found(clinic: Clinic, capability: str, resource_type: str = "Patient") -> tuple[str | None, str | None]:
     for one in probing.matrix(clinic.deps.database, clinic.source):
         if (one.resource_type, one.capability) == (resource_type, capability):

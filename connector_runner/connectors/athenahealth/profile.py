@@ -31,9 +31,9 @@ def profile_of(settings: AthenahealthSettings) -> Profile:
         vendor="athenahealth",
         strategies={
             "Patient": ("changed_feed", "last_updated", "whole"),
-            "MedicationRequest": ("roster",),
+            "MedicationRequest": ("roster", "bulk"),
             **dict.fromkeys(UNSTAMPED, ("whole",)),
-            "": ("last_updated", "roster", "whole"),
+            "": ("last_updated", "roster", "bulk", "whole"),
         },
         parameters={"": (_standing(settings, ""),), **{name: (_standing(settings, name),) for name in _TYPES}},
     )

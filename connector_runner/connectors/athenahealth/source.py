@@ -27,8 +27,9 @@ class AthenahealthSource(FHIRSource):
             client,
             profile=profile_of(client.practice),
             measured=opening.measured,
-            roster=opening.roster,
+            roster=client.practice.roster(opening.roster),
             feed=changed,
+            bulk=client.practice.exports,
             clock=clock,
         )
         self._appointments = Appointments(client, changed, clock)

@@ -16,4 +16,10 @@ def open_source(settings: SourceSettings, opening: Opening) -> Source:
     if not isinstance(settings, EclinicalworksSettings):
         raise Misconfigured("these are not the settings of an eClinicalWorks practice", code="settings")
     client = EclinicalworksClient(opening, settings)
-    return FHIRSource(client, profile=settings.profile(PROFILE), measured=opening.measured, roster=opening.roster)
+    return FHIRSource(
+        client,
+        profile=settings.profile(PROFILE),
+        measured=opening.measured,
+        roster=settings.roster(opening.roster),
+        bulk=settings.exports,
+    )

@@ -8,8 +8,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import Field, field_validator
 
-from connector_runner.connectors.fhir.bulk.feed import ExportFeed
-from connector_runner.connectors.fhir.profile import ChangedFeed, Parameters, Profile, Roster
+from connector_runner.connectors.fhir.profile import Parameters, Profile, Roster
 from connector_runner.connectors.fhir.referred import Referred
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.sinks import Capabilities
@@ -44,11 +43,6 @@ class EHRSettings(FHIRSettings):
     def roster(self, known: Roster | None) -> Roster | None:
         """The patients to read by: those that are known, and those named here."""
         return Referred(known, self.patients) if self.patients else known
-
-    @property
-    def exports(self) -> ChangedFeed | None:
-        """The strategy ``bulk``, where settings say what to export."""
-        return ExportFeed() if "bulk" in self.model_fields_set else None
 
     @property
     def usual(self) -> Capabilities:

@@ -40,7 +40,7 @@ class Profile:
 
     vendor: str = ""
     strategies: Mapping[str, tuple[Strategy, ...]] = field(
-        default_factory=lambda: {"": ("last_updated", "whole", "roster")}
+        default_factory=lambda: {"": ("last_updated", "bulk", "whole", "roster")}
     )
     parameters: Mapping[str, tuple[Parameters, ...]] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)

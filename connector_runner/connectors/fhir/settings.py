@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 
 from connector_runner.auth.settings import Auth, NoAuth
 from connector_runner.connectors.fhir import notifications
+from connector_runner.connectors.fhir.bulk.feed import ExportFeed
 from connector_runner.connectors.fhir.bulk.settings import BulkSettings
+from connector_runner.connectors.fhir.profile import ChangedFeed
 from connector_runner.connectors.push import PushParser
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import Capabilities
@@ -47,6 +49,11 @@ class FHIRSettings(SourceSettings):
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("must hold neither credentials nor a query nor a fragment")
         return value.rstrip("/")
+
+    @property
+    def exports(self) -> ChangedFeed | None:
+        """The strategy ``bulk``, where settings say what to export."""
+        return ExportFeed() if "bulk" in self.model_fields_set else None
 
     @property
     def push_parser(self) -> PushParser:

@@ -15,4 +15,4 @@ def open_source(settings: SourceSettings, opening: Opening) -> Source:
     if not isinstance(settings, FHIRSettings):
         raise Misconfigured("these are not the settings of a FHIR store", code="settings")
     client = FHIRClient(opening, settings)
-    return FHIRSource(client, measured=opening.measured, roster=opening.roster)
+    return FHIRSource(client, measured=opening.measured, roster=opening.roster, bulk=settings.exports)

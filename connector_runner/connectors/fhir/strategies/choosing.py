@@ -29,6 +29,11 @@ def candidates(
     if measured is not None:
         order = [measured.strategy, *(name for name in order if name != measured.strategy)]
     usable = [name for name in order if name in able and not (full and name not in LISTING)]
+    heeded = measured.verdicts.get("whole") if measured is not None else None
+    if full and "bulk" in usable and "whole" in usable and heeded == "honoured":
+        # An export does not show what is missing from it; a list does, and with that what was deleted.
+        usable.remove("whole")
+        usable.insert(usable.index("bulk"), "whole")
     trusted = [name for name in usable if name not in demoted]
     failed = [name for name in usable if name not in trusted and name != "last_updated"]
     return [*trusted, *failed] or ["whole"]
