@@ -162,7 +162,7 @@ def claim(tx: Tx, workspace_id: str, item_id: str, actor: str, now: datetime) ->
     execute(
         tx,
         "UPDATE review_item SET status = 'in_progress', assigned_to = :actor, claimed_at = :now,"
-        " claimed_version = version, changed_at = :now WHERE workspace_id = :ws AND id = :id",
+        " seen = asked, changed_at = :now WHERE workspace_id = :ws AND id = :id",
         ws=workspace_id,
         id=item_id,
         actor=actor,
@@ -174,7 +174,7 @@ def unclaim(tx: Tx, workspace_id: str, item_id: str, now: datetime) -> None:
     """Give an item back to everybody."""
     execute(
         tx,
-        "UPDATE review_item SET status = 'pending', assigned_to = NULL, claimed_at = NULL, claimed_version = NULL,"
+        "UPDATE review_item SET status = 'pending', assigned_to = NULL, claimed_at = NULL, seen = NULL,"
         " changed_at = :now WHERE workspace_id = :ws AND id = :id",
         ws=workspace_id,
         id=item_id,

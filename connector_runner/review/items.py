@@ -34,6 +34,8 @@ STALE: Final = "stale"
 """Nobody answered in time."""
 SUPERSEDED: Final = "superseded"
 """What was asked about is not said any more, or was answered elsewhere."""
+WITHDRAWN: Final = "withdrawn"
+"""The entity is there no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,6 @@ class Item:
     version: int
     assigned_to: str | None
     claimed_at: datetime | None
-    claimed_version: int | None
     completed_action: str | None
     completed_by: str | None
     completed_at: datetime | None
@@ -110,8 +111,8 @@ class Handler(Protocol):
     def lock(self, tx: Tx, workspace_id: str, item: Item) -> None:
         """Take the locks under which the answer is carried out, before the item's own."""
 
-    def changed(self, tx: Tx, workspace_id: str, item: Item) -> Sequence[Mapping[str, Any]]:
-        """What is not any more as it was asked about; nothing where the question stands."""
+    def changed(self, tx: Tx, workspace_id: str, item: Item, *, now: datetime) -> Sequence[Mapping[str, Any]]:
+        """What is not any more as it was asked about, which is taken out of the item; nothing where it stands."""
 
     def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:
         """Carry an answer out. Refused for one that this kind does not know."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from connector_runner.audit import log as audit
 from connector_runner.infra.database import Tx
@@ -30,6 +30,8 @@ class Verdict:
     kind: Kind = "human"
     fields: Sequence[str] = ()
     reason: str | None = None
+    version: str | None = None
+    """The stamp of the judge, its prompt and its model."""
 
     @property
     def confidence(self) -> float:
@@ -37,6 +39,11 @@ class Verdict:
         if not self.approve:
             return REJECTED
         return HUMAN_APPROVED if self.kind == "human" else REVIEWED
+
+    @property
+    def word(self) -> str:
+        """``approved`` or ``rejected``."""
+        return "approved" if self.approve else "rejected"
 
 
 def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: datetime) -> str:
@@ -57,17 +64,25 @@ def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: da
     unknown = [field for field in verdict.fields if field not in known]
     if unknown:
         raise BadRecord(f"the event has no field {unknown[0]!r}", code="unknown_field", where=verdict.event_id)
-    word = "approved" if verdict.approve else "rejected"
     entity = reading.entity_id(tx, workspace_id, about["entity_id"])
-    event = NewEvent(
-        entity_id=entity,
-        entity_type=about["entity_type"],
-        event_type=f"{VERDICT_PREFIX}{word}",
+    event = event_of(verdict, entity, about["entity_type"])
+    world.append(tx, workspace_id, [event], now=now, from_review=True)
+    note(tx, workspace_id, verdict, event, now=now)
+    return event.id
+
+
+def event_of(verdict: Verdict, entity_id: str, entity_type: str) -> NewEvent:
+    """A verdict as an event of the entity that the judged event counts for."""
+    return NewEvent(
+        entity_id=entity_id,
+        entity_type=entity_type,
+        event_type=f"{VERDICT_PREFIX}{verdict.word}",
         facts={
             "about": verdict.event_id,
             "kind": verdict.kind,
             **({"fields": list(verdict.fields)} if verdict.fields else {}),
             **({"reason": verdict.reason} if verdict.reason else {}),
+            **({"version": verdict.version} if verdict.version else {}),
         },
         source=REVIEW_SOURCE,
         confidence=verdict.confidence,
@@ -77,14 +92,30 @@ def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: da
         caused_by=verdict.event_id,
         actor=verdict.actor,
     )
-    world.append(tx, workspace_id, [event], now=now, from_review=True)
+
+
+def note(
+    tx: Tx,
+    workspace_id: str,
+    verdict: Verdict,
+    event: NewEvent,
+    *,
+    detail: Mapping[str, Any] | None = None,
+    now: datetime,
+) -> None:
+    """Audit a verdict that was appended. The names of its fields are without what an atom's key may tell."""
     audit.append(
         tx,
         workspace_id,
         actor=verdict.actor,
-        action=f"verdict.{word}",
+        action=f"verdict.{verdict.word}",
         object=verdict.event_id,
-        detail={"event_id": event.id, "kind": verdict.kind, "fields": list(verdict.fields)},
+        detail={
+            "event_id": event.id,
+            "kind": verdict.kind,
+            "fields": sorted({field_of(field) for field in verdict.fields}),
+            **({"version": verdict.version} if verdict.version else {}),
+            **(detail or {}),
+        },
         now=now,
     )
-    return event.id

@@ -7,7 +7,16 @@ from typing import Any
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.unification.documents import Document, Place
 from connector_runner.unification.model import Mapped, MappingContext
-from connector_runner.unification.rules import FieldNode, RuleCompiler, Targets, Vocabularies, path_getter, source_paths
+from connector_runner.unification.rules import (
+    FieldNode,
+    RuleCompiler,
+    Targets,
+    Vocabularies,
+    entity_types_of,
+    path_getter,
+    source_paths,
+    transform_of,
+)
 from connector_runner.unification.run import Run, json_type
 from connector_runner.unification.transforms import TRANSFORMS
 
@@ -32,6 +41,8 @@ class Mapping:
         self.version = version
         self.resource_type: str | None = header.get("resource_type")
         self.field_names = tuple(name for name, *_ in fields)
+        self.transforms = {name: transform_of(node) for name, node, _ in fields}
+        self.entity_types = entity_types_of(header["entity_type"])
         self._id = path_getter(header["id"], at.child("id"))
         self._id_path: str = header["id"]
         updated = header.get("updated")

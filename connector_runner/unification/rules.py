@@ -249,6 +249,20 @@ def as_translation(node: str | dict[str, Any]) -> dict[str, Any]:
     return {"vocabulary": node} if isinstance(node, str) else node
 
 
+def transform_of(node: dict[str, Any]) -> str:
+    """The name of what a rule makes: its transform, ``each`` for a list of objects, ``any`` for a choice of several."""
+    if "each" in node:
+        return "each"
+    if "choice" in node or "first" in node or "const" in node or "translate" in node:
+        return "any"
+    return str(node.get("transform", "text"))
+
+
+def entity_types_of(declared: Any) -> frozenset[str]:
+    """The entity types that records of a mapping may become."""
+    return frozenset(str(case["value"]) for case in declared) if isinstance(declared, list) else frozenset({declared})
+
+
 def source_paths(node: str | dict[str, Any]) -> tuple[str, ...]:
     """The paths that a rule reads, in the order in which it tries them; none for a constant."""
     rule = as_rule(node)

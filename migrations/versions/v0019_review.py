@@ -50,7 +50,7 @@ CREATE TABLE review_item (
     version integer NOT NULL DEFAULT 1,         -- counts what joined it or left it
     assigned_to text,
     claimed_at timestamptz,
-    claimed_version integer,
+    seen jsonb,                                 -- what it asked when it was claimed
     completed_action text CHECK (completed_action IN ('approved', 'rejected', 'corrected')),
     completed_by text,
     completed_at timestamptz,

@@ -1,0 +1,272 @@
+"""The review loop: what was said in doubt is judged, and either believed from now on or put before a person.
+
+An entity is taken for a time, its claims are judged with no transaction open, and what came of it is written in one
+transaction, unless more became known of the entity meanwhile: then it is judged anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from connector_runner.infra.database import Database, Tx, after_commit
+from connector_runner.infra.logging import get_logger
+from connector_runner.infra.sealing import Sealer
+from connector_runner.kernel.clock import Clock, utc_now
+from connector_runner.kernel.errors import RunnerError
+from connector_runner.review import item_store, items, material, nearness_store, pending_store, policy_store
+from connector_runner.review.categories import category_of, priority_of
+from connector_runner.review.judge.case import Case, Judge, Judgement
+from connector_runner.review.pending_store import Taken
+from connector_runner.review.policy import ReviewPolicy
+from connector_runner.review.routing import CONFLICT, NOT_JUDGED, Routes, Ruling, route
+from connector_runner.review.standing import Standing, standing
+from connector_runner.review.transcript import Material
+from connector_runner.review.trimming import trim
+from connector_runner.review.verdicts import Verdict, event_of, note
+from connector_runner.world import reading
+from connector_runner.world import store as world_store
+from connector_runner.world.changes import EntityChange
+from connector_runner.world.fold import Claim
+from connector_runner.world.reading import EntityView
+from connector_runner.world.service import World
+
+BATCH: Final = 50
+MOST_ATTEMPTS: Final = 4
+"""An entity that could not be judged so often is put before a person unjudged."""
+JUDGE: Final = "judge"
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What a batch did. ``again`` are entities of which more became known meanwhile; ``more``: others are due."""
+
+    entities: int = 0
+    verdicts: int = 0
+    asked: int = 0
+    again: int = 0
+    more: bool = False
+
+    def __bool__(self) -> bool:
+        """Whether anything is believed more now than it was."""
+        return self.verdicts > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One entity as it was judged: what is open of it, by conversation, and its stamp."""
+
+    taken: Taken
+    view: EntityView
+    open: Standing
+    cases: tuple[Case, ...]
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What the loop works with."""
+
+    database: Database
+    world: World
+    sealer: Sealer
+    judge: Judge
+    clock: Clock = utc_now
+
+    def run(self, workspace_id: str, *, limit: int = BATCH) -> Reviewed:
+        """Judge one batch. Safe to run many times at once."""
+        taken = self.database.retrying(workspace_id, lambda tx: pending_store.take(tx, workspace_id, limit))
+        total = Reviewed()
+        # What failed before, or whose judge did not come back, goes by itself: it holds up no other.
+        first = [each for each in taken if each.attempts == 1]
+        for batch in (first, *([each] for each in taken if each.attempts > 1)):
+            if batch:
+                total = _sum(total, self._batch(workspace_id, batch))
+        if not taken:
+            return total
+        with self.database.begin(workspace_id) as tx:
+            more = pending_store.due(tx, workspace_id)
+        return Reviewed(total.entities, total.verdicts, total.asked, total.again, more)
+
+    def _batch(self, workspace_id: str, taken: Sequence[Taken]) -> Reviewed:
+        try:
+            with self.database.begin(workspace_id) as tx:
+                looked = self._look(tx, workspace_id, taken)
+            judged = self._judged(looked)
+            return self.database.retrying(
+                workspace_id, lambda tx: self._settle(tx, workspace_id, taken, looked, judged)
+            )
+        except RunnerError:
+            raise
+        except Exception as error:
+            # Taken again when the lease ends, each by itself.
+            log.error("review_failed", entities=len(taken), exc_info=error)
+            return Reviewed(len(taken))
+
+    def _look(self, tx: Tx, workspace_id: str, taken: Sequence[Taken]) -> list[Looked]:
+        policy = policy_store.load(tx, workspace_id)
+        ids = [each.entity_id for each in taken]
+        asked = item_store.asked_before(tx, workspace_id, ids)
+        by_id = {each.entity_id: each for each in taken}
+        found = []
+        materials: dict[str, Material | None] = {}
+        for view in reading.views(tx, ids):
+            left = _new(standing(view), asked, view, policy)
+            of_session = pending_store.sessions(tx, workspace_id, list(left.doubtful)) if left.doubtful else {}
+            for session in {each for each in of_session.values() if each} - materials.keys():
+                materials[session] = material.of_session(tx, self.sealer, workspace_id, session)
+            cases = tuple(
+                Case(
+                    workspace_id,
+                    view.entity_id,
+                    view.entity_type,
+                    tuple(e for e in view.events if e.id in of_session and of_session[e.id] == session),
+                    view,
+                    materials.get(session) if session else None,
+                )
+                for session in sorted(set(of_session.values()), key=lambda name: name or "")
+            )
+            found.append(Looked(by_id[view.entity_id], view, left, cases, view.stamp))
+        return found
+
+    def _judged(self, looked: Sequence[Looked]) -> dict[str, list[Judgement]]:
+        """Entity -> the judgements of its cases; of one that failed too often, that nobody judged it."""
+        cases = [case for each in looked if each.taken.attempts <= MOST_ATTEMPTS for case in each.cases]
+        words = self.judge.judge(cases) if cases else []
+        answers: dict[str, list[Judgement]] = {}
+        for case, judgement in zip(cases, words, strict=True):
+            answers.setdefault(case.entity_id, []).append(judgement)
+        for each in looked:
+            if each.taken.attempts > MOST_ATTEMPTS:
+                answers[each.view.entity_id] = [Judgement((), NOT_JUDGED) for _ in each.cases]
+        return answers
+
+    def _settle(
+        self,
+        tx: Tx,
+        workspace_id: str,
+        taken: Sequence[Taken],
+        looked: Sequence[Looked],
+        judged: dict[str, list[Judgement]],
+    ) -> Reviewed:
+        ids = sorted(each.view.entity_id for each in looked)
+        world_store.lock_entities(tx, ids)
+        ours = pending_store.held(tx, workspace_id, taken)
+        stamps = pending_store.stamps(tx, ids)
+        still = [each for each in looked if each.view.entity_id in ours]
+        moved = [each for each in still if stamps.get(each.view.entity_id) != each.stamp]
+        still = [each for each in still if stamps.get(each.view.entity_id) == each.stamp]
+        gone = [each for each in taken if each.entity_id in ours and each.entity_id not in ids]
+        ruling = Ruling(
+            policy_store.load(tx, workspace_id),
+            policy_store.signed_off_types(tx, workspace_id),
+            frozenset(policy_store.suspended(tx, workspace_id)),
+        )
+        routed = [(each, _routes(ruling, each, judged.get(each.view.entity_id, []))) for each in still]
+        verdicts = self._decided(tx, workspace_id, routed)
+        asked = self._asked(tx, workspace_id, routed)
+        self._let_go(tx, workspace_id, still)
+        pending_store.settle(tx, workspace_id, [*(each.taken for each in still), *gone], [each.taken for each in moved])
+        return Reviewed(len(taken), verdicts, asked, len(moved))
+
+    def _decided(self, tx: Tx, workspace_id: str, routed: Sequence[tuple[Looked, Routes]]) -> int:
+        """Write the verdicts; how many."""
+        now = self.clock()
+        made = []
+        for each, routes in routed:
+            for event_id, atoms in sorted(routes.passed.items()):
+                verdict = Verdict(event_id, True, JUDGE, "automated", sorted(atoms), version=routes.version)
+                made.append((verdict, event_of(verdict, each.view.entity_id, each.view.entity_type)))
+        if made:
+            self.world.append(tx, workspace_id, [event for _, event in made], now=now, from_review=True)
+            for verdict, event in made:
+                note(tx, workspace_id, verdict, event, now=now)
+        return len(made)
+
+    def _asked(self, tx: Tx, workspace_id: str, routed: Sequence[tuple[Looked, Routes]]) -> int:
+        """Put the questions; how many."""
+        now = self.clock()
+        wanted = [(each, routes) for each, routes in routed if routes.asked]
+        near = nearness_store.next_appointments(tx, workspace_id, [each.view.entity_id for each, _ in wanted], now)
+        for each, routes in wanted:
+            session = next((case.material.session for case in each.cases if case.material), None)
+            items.ask(
+                tx,
+                workspace_id,
+                kind="events",
+                entity_id=each.view.entity_id,
+                entity_type=each.view.entity_type,
+                event_ids=sorted(routes.asked),
+                asked=routes.asked,
+                reason=routes.reason,
+                category=routes.category,
+                priority=priority_of(routes.category, near.get(each.view.entity_id), now),
+                analysis=routes.analysis,
+                session_id=session,
+                now=now,
+            )
+        return len(wanted)
+
+    def _let_go(self, tx: Tx, workspace_id: str, judged: Sequence[Looked]) -> None:
+        """Take out of open items what is not said any more, or was answered elsewhere."""
+        now = self.clock()
+        views = {each.view.entity_id: each.view for each in judged}
+        for entity_id, row in item_store.open_of_all(tx, workspace_id, items.EVENTS, list(views)).items():
+            trim(tx, workspace_id, row["id"], row["asked"], views[entity_id], now=now)
+
+
+def _new(open_now: Standing, asked: Mapping[str, list[list[str]]], view: EntityView, policy: ReviewPolicy) -> Standing:
+    """Of what is open only that about which nobody was asked yet, and at which somebody is to look at all."""
+
+    def left(claims: Mapping[str, Mapping[str, Claim]]) -> dict[str, dict[str, Claim]]:
+        kept = {
+            event_id: {atom: claim for atom, claim in atoms.items() if is_new(event_id, atom, claim)}
+            for event_id, atoms in claims.items()
+        }
+        return {event_id: atoms for event_id, atoms in kept.items() if atoms}
+
+    def is_new(event_id: str, atom: str, claim: Claim) -> bool:
+        if policy.looked_at_by(view.entity_type, claim.source, claim.source_system) == "nobody":
+            return False
+        return not any(not atoms or atom in atoms for atoms in asked.get(event_id, ()))
+
+    return Standing(left(open_now.doubtful), left(open_now.disputed))
+
+
+def _routes(ruling: Ruling, looked: Looked, judgements: Sequence[Judgement]) -> Routes:
+    """Where the claims of an entity go by the judgements of its conversations."""
+    routes = Routes()
+    for case, judgement in zip(looked.cases, judgements, strict=True):
+        events = {event.id for event in case.events}
+        claims = {event: atoms for event, atoms in looked.open.doubtful.items() if event in events}
+        route(routes, ruling, looked.view, claims, judgement)
+    for event_id, atoms in looked.open.disputed.items():
+        for atom in atoms:
+            routes.put_before_person(event_id, atom, category_of(looked.view.entity_type, atom), CONFLICT)
+    return routes
+
+
+def _sum(one: Reviewed, other: Reviewed) -> Reviewed:
+    return Reviewed(
+        one.entities + other.entities, one.verdicts + other.verdicts, one.asked + other.asked, one.again + other.again
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriber:
+    """World's EntityChanged: has what was said in doubt judged.
+
+    It is noted in the event's own transaction, and ``hint`` is called for the workspace once that is committed.
+    """
+
+    hint: Callable[[str], None]
+
+    def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
+        """Note the entities of which something was said in doubt."""
+        doubtful = [change.entity_id for change in changes if change.doubtful]
+        if doubtful:
+            pending_store.request(tx, workspace_id, doubtful)
+            after_commit(tx, lambda: self.hint(workspace_id))
