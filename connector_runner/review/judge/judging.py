@@ -32,7 +32,7 @@ from connector_runner.settings import Settings
 NO_MODEL: Final = "no_model"
 TOO_DEAR: Final = "spent"
 
-VERDICTS = counter("review_verdicts", "Words of the judge about fields, by who said them", ("verdict", "by", "code"))
+JUDGED = counter("judged_fields", "Claims that the judge looked at, by its word", ("outcome", "code"))
 log = get_logger(__name__)
 
 
@@ -72,7 +72,7 @@ class RulesThenModel:
             stamp = f"{version}+prompt-{prompt.PROMPT_VERSION}+{model.model}" if model and asked else version
             answers.append(Judgement(fields, stamp))
             for one in fields:
-                VERDICTS.labels(verdict=one.verdict, by=one.by, code=one.code).inc()
+                JUDGED.labels(outcome=one.verdict, code=one.code).inc()
         return answers
 
     def _model(self) -> tuple[LanguageModel | None, str]:
