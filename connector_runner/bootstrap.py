@@ -15,7 +15,7 @@ from connector_runner.infra.embedded import ensure_services, known_urls, sandbox
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.llm import LanguageModel
 from connector_runner.infra.logging import get_logger
-from connector_runner.infra.queue import Publisher
+from connector_runner.infra.queue import REVIEW, Publisher
 from connector_runner.infra.sealing import Sealer, installation_key
 from connector_runner.intake.landing import Intake
 from connector_runner.intake.read_gate import Gates
@@ -30,6 +30,13 @@ from connector_runner.outbound.translating.deciding import Deciding
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
 from connector_runner.resolution.service import subscriber as request_resolution
+from connector_runner.review.deciding import EventsHandler
+from connector_runner.review.items import EVENTS
+from connector_runner.review.judge.case import Judge
+from connector_runner.review.judge.judging import open_judge
+from connector_runner.review.loop import Loop
+from connector_runner.review.loop import Subscriber as ReviewSubscriber
+from connector_runner.review.queue import Handlers
 from connector_runner.settings import Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.world.service import World
@@ -113,7 +120,25 @@ class Runner:
     @cached_property
     def world(self) -> World:
         """The world model, with those who listen to it."""
-        return World(subscribers=(request_release, request_resolution))
+        return World(subscribers=(request_release, request_resolution, ReviewSubscriber(self._hint_review)))
+
+    def _hint_review(self, workspace_id: str) -> None:
+        self.publisher.hint(REVIEW, workspace_id=workspace_id)
+
+    @cached_property
+    def review(self) -> Loop:
+        """Has it judged, and puts the rest before people."""
+        return Loop(self.database, self.world, self.sealer, self.judge)
+
+    @cached_property
+    def answers(self) -> EventsHandler:
+        """What people's answers about events mean."""
+        return EventsHandler(self.world, self.mappings, self.sealer)
+
+    @cached_property
+    def answer_handlers(self) -> Handlers:
+        """Who carries out the answers to each kind of item."""
+        return {EVENTS: self.answers}
 
     @cached_property
     def limiter(self) -> Limiter:
@@ -159,6 +184,11 @@ class Runner:
             vocabularies=self.mappings.vocabularies,
             open_model=lambda: LanguageModel.of(self.settings, self.http),
         )
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Judges claims that were heard."""
+        return open_judge(self.settings, self.http, self.database)
 
     @cached_property
     def publisher(self) -> Publisher:

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, workspace_of
+from connector_runner.infra.database import Tx
 from connector_runner.infra.queue import RELEASE, RESOLVE
 from connector_runner.intake import appending
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
+from connector_runner.review import material
+from connector_runner.review.conversation import heard
 
 app = typer.Typer(help="Events: facts that someone states.", no_args_is_help=True)
 
@@ -25,22 +28,32 @@ def _events() -> None:
 @app.command("append")
 def append(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, allow_dash=True, help="JSON list, or -.")
+        Path,
+        typer.Argument(metavar="FILE", exists=True, dir_okay=False, allow_dash=True, help="JSON, or -."),
     ],
     workspace: Workspace = None,
     as_json: Json = False,
 ) -> None:
-    """Append a JSON list of events. One that cannot be used is reported with its index and key; the others count."""
+    """Append a JSON list of events. One that cannot be used is reported with its index and key; the others count.
+
+    Or an object ``{"session": …, "transcript": …, "events": […]}``: the conversation that the events came of.
+    """
     content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    documents = exact_json.loads(content)
+    conversation = heard(exact_json.loads(content))
     runner = open_runner(start=True)
     workspace_id = workspace_of(runner, workspace)
-    outcome = runner.database.retrying(
-        workspace_id,
-        lambda tx: appending.append(
-            tx, runner.world, runner.mappings, workspace_id, documents, actor=ACTOR, now=utc_now()
-        ),
-    )
+
+    def write(tx: Tx) -> appending.Outcome:
+        now = utc_now()
+        if conversation.transcript is not None:
+            material.put(
+                tx, runner.sealer, workspace_id, conversation.session, conversation.transcript, actor=ACTOR, now=now
+            )
+        return appending.append(
+            tx, runner.world, runner.mappings, workspace_id, conversation.events, actor=ACTOR, now=now
+        )
+
+    outcome = runner.database.retrying(workspace_id, write)
     if outcome.events:
         for task in (RELEASE, RESOLVE):
             runner.publisher.hint(task, workspace_id=workspace_id)

@@ -26,6 +26,7 @@ from connector_runner.cli import (
     sources,
     status,
     steps,
+    transcripts,
     translations,
     up,
     workspaces,
@@ -67,6 +68,7 @@ app.add_typer(sources.app, name="source")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(links.app, name="link")
 app.add_typer(events.app, name="event")
+app.add_typer(transcripts.app, name="transcript")
 app.add_typer(entities.app, name="entity")
 app.add_typer(outbound.app, name="outbound")
 app.add_typer(quarantine.app, name="quarantine")
