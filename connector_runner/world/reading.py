@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,8 @@ class EntityView:
     after: dict[str, Any] | None = None
     """Of an entity as it once stood: the state that came of it."""
     others: tuple[Member, ...] = ()
+    lent: frozenset[str] = frozenset()
+    """Own records, by their ids, that were last sent a value which nobody says who this is a view of."""
 
     @property
     def now(self) -> dict[str, Any]:
@@ -104,8 +106,9 @@ STAMP = f"coalesce({_STAMPS}, e.entity_id || ':' || e.revision)"
 """SQL of ``EntityView.stamp`` of the entity ``e``, together with those that it is one with."""
 # Without the stored projection, which is large, and which a view folds anew.
 _VIEWED = (
-    "SELECT entity_id, entity_type, canonical_id, revision, (SELECT jsonb_object_agg(record_key, data_source_id)"
-    f" FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted, {_MEMBERS} AS members FROM entity e"
+    "SELECT entity_id, entity_type, canonical_id, revision,"
+    " (SELECT jsonb_object_agg(record_id, jsonb_build_array(record_key, data_source_id))"
+    f"  FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted, {_MEMBERS} AS members FROM entity e"
 )
 _HOLDER = "coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
 
@@ -145,7 +148,8 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
     events: dict[str, list[StoredEvent]] = {entity: [] for entity in known}
     for event in store.events_of(tx, list(known)):
         events[event.entity_id].append(event)
-    versions, sent = history.of_records(tx, [event for found in events.values() for event in found])
+    adopted = {record: entity for entity, row in known.items() for record in row["adopted"] or ()}
+    versions, sent = history.of_records(tx, [event for found in events.values() for event in found], adopted)
     folds: dict[tuple[str, ...], tuple[Folded, tuple[StoredEvent, ...]]] = {}
     answer = []
     for entity, cluster in wanted.items():
@@ -163,7 +167,8 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
                 revision=row["revision"],
                 folded=folded,
                 events=said,
-                records=_records(events[entity]) | (row["adopted"] or {}),
+                records=_records(events[entity]) | _adopted(row),
+                lent=_lent(entity, events[entity], said, sent, adopted),
                 others=tuple(_member(known[m], events[m], folded) for m in members if m != entity),
             )
         )
@@ -179,13 +184,35 @@ def _folded(events: Sequence[StoredEvent], versions: Sequence[RecordVersion], se
     )
 
 
+def _adopted(row: Row) -> dict[str, str]:
+    return dict((row["adopted"] or {}).values())
+
+
+def _lent(
+    entity_id: str,
+    own: Sequence[StoredEvent],
+    said: Sequence[StoredEvent],
+    sent: Sequence[SentValue],
+    adopted: Mapping[str, str],
+) -> frozenset[str]:
+    if not sent:
+        return frozenset()
+    mine = {event.record_id for event in own if event.record_id}
+    mine |= {record for record, entity in adopted.items() if entity == entity_id}
+    known = {event.id for event in said}
+    latest: dict[tuple[str, str], SentValue] = {}
+    for value in sorted((value for value in sent if value.record_id in mine), key=lambda value: value.sent_at):
+        latest[value.record_id, value.atom] = value
+    return frozenset(value.record_id for value in latest.values() if value.event_id not in known)
+
+
 def _member(row: Row, events: Sequence[StoredEvent], folded: Folded) -> Member:
     return Member(
         entity_id=row["entity_id"],
         canonical_id=row["canonical_id"],
         revision=row["revision"],
         status=folded.statuses.get(row["entity_id"], folded.status),
-        records=_records(events) | (row["adopted"] or {}),
+        records=_records(events) | _adopted(row),
     )
 
 

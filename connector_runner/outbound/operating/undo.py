@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from connector_runner.connectors.sinks import Json, Sink
 from connector_runner.connectors.terms import SinkTerms
-from connector_runner.infra.database import Tx
+from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
@@ -23,13 +23,12 @@ from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.outbound.lanes import intents
 from connector_runner.outbound.lanes.intents import CREATE, UPDATE, Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes.lane import Lane, Withheld
-from connector_runner.outbound.operating import undo_store
+from connector_runner.outbound.operating import parting, parting_store, undo_store
 from connector_runner.outbound.operating.inverse import InversePlan, Write, inverse
 from connector_runner.outbound.operating.undo_store import MARK
 from connector_runner.outbound.planning.plans import Nothing
-from connector_runner.world import reading
-from connector_runner.world import store as world_store
-from connector_runner.world.atoms import split
+from connector_runner.world import history, reading
+from connector_runner.world.atoms import field_of, split
 from connector_runner.world.fold import fold
 
 NOTHING_TO_UNDO: Final = "nothing_to_undo"
@@ -206,6 +205,7 @@ def planned(tx: Tx, outbound: Outbound, workspace_id: str, terms: SinkTerms, lan
 
     def nothing(skipped: Mapping[str, str]) -> None:
         with outbound.database.begin(workspace_id) as own:
+            _left(own, outbound, workspace_id, lane, asked, skipped)
             undo_store.settle(
                 own, workspace_id, lane.lane_id, asked["undo_id"], status="nothing", pieces=0, skipped=skipped
             )
@@ -218,7 +218,7 @@ def planned(tx: Tx, outbound: Outbound, workspace_id: str, terms: SinkTerms, lan
         confirmed=intents.open_confirmed(tx, outbound.sealer, lane),
         undone_atoms=frozenset(claim.atom for each in writes for claim in each.intent.changed),
         ours_before=frozenset(earlier[-1].intent.atoms if earlier else ()),
-        origins=_origins(tx, outbound, workspace_id, terms, lane, writes[0].written_at, earlier),
+        origins=_origins(tx, outbound, workspace_id, terms, lane, writes, earlier),
         facts=facts,
         nothing=nothing,
     )
@@ -230,22 +230,25 @@ def _origins(
     workspace_id: str,
     terms: SinkTerms,
     lane: Lane,
-    moment: datetime,
+    writes: Sequence[Logged],
     earlier: Sequence[Logged],
 ) -> Origins:
-    """Whose values the sink held at ``moment``: ours of earlier writes, else the words of its own record."""
+    """Whose values the sink held before ``writes``: ours of earlier writes, else the words of its own record."""
     origins: dict[str, list[tuple[Any, SentClaim]]] = {}
     for each in reversed(earlier):
         values = split(outbound.planner.facts(terms, each.left))
         for claim in each.intent.changed:
             if claim.atom in values:
                 origins.setdefault(claim.atom, []).append((values[claim.atom], claim))
-    view = reading.view(tx, workspace_id, lane.entity_id)
+    view = reading.view(tx, workspace_id, lane.entity_id, together=False)
     if view is None:
         return origins
-    records = sorted({event.record_id for event in view.events if event.record_id})
-    versions = [version for version in world_store.versions_of(tx, records) if version.seen_at < moment]
-    for atom, settled in fold(view.events, versions).atoms.items():
+    known, sent = history.of_records(tx, view.events)
+    versions = [version for version in known if version.seen_at < writes[0].written_at]
+    causes = {cause for each in writes for cause in each.intent.causes}
+    # Who came together and apart before was lent values before, which are no word of the record either.
+    before = [value for value in sent if view.lent and value.event_id not in causes]
+    for atom, settled in fold(view.events, versions, before).atoms.items():
         for own in (settled.winner, *settled.losers):
             if own.data_source_id == terms.sink_id:
                 origins.setdefault(atom, []).append((own.value, SentClaim.of(own)))
@@ -258,6 +261,7 @@ def landed(tx: Tx, outbound: Outbound, workspace_id: str, lane: Lane, intent: In
     if asked is not None and intent.mapping_version == f"{MARK}{asked['undo_id']}":
         writes = logged(tx, outbound.sealer, workspace_id, lane, asked["intents"])
         plan = inverse([each.write for each in writes], intent.before or {})
+        _left(tx, outbound, workspace_id, lane, asked, plan.skipped)
         undo_store.settle(
             tx,
             workspace_id,
@@ -267,6 +271,13 @@ def landed(tx: Tx, outbound: Outbound, workspace_id: str, lane: Lane, intent: In
             pieces=len(plan.restored),
             skipped=plan.skipped,
         )
+
+
+def _left(tx: Tx, outbound: Outbound, workspace_id: str, lane: Lane, asked: Row, skipped: Mapping[str, str]) -> None:
+    since = parting_store.landed_since(tx, workspace_id, lane.lane_id, asked["intents"]) if skipped else []
+    later = logged(tx, outbound.sealer, workspace_id, lane, since) if since else []
+    rewritten = {field_of(claim.atom) for each in later for claim in each.intent.changed}
+    parting.left(tx, outbound.quarantine, workspace_id, lane, asked, skipped, rewritten, outbound.clock())
 
 
 def values_to_hold(tx: Tx, writes: Sequence[Logged]) -> list[tuple[str, bytes, str]]:

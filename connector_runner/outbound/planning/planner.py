@@ -44,6 +44,7 @@ from connector_runner.outbound.planning.plans import (
     ORDERED,
     SINK_NEWER,
     TYPE_NOT_COVERED,
+    WITHDRAWN,
     Nothing,
     Plan,
     Wait,
@@ -147,7 +148,7 @@ class Planner:
         removed = self._withdrawn(terms, view, choice, confirmed)
         if removed and not choice.chosen and not choice.kept:
             # Nothing is left to be said: a resource is never emptied for that. Taking one back is a write of its own.
-            return Nothing(NOT_ACTIVE, "withdrawn", choice.withheld)
+            return Nothing(NOT_ACTIVE, WITHDRAWN, choice.withheld)
         if not choice.chosen and not removed:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)

@@ -17,6 +17,8 @@ from connector_runner.unification.outbound import OutboundMapping
 from connector_runner.world.reading import EntityView
 
 IN_STEP: Final = "in_step"
+WITHDRAWN: Final = "withdrawn"
+"""Detail of NOT_ACTIVE: nobody says anything any more of what the record was made of."""
 NOTHING_ELIGIBLE: Final = "nothing_eligible"
 NOT_ACTIVE: Final = "entity_not_active"
 NO_MAPPING: Final = "no_mapping"

@@ -17,17 +17,19 @@ from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
 from connector_runner.outbound.gating.quarrels import PING_PONG
 from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.lane import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
-from connector_runner.outbound.operating import undo_store
+from connector_runner.outbound.operating import parting, undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import gap_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
 from connector_runner.outbound.planning.dependency_store import recheck_dependents
-from connector_runner.outbound.planning.plans import IN_STEP, Nothing, Plan, Wait, Wanted
+from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK
+from connector_runner.outbound.planning.plans import IN_STEP, NOT_ACTIVE, WITHDRAWN, Nothing, Plan, Wait, Wanted
 from connector_runner.outbound.reconciling import reconcile_marks, reconcile_store
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.outbound.translating.translating import UNTRANSLATED
 from connector_runner.policy import consent
+from connector_runner.review import items
 from connector_runner.world.changes import EntityChange
 from connector_runner.world.confidence import HIGH, confidence_class
 from connector_runner.world.fold import Claim
@@ -40,6 +42,8 @@ DEPENDENCY_RECHECK_S: Final = 300.0
 FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
 saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
+
+_DUPLICATE_PRIORITY: Final = 50
 
 _STOPPED: Final = (
     UNVERIFIED
@@ -172,11 +176,12 @@ def consider(
     ``asked`` is the priority with which this was asked for: behind FRESH, or before it, so is the lane.
     """
     lane = store.lane_of(tx, terms.sink_id, view.entity_id)
-    if lane is not None and lane.undo_asked:
+    if lane is not None and (lane.undo_asked or parting.ask(tx, workspace_id, terms, view, lane, outbound.clock())):
         # First what is to be undone; the drain plans anew after it.
         undo_store.wake(tx, workspace_id, lane.lane_id)
         return True
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
+    _ask_people(outbound, tx, workspace_id, view, lane, plan)
     state, reason, detail, withheld = goes_to(plan, lane)
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
@@ -217,6 +222,26 @@ def consider(
     if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
         recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
     return now is State.READY
+
+
+def _ask_people(outbound: Outbound, tx: Tx, workspace_id: str, view: EntityView, lane: Lane | None, plan: Plan) -> None:
+    """What of entities that came together, or apart, no write puts right."""
+    shown = {item["code"] for item in lane.withheld} if lane is not None else set()
+    if DUPLICATE_IN_SINK in {item.code for item in plan.withheld} - shown:
+        items.ask(
+            tx,
+            workspace_id,
+            kind=items.MATCH,
+            entity_id=view.entity_id,
+            entity_type=view.entity_type,
+            other_id=next(member for member in view.members if member != view.entity_id),
+            reason=DUPLICATE_IN_SINK,
+            priority=_DUPLICATE_PRIORITY,
+            now=outbound.clock(),
+        )
+    gone = isinstance(plan, Nothing) and plan.reason == NOT_ACTIVE and plan.detail == WITHDRAWN
+    if lane is not None and gone and lane.reason != NOT_ACTIVE:
+        parting.emptied(tx, outbound.quarantine, workspace_id, view, lane, outbound.clock())
 
 
 def _delay_s(plan: Plan, state: State) -> float:

@@ -1,0 +1,45 @@
+"""SQL of what lanes wrote because of events that are not of their entity, or of any that it is one with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connector_runner.infra.database import Tx, id_array, rows
+from connector_runner.outbound.operating.undo_store import MARK
+
+
+def lent(tx: Tx, workspace_id: str, lane_id: str, event_ids: Sequence[str], operation: str) -> list[str]:
+    """Intents of a lane that landed and were caused by any other event than these, the oldest first.
+
+    Without those that were asked to be undone before, whatever came of it, and those that undid.
+    """
+    found = rows(
+        tx,
+        "SELECT o.intent_id, min(o.written_at) AS at FROM write_log o JOIN write_log i ON i.workspace_id = :ws"
+        " AND i.lane_id = o.lane_id AND i.intent_id = o.intent_id AND i.phase = 'intent'"
+        " WHERE o.workspace_id = :ws AND o.lane_id = :lane AND o.phase = 'outcome' AND o.outcome = 'landed'"
+        f" AND o.operation = :operation AND NOT starts_with(coalesce(o.mapping_version, ''), '{MARK}')"
+        " AND NOT i.causes <@ CAST(:events AS uuid[]) AND NOT EXISTS (SELECT 1 FROM undo_request u"
+        "  WHERE u.workspace_id = :ws AND u.lane_id = o.lane_id AND o.intent_id = ANY(u.intents))"
+        " GROUP BY o.intent_id ORDER BY 2",
+        ws=workspace_id,
+        lane=lane_id,
+        operation=operation,
+        events=id_array(event_ids),
+    )
+    return [row["intent_id"] for row in found]
+
+
+def landed_since(tx: Tx, workspace_id: str, lane_id: str, intent_ids: Sequence[str]) -> list[str]:
+    """Intents of a lane that landed after the first of these and are none of them, without those that undid."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT intent_id FROM write_log WHERE workspace_id = :ws AND lane_id = :lane AND phase = 'outcome'"
+        f" AND outcome = 'landed' AND NOT starts_with(coalesce(mapping_version, ''), '{MARK}')"
+        " AND intent_id <> ALL(CAST(:ids AS uuid[])) AND written_at > (SELECT min(written_at) FROM write_log"
+        "  WHERE workspace_id = :ws AND lane_id = :lane AND intent_id = ANY(CAST(:ids AS uuid[])))",
+        ws=workspace_id,
+        lane=lane_id,
+        ids=id_array(intent_ids),
+    )
+    return [row["intent_id"] for row in found]
