@@ -24,6 +24,7 @@ from connector_runner.connectors.sinks import Capabilities
 from connector_runner.connectors.terms import Consent
 from connector_runner.connectors.windows import WindowSettings
 from connector_runner.kernel.errors import Misconfigured
+from connector_runner.policy.purposes import Purpose
 from connector_runner.resilience.breaker import BreakerLimits
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -145,7 +146,8 @@ class SinkSettings(Strict):
     """The outbound side of a data source. ``quiet_period_s`` is how long a lost write may still land.
 
     ``request_timeout_s`` is that of requests that write, where it is not the connection's. ``consent``: whether a
-    patient's consent to sharing is asked for. ``allow_possible_duplicates`` lets a sink that cannot tell a repeated
+    patient's consent to sharing is asked for, and ``purpose`` what the sink uses records for.
+    ``allow_possible_duplicates`` lets a sink that cannot tell a repeated
     create from a new one be written to all the same.
     """
 
@@ -163,6 +165,7 @@ class SinkSettings(Strict):
     capabilities: CapabilitySettings = CapabilitySettings()
     human_review: tuple[str, ...] = ()
     consent: Consent = "opt_out"
+    purpose: Purpose = "treatment"
     allow_possible_duplicates: bool = False
 
     @model_validator(mode="before")

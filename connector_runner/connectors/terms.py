@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from connector_runner.connectors.sinks import Capabilities
+from connector_runner.policy.purposes import Purpose
 from connector_runner.resilience.breaker import BreakerLimits
 from connector_runner.resilience.calendar import Calendar
 
@@ -20,7 +21,8 @@ class SinkTerms:
 
     ``depends``, ``policies``, ``required`` and ``owns`` are by entity type: types that must be in the sink first,
     ``latest`` or ``ordered``, fields without which nothing is sent, and the only fields that we write (no entry:
-    all that the mapping renders). ``human_review`` are entity types of which a person approves each write.
+    all that the mapping renders). ``human_review`` are entity types of which a person approves each write. ``purpose``
+    is what the sink uses records for, as consent and labels ask.
 
     ``per_second``, ``burst`` and ``concurrency`` (requests in flight) are promised of any moment, ``per_day`` of the
     calendar day in the zone of ``calendar``, ``per_minute_fixed`` of each minute of the wall clock.
@@ -46,6 +48,7 @@ class SinkTerms:
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     human_review: frozenset[str] = field(default_factory=frozenset)
     consent: Consent = "opt_out"
+    purpose: Purpose = "treatment"
     allow_possible_duplicates: bool = False
     capabilities: Capabilities = field(default_factory=Capabilities)
     per_day: int | None = None

@@ -84,6 +84,8 @@ class Mapping:
             raise BadRecord("a record needs an id", code="no_id", where=self._id_path)
         run = Run(context, resource)
         facts = self._fields(resource, run)
+        if self.resource_type is not None:
+            _label(facts, resource.get("meta"))
         for name in self._required:
             if name not in facts:
                 raise BadRecord("a required field is missing or invalid", code="missing_field", where=name)
@@ -107,3 +109,15 @@ class Mapping:
             if type(value) is str:
                 return value
         return None
+
+
+def _label(facts: dict[str, Any], meta: Any) -> None:
+    """The security labels of a resource (R4, security-labels.html), whatever else its mapping takes of it."""
+    found = meta.get("security") if type(meta) is dict else None
+    if found:
+        items = found if type(found) is list else [found]
+        facts["security_labels"] = [
+            {name: item[name] for name in ("system", "code") if type(item.get(name)) is str}
+            for item in items
+            if type(item) is dict
+        ] or [{}]

@@ -37,11 +37,23 @@ def _identifier(element: dict[str, Any]) -> tuple[str, str]:
     return key, f"{key}|{exact_json.digest(element).hex()[:12]}"
 
 
+def _label(element: dict[str, Any]) -> tuple[str, str]:
+    key = f"{element.get('system') or ''}|{element.get('code') or ''}"
+    return key, f"{key}|{exact_json.digest(element).hex()[:12]}"
+
+
+def _opt_out(element: dict[str, Any]) -> tuple[str, str]:
+    key = str(element.get("channel") or "")
+    return key, f"{key}|{exact_json.digest(element).hex()[:12]}"
+
+
 # field -> element -> (its slot, its name should the slot be taken by an earlier element of the same record)
 KEYED: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
     "telecom": _telecom,
     "address": _by_use,
     "identifier": _identifier,
+    "security_labels": _label,
+    "opt_outs": _opt_out,
 }
 
 

@@ -1,25 +1,36 @@
-"""SQL of consent: which Consent records speak for a patient, and which entities are that patient's."""
+"""SQL of what speaks for or against a patient: Consent records and marks, and which entities are that patient's.
+
+A patient is everybody that counts as the same person: what hangs on one member's record holds for all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, once, one, rows
+from connector_runner.policy import policies
 from connector_runner.policy.consent import Statement
+from connector_runner.policy.settings import PolicySettings
 from connector_runner.world import reading
 
 PATIENT = "patient"
 CONSENT = "consent"
 
-# Everything under which records refer to some people: their entities, the records that joined those, identifiers.
+# Everything under which records refer to some people: their entities, all that are the same, the records that joined
+# those, identifiers.
 # Looked up one by one: joined, and planned while the tables were small, this would read all that a workspace has.
-_NAMES = (
-    " people AS (SELECT DISTINCT coalesce(a.entity_id, b.record_id, t.target_id) AS id FROM told t"
+_NAMES: Final = (
+    " found AS (SELECT DISTINCT coalesce(a.entity_id, b.record_id, t.target_id) AS id FROM told t"
     "  LEFT JOIN LATERAL (SELECT record_id FROM business_identifier"
     "   WHERE workspace_id = :ws AND token = t.target_id OFFSET 0) b ON true"
     "  LEFT JOIN LATERAL (SELECT entity_id FROM adopted_record"
     "   WHERE workspace_id = :ws AND record_id = coalesce(b.record_id, t.target_id) OFFSET 0) a ON true),"
+    " people AS (SELECT id FROM found UNION SELECT o.entity_id FROM found f CROSS JOIN LATERAL"
+    "  (SELECT cluster_id FROM cluster_member WHERE workspace_id = :ws AND entity_id = f.id OFFSET 0) c"
+    "  CROSS JOIN LATERAL"
+    "  (SELECT entity_id FROM cluster_member WHERE workspace_id = :ws AND cluster_id = c.cluster_id OFFSET 0) o),"
     " records AS (SELECT id FROM people UNION SELECT a.record_id FROM people p CROSS JOIN LATERAL"
     "  (SELECT record_id FROM adopted_record WHERE workspace_id = :ws AND entity_id = p.id OFFSET 0) a),"
     " names AS (SELECT id FROM records UNION SELECT b.token FROM records r CROSS JOIN LATERAL"
@@ -27,40 +38,111 @@ _NAMES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a patient's record says that concerns all that is about the patient."""
+
+    entity_id: str
+    labels: tuple[str, ...]
+    test_caller: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    consents: bool
+    marks: bool
+    policy: int
+
+
+def policy(tx: Tx, workspace_id: str) -> PolicySettings:
+    """What the workspace laid down."""
+    return once(tx, "policy", lambda: policies.of_version(tx, workspace_id, _said(tx, workspace_id).policy))
+
+
+def _said(tx: Tx, workspace_id: str) -> _Said:
+    """Whether anybody in the workspace ever said anything that counts here: mostly, nobody did."""
+    return once(tx, "consents", lambda: _ask(tx, workspace_id))
+
+
+def _ask(tx: Tx, workspace_id: str) -> _Said:
+    found = one(
+        tx,
+        hot(
+            "SELECT EXISTS (SELECT 1 FROM patient_consent WHERE workspace_id = :ws) AS consents,"
+            " EXISTS (SELECT 1 FROM patient_mark WHERE workspace_id = :ws) AS marks,"
+            " coalesce((SELECT version FROM workspace_policy WHERE workspace_id = :ws), 0) AS policy"
+        ),
+        ws=workspace_id,
+    )
+    return _Said(False, False, 0) if found is None else _Said(found["consents"], found["marks"], int(found["policy"]))
+
+
 def statements(
     tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
 ) -> list[Statement]:
     """The Consent records of the patient whose record an entity is. ``state``: the entity's, where it is at hand."""
-    if not once(tx, "consents", lambda: _any(tx, workspace_id)):
+    if not _said(tx, workspace_id).consents:
         return []
-    if state is None:
-        told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
-    else:
-        told = reading.targets_in(workspace_id, state, PATIENT)
     found = rows(
         tx,
         hot(
-            "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id"
-            "  UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
-            + _NAMES
-            + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n CROSS JOIN LATERAL"
+            _TOLD + _NAMES + " SELECT DISTINCT e.entity_id, e.state, e.confidence FROM names n CROSS JOIN LATERAL"
             " (SELECT consent_id FROM patient_consent WHERE workspace_id = :ws AND target_id = n.id OFFSET 0) c"
             " CROSS JOIN LATERAL (SELECT entity_id, state, confidence FROM projection"
             "  WHERE workspace_id = :ws AND entity_id = c.consent_id AND status = 'active' OFFSET 0) e"
             " ORDER BY e.entity_id"
         ),
-        ws=workspace_id,
-        id=entity_id,
-        told=id_array(told),
-        is_patient=entity_type == PATIENT,
+        **_asked(tx, workspace_id, entity_id, entity_type, state),
     )
-    return [Statement(row["state"], float(row["confidence"])) for row in found]
+    return [Statement(row["state"], float(row["confidence"]), row["entity_id"]) for row in found]
 
 
-def _any(tx: Tx, workspace_id: str) -> bool:
-    """Whether anybody in the workspace ever said anything about consent."""
-    found = one(tx, hot("SELECT 1 AS told FROM patient_consent WHERE workspace_id = :ws LIMIT 1"), ws=workspace_id)
-    return found is not None
+def marks(
+    tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
+) -> list[Mark]:
+    """What the records of the same patient bear, of those that bear anything."""
+    if not _said(tx, workspace_id).marks:
+        return []
+    found = rows(
+        tx,
+        hot(
+            _TOLD + _NAMES + " SELECT m.entity_id, m.labels, m.test_caller FROM people p CROSS JOIN LATERAL"
+            " (SELECT entity_id, labels, test_caller FROM patient_mark"
+            "  WHERE workspace_id = :ws AND entity_id = p.id OFFSET 0) m ORDER BY m.entity_id"
+        ),
+        **_asked(tx, workspace_id, entity_id, entity_type, state),
+    )
+    return [Mark(row["entity_id"], tuple(row["labels"]), row["test_caller"]) for row in found]
+
+
+def people(
+    tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None = None
+) -> list[str]:
+    """The entities that are the patient whose record an entity is, in id order; those that have arrived."""
+    found = rows(
+        tx,
+        hot(
+            _TOLD + _NAMES + " SELECT e.entity_id FROM people p CROSS JOIN LATERAL (SELECT entity_id FROM entity"
+            " WHERE workspace_id = :ws AND entity_id = p.id OFFSET 0) e ORDER BY e.entity_id"
+        ),
+        **_asked(tx, workspace_id, entity_id, entity_type, state),
+    )
+    return [row["entity_id"] for row in found]
+
+
+_TOLD: Final = (
+    "WITH told AS (SELECT unnest(CAST(:told AS uuid[])) AS target_id UNION SELECT CAST(:id AS uuid) WHERE :is_patient),"
+)
+
+
+def _asked(
+    tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None
+) -> Mapping[str, Any]:
+    if state is None:
+        told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
+    else:
+        told = reading.targets_in(workspace_id, state, PATIENT)
+    return {"ws": workspace_id, "id": entity_id, "told": id_array(told), "is_patient": entity_type == PATIENT}
 
 
 def follow(tx: Tx, workspace_id: str, consent_ids: Sequence[str]) -> list[str]:

@@ -6,11 +6,13 @@ entity as a whole: it is looked up before, and closes the last gate to every cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from connector_runner.connectors.terms import SinkTerms
+from connector_runner.policy.policies import USUAL
+from connector_runner.policy.settings import PolicySettings
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of
 from connector_runner.world.confidence import AUTHORITATIVE, CONVERSATION, NONE, ceiling, confidence_class
 from connector_runner.world.fold import Claim
@@ -36,9 +38,10 @@ class GateFacts:
     """What the gates go by, for one entity and one sink.
 
     ``sink`` and ``accept_from`` are names of systems. ``human_review``: records of this type leave only with a
-    person's approval. ``consent`` is the reason why the patient's consent forbids it. ``authoritative`` are values
-    that a system of record holds for the very atom that is judged, where it is one of safety. ``again_in_s``: in so
-    many seconds the consent may be another by itself; 0 for never.
+    person's approval. ``consent`` is the reason why policy forbids it, and ``rests_on`` what that rests on; ``fields``
+    are those that it keeps back alone. ``authoritative`` are values that a system of record holds for the very atom
+    that is judged, where it is one of safety. ``again_in_s``: in so many seconds the consent may be another by
+    itself; 0 for never. ``policy`` says of which source what needs no review; ``about_field`` is that of the atom.
     """
 
     sink: str
@@ -48,6 +51,11 @@ class GateFacts:
     consent: str | None = None
     authoritative: tuple[Any, ...] = ()
     again_in_s: float = 0.0
+    rests_on: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    policy: PolicySettings = USUAL
+    entity_type: str = ""
+    about_field: str = ""
 
     @classmethod
     def of(cls, terms: SinkTerms, entity_type: str, consent: str | None = None) -> GateFacts:
@@ -62,10 +70,13 @@ class GateFacts:
 
     def about(self, atom: str, claims: Iterable[Claim]) -> GateFacts:
         """The same for one atom, of which ``claims`` are all there are."""
-        if field_of(atom) not in SAFETY_FIELDS:
-            return self
+        name, facts = field_of(atom), self
+        if self.policy.without_review or name in self.fields:
+            facts = replace(facts, about_field=name, consent=facts.consent or facts.fields.get(name))
+        if name not in SAFETY_FIELDS:
+            return facts
         held = tuple(claim.value for claim in claims if claim.confidence >= AUTHORITATIVE and not claim.echo)
-        return replace(self, authoritative=held) if held else self
+        return replace(facts, authoritative=held) if held else facts
 
 
 Gate = Callable[[Claim, GateFacts], str | None]
@@ -105,15 +116,26 @@ def automated_review(claim: Claim, facts: GateFacts) -> str | None:
     """What was heard in a conversation leaves only after a verdict, however low a threshold is set.
 
     What was rejected never leaves. An automated verdict on a safety field does not stand against a system of
-    record that says otherwise.
+    record that says otherwise. A workspace may say which word of a source needs no verdict, or which else does; what
+    was said in a conversation about a field of safety needs one all the same.
     """
     if confidence_class(claim.confidence) == NONE:
         return REJECTED
     if claim.verdict is None:
-        return NOT_REVIEWED if ceiling(claim.source) <= CONVERSATION else None
+        return NOT_REVIEWED if needs_review(claim, facts) else None
     if claim.verdict == "automated" and any(value != claim.value for value in facts.authoritative):
         return CONFLICT
     return None
+
+
+def needs_review(claim: Claim, facts: GateFacts) -> bool:
+    """Whether a claim without a verdict needs one before it leaves."""
+    heard = ceiling(claim.source) <= CONVERSATION
+    for name in (claim.source_system, claim.source):
+        stated = facts.policy.reviewed(name, facts.entity_type, facts.about_field) if name else None
+        if stated is not None:
+            return stated or (heard and facts.about_field in SAFETY_FIELDS)
+    return heard
 
 
 def human_review(claim: Claim, facts: GateFacts) -> str | None:
@@ -124,7 +146,7 @@ def human_review(claim: Claim, facts: GateFacts) -> str | None:
 
 
 def consent(claim: Claim, facts: GateFacts) -> str | None:
-    """As the patient's consent was found to be."""
+    """As policy decided of the entity, or of this field of it."""
     return facts.consent
 
 

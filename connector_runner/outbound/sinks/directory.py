@@ -143,6 +143,7 @@ def terms_of(source: DataSource) -> SinkTerms:
         required={name: entity.required for name, entity in types.items() if entity.required},
         human_review=frozenset(reviewed | {name for name in sink.human_review if name in types}),
         consent=sink.consent,
+        purpose=sink.purpose,
         allow_possible_duplicates=sink.allow_possible_duplicates,
         capabilities=settings.sink_capabilities,
         per_day=sink.rate.per_day,
