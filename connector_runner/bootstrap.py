@@ -29,9 +29,10 @@ from connector_runner.outbound.sinks.pace_memory import SqlMemory
 from connector_runner.outbound.translating.deciding import Deciding
 from connector_runner.resilience.limiter import Limiter
 from connector_runner.resilience.quarantine import Quarantine
+from connector_runner.resolution.answering import MatchHandler
 from connector_runner.resolution.service import subscriber as request_resolution
 from connector_runner.review.deciding import EventsHandler
-from connector_runner.review.items import EVENTS
+from connector_runner.review.items import EVENTS, MATCH
 from connector_runner.review.judge.case import Judge
 from connector_runner.review.judge.judging import open_judge
 from connector_runner.review.loop import Loop
@@ -138,7 +139,7 @@ class Runner:
     @cached_property
     def answer_handlers(self) -> Handlers:
         """Who carries out the answers to each kind of item."""
-        return {EVENTS: self.answers}
+        return {EVENTS: self.answers, MATCH: MatchHandler()}
 
     @cached_property
     def limiter(self) -> Limiter:

@@ -16,6 +16,8 @@ def keys(person: Identity) -> frozenset[str]:
         return frozenset()
     if person.kind == "practitioner":
         return frozenset(_of_practitioner(person))
+    if person.kind == "location":
+        return frozenset(_of_location(person))
     return frozenset((*_of_names(person), *_of_contact(person), *_of_place(person)))
 
 
@@ -29,6 +31,13 @@ def _of_practitioner(person: Identity) -> Iterator[str]:
         first, second = sorted((sound(person.given), sound(person.family)))
         yield f"nn|{first}|{second}"
     yield from (f"n|{name[:5]}" for name in _names(person))
+
+
+def _of_location(place: Identity) -> Iterator[str]:
+    yield from (f"i|{system}|{value}" for system, value in place.identifiers)
+    if place.street:
+        yield f"s|{place.street}|{place.postal_code or place.city}"
+        yield f"c|{place.house}|{place.street[len(place.house) :][:4]}|{place.postal_code}"
 
 
 def _of_names(person: Identity) -> Iterator[str]:

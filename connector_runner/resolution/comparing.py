@@ -14,6 +14,7 @@ Levels = dict[str, str]
 """Field -> level, of those fields that both records have."""
 
 FIELDS: Final = ("given", "middle", "family", "birth", "sex", "phone", "email", "place")
+_ALIKE: Final = frozenset({"equal", "nickname", "close", "near"})
 _SEPARATORS = re.compile(r"[._\-\d]+")
 
 
@@ -35,12 +36,10 @@ def compare(one: Identity, other: Identity) -> Levels:
 
 
 def contradiction(one: Identity, other: Identity) -> str | None:
-    """Why two records cannot be one person whatever else agrees, or None: another SSN, junior and senior."""
+    """Why two records cannot be one person whatever else agrees, or None: another SSN."""
     ssn, others = _values(one, SSN_SYSTEM), _values(other, SSN_SYSTEM)
     if ssn and others and not ssn & others:
         return "ssn"
-    if one.generation and other.generation and one.generation != other.generation:
-        return "generation"
     return None
 
 
@@ -108,13 +107,12 @@ def _family(one: Identity, other: Identity) -> str:
 
 
 def _are_swapped(one: Identity, other: Identity) -> bool:
+    """Whether the given name of each is the family name of the other, or nearly, and they do not agree as they are."""
     names = (one.given, one.family, other.given, other.family)
-    return (
-        all(len(name) > 1 for name in names)
-        and one.given != other.given
-        and OSA.distance(one.given, other.family) <= 1
-        and OSA.distance(one.family, other.given) <= 1
-    )
+    if min(map(len, names)) < 2 or one.given == other.given or one.family == other.family:
+        return False
+    crosswise = {_given(one.given, other.family), _given(one.family, other.given)}
+    return crosswise <= _ALIKE and len(crosswise & {"equal", "close"}) > 0
 
 
 def _birth(one: tuple[int, int, int] | None, other: tuple[int, int, int] | None) -> str:

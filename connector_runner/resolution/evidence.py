@@ -12,14 +12,19 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import Final, Protocol
 
-from connector_runner.resolution import practitioners
+from connector_runner.resolution import locations, practitioners
 from connector_runner.resolution.comparing import Levels, compare, contradiction, shared_identifiers
-from connector_runner.resolution.guards import HELD_BITS, held_back
-from connector_runner.resolution.identity import Identity
+from connector_runner.resolution.guards import counted_bits, held_back
+from connector_runner.resolution.identity import CANONICAL, Identity
+from connector_runner.resolution.locations import judge_locations
 from connector_runner.resolution.practitioners import VETO, judge_practitioners
 from connector_runner.resolution.weights import SAME, UNRELATED, Weights
 
 _IDENTIFIER_BITS: Final = 13.0
+_CANONICAL_BITS: Final = 40.0
+"""For a source's own word that two records are of one person."""
+_GENERATION_BITS: Final = -12.0
+"""For one who is called senior where the other is called junior."""
 _LEAST: Final = 1e-4
 RAREST: Final = 2e-4
 """The share of records at which a name counts as rare; rarer ones say no more."""
@@ -54,14 +59,22 @@ class Evidence:
     weights: Mapping[str, float] = field(default_factory=dict)
     veto: str | None = None
     held: str | None = None
-    """Why this pair may not link by itself (see guards)."""
+    """Why this pair may not link by itself (see guards), however many bits there are."""
     version: str = ""
+
+    @property
+    def counted(self) -> float:
+        """What the pair counts where clusters are made."""
+        return counted_bits(self.bits, self.held)
 
 
 def judge(one: Identity, other: Identity, weights: Weights, population: Population) -> Evidence:
     """The evidence that two records of one kind are the same person. Symmetric, and ordered by their names."""
     if one.record > other.record:
         one, other = other, one
+    if one.kind == "location":
+        bits, levels, each, held = judge_locations(one, other)
+        return Evidence(one.record, other.record, bits, levels, each, None, held, locations.VERSION)
     if one.kind == "practitioner":
         bits, levels, each, veto = judge_practitioners(one, other)
         return Evidence(one.record, other.record, bits, levels, each, veto, version=practitioners.VERSION)
@@ -71,25 +84,35 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
         return Evidence(one.record, other.record, VETO, levels, {veto: VETO}, veto, version=weights.version)
     crowd = "phone" in levels and levels["phone"] == "equal" and _is_crowded(one, other, population)
     counted = {name: level for name, level in levels.items() if not (crowd and name == "phone")}
+    bits, each = _log_odds(counted, one, other, weights, population)
+    shared = shared_identifiers(one, other)
+    identified = bool(shared)
+    if identified:
+        each["identifier"] = _CANONICAL_BITS if any(system == CANONICAL for system, _ in shared) else _IDENTIFIER_BITS
+    common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
+    held = held_back(one, other, levels, name_share=common, identified=identified)
+    if one.generation and other.generation and one.generation != other.generation:
+        each["generation"] = _GENERATION_BITS
+    bits += each.get("identifier", 0.0) + each.get("generation", 0.0)
+    return Evidence(one.record, other.record, bits, levels, each, None, held, weights.version)
+
+
+def _log_odds(
+    levels: Levels, one: Identity, other: Identity, weights: Weights, population: Population
+) -> tuple[float, dict[str, float]]:
+    """Bits for *same* against the sum of all else, and what each field adds."""
     chances = {
-        relation: {name: log(table[name].get(level, _LEAST)) for name, level in counted.items()}
+        relation: {name: log(table[name].get(level, _LEAST)) for name, level in levels.items()}
         for relation, table in weights.chances.items()
     }
-    _weigh_names(chances, counted, one, other, weights, population)
+    _weigh_names(chances, levels, one, other, weights, population)
     size = max(population.size, 2)
     prior = {
         relation: 0.0 if relation == UNRELATED else log(2 * weights.rates[relation] / size) for relation in chances
     }
     found = {relation: prior[relation] + sum(chances[relation].values()) for relation in chances}
     bits = (found[SAME] - _log_sum([value for relation, value in found.items() if relation != SAME])) / log(2)
-    each = _weight_of_each(chances, found)
-    identified = bool(shared_identifiers(one, other))
-    if identified:
-        bits, each["identifier"] = bits + _IDENTIFIER_BITS, _IDENTIFIER_BITS
-    common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
-    held = held_back(one, other, levels, name_share=common, identified=identified)
-    bits = min(bits, HELD_BITS) if held else bits
-    return Evidence(one.record, other.record, bits, levels, each, None, held, weights.version)
+    return bits, _weight_of_each(chances, found)
 
 
 def _is_crowded(one: Identity, other: Identity, population: Population) -> bool:

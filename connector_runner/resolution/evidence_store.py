@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
 from connector_runner.resolution.clusters import Pair
 from connector_runner.resolution.evidence import Evidence
+from connector_runner.resolution.guards import ONLY_PHONE
 
+_JOINS = f"(bits >= :t AND held IS NULL OR linked OR held = '{ONLY_PHONE}')"
 NOT_COMPARED = "not_compared"
 """Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
 
@@ -89,9 +91,9 @@ def neighbours(tx: Tx, workspace_id: str, entity_ids: Iterable[str], threshold: 
     found = rows(
         tx,
         "SELECT other AS id FROM pair_evidence WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
-        "  AND (bits >= :t OR linked)"
+        f"  AND {_JOINS}"
         " UNION SELECT one FROM pair_evidence WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
-        "  AND (bits >= :t OR linked)"
+        f"  AND {_JOINS}"
         " UNION SELECT other FROM match_label WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
         " UNION SELECT one FROM match_label WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
         " UNION SELECT n.entity_id FROM cluster_member m JOIN cluster_member n"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, Literal
 
-from connector_runner.resolution.names import folded, parts
+from connector_runner.resolution.names import folded, parts, words
 
-Kind = Literal["patient", "practitioner"]
+Kind = Literal["patient", "practitioner", "location"]
 
 NPI_SYSTEM: Final = "http://hl7.org/fhir/sid/us-npi"
 CANONICAL: Final = "canonical_id"
@@ -30,11 +30,29 @@ _PLACEHOLDER_BOXES: Final = frozenset(
 )
 _PLACEHOLDER_NAMES: Final = frozenset(
     {
-        ("john", "doe"), ("jane", "doe"), ("test", "test"), ("test", "patient"), ("unknown", "unknown"),
-        ("patient", "test"), ("unknown", "patient"),
+        ("john", "doe"), ("jane", "doe"), ("baby", "doe"), ("unknown", "doe"), ("john", "roe"), ("jane", "roe"),
+        ("max", "mustermann"), ("erika", "mustermann"), ("juan", "delospalotes"), ("fulano", "detal"),
+        ("fulana", "detal"), ("sin", "nombre"), ("no", "name"), ("not", "known"), ("n", "n"), ("x", "x"),
     }
 )  # fmt: skip
-_NEWBORN: Final = frozenset({"baby", "babyboy", "babygirl", "boy", "girl", "bb", "bg", "newborn", "infant"})
+_PLACEHOLDER_WORDS: Final = frozenset(
+    folded(word)
+    for word in (
+        "test", "testing", "tester", "testpatient", "patienttest", "zztest", "zzztest", "ztest", "dummy", "donotuse",
+        "mustermann", "unknown", "unk", "unbekannt", "desconocido", "desconocida", "inconnu", "inconnue", "sconosciuto",
+        "ignoto", "anonymous", "anonym", "anonyme", "anonimo", "unidentified", "noname", "placeholder", "deleted",
+        "asdf", "neizvestno", "неизвестно", "неизвестный", "무명", "不明", "無名", "无名氏", "テスト", "测试",
+        "試験", "مجهول",
+    )
+)  # fmt: skip
+"""What stands where a name is not known, or where there is no person: tests and strangers, in several languages."""
+_NEWBORN: Final = frozenset(
+    {
+        "baby", "babyboy", "babygirl", "babyof", "boy", "girl", "bb", "bg", "newborn", "infant", "male", "female",
+        "bebe", "neonato", "neonata", "neonate", "reciennacido", "reciennacida", "nouveaune", "saugling",
+        "neugeborenes", "twin", "twina", "twinb",
+    }
+)  # fmt: skip
 _NUMBER = re.compile(r"\d+")
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
@@ -71,7 +89,19 @@ class Identity:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to compare."""
-        return not (self.given or self.family or self.phones or self.emails or len(self.identifiers) > 1)
+        said = self.given or self.family or self.phones or self.emails or len(self.identifiers) > 1
+        return not (said or (self.kind == "location" and self.street))
+
+    @property
+    def is_only_phone(self) -> bool:
+        """Whether there is a phone and nothing else to tell somebody by."""
+        names = self.given or self.family or self.birth
+        return bool(self.phones) and not (names or self.emails or self.street or self.postal_code or self.has_numbers)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the record has identifiers besides its own canonical id."""
+        return len(self.identifiers) > 1
 
 
 def identity_of(record: str, kind: Kind, state: Mapping[str, Any], canonical: str = "") -> Identity:
@@ -79,7 +109,7 @@ def identity_of(record: str, kind: Kind, state: Mapping[str, Any], canonical: st
 
     ``record`` names it in links, and orders them; ``canonical`` is its canonical id, by default the same.
     """
-    given, family, generation = _name(state.get("name"))
+    given, family, generation = _name(state.get("name")) if kind != "location" else _place_name(state.get("name"))
     birth = birth_date(state.get("birth_date"))
     address = _first_dict(state.get("address"))
     line = address.get("line")
@@ -106,8 +136,20 @@ def identity_of(record: str, kind: Kind, state: Mapping[str, Any], canonical: st
         postal_code=re.sub(r"\D", "", str(address.get("postal_code") or ""))[:5],
         identifiers=frozenset((*_identifiers(state), (CANONICAL, canonical or record))),
         specialties=frozenset(_specialties(state)) if kind == "practitioner" else frozenset(),
-        never=(first, joined) in _PLACEHOLDER_NAMES or first in _NEWBORN or "test" in (first, joined),
+        never=kind != "location" and _is_nobody(given, joined),
     )
+
+
+def _is_nobody(given: list[str], family: str) -> bool:
+    first = given[0] if given else ""
+    together = "".join(given)
+    placeholder = _PLACEHOLDER_WORDS & {first, together, family}
+    return bool(placeholder) or (first, family) in _PLACEHOLDER_NAMES or bool(_NEWBORN & {first, together})
+
+
+def _place_name(value: Any) -> tuple[list[str], list[str], str]:
+    """The words of the name of a place, as a family name."""
+    return [], words(value) if isinstance(value, str) else [], ""
 
 
 def _name(value: Any) -> tuple[list[str], list[str], str]:

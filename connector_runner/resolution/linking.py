@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution.clusters import Clusters, Pair
+from connector_runner.resolution.guards import ONLY_PHONE
 
 RESOLUTION: Final = "resolution"
 
@@ -41,7 +42,7 @@ def _event(
 ) -> dict[str, Any]:
     weights = row["weights"] if row else {}
     levels = row["levels"] if row else {}
-    rule = rule_of(levels, weights)
+    rule = rule_of(levels, weights, row["held"] if row else None)
     return {
         "id": event_id,
         "one": two[0],
@@ -58,15 +59,19 @@ def _event(
     }
 
 
-def rule_of(levels: Mapping[str, str], weights: Mapping[str, float]) -> str | None:
+def rule_of(levels: Mapping[str, str], weights: Mapping[str, float], held: str | None = None) -> str | None:
     """The deterministic rule that a pair meets, the strongest first; None for one that is only likely."""
     named = levels.get("given") in ("equal", "nickname") and levels.get("family") == "equal"
+    if held == ONLY_PHONE:
+        return ONLY_PHONE
     if "identifier" in weights:
         return "identifier"
     if levels.get("npi") == "equal":
         return "npi"
     if named and levels.get("specialty") == "equal":
         return "name_and_specialty"
+    if "given" not in levels and levels.get("place") in ("equal", "equal_and_code") and "birth" not in levels:
+        return "address" if "prior" in weights else None
     if levels.get("phone") == "equal" and levels.get("given") == "equal":
         return "phone"
     if levels.get("email") == "equal" and levels.get("given") == "equal":

@@ -7,27 +7,25 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from connector_runner.audit import log as audit
 from connector_runner.infra.database import Database, Tx
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, link_store, population_store, store
 from connector_runner.resolution.blocking import keys
-from connector_runner.resolution.clusters import Clusters, Pair, clusters, pair
+from connector_runner.resolution.clustering import regroup
+from connector_runner.resolution.clusters import pair
 from connector_runner.resolution.evidence import judge
 from connector_runner.resolution.identity import Identity, Kind, identity_of
-from connector_runner.resolution.linking import changes_of, link_events
+from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresholds
 from connector_runner.resolution.weights import shipped
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 
-KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner")
-THRESHOLD: Final = 2.5
-"""Bits from which on a pair links by itself: odds of 5.7 to 1 against all else that could explain it, and every pair of
-the two clusters has a say. On records of known truth fewer than one cluster in a hundred then holds two people."""
+KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
 SLACK: Final = 0.1
 """A population is counted anew when it changed by such a share, between the exact counts of an export."""
@@ -149,6 +147,9 @@ def decide(
     link_store.add_label(tx, workspace_id, label, pair(one, other), same=same, actor=actor, reason=reason, now=now)
     for kind, entity in store.kinds_of(tx, workspace_id, [one, other], KINDS):
         store.request(tx, workspace_id, kind, [entity])
+    action = "link.same" if same else "link.different"
+    detail = {"other": other, "label": label}
+    audit.append(tx, workspace_id, actor=actor, action=action, object=one, detail=detail, reason=reason, now=now)
 
 
 def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int, tell: EntitiesResolved) -> Resolved:
@@ -162,10 +163,10 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
         people |= store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
-    found = _judge(tx, workspace_id, kind, people, about)
-    made, parted, regrouped = _cluster(tx, workspace_id, about, now)
-    tell(tx, workspace_id, sorted(taken), regrouped)
-    return Resolved(len(taken), found, made, parted, more=len(taken) == limit)
+    found, bounds = _judge(tx, workspace_id, kind, people, about)
+    regrouped = regroup(tx, workspace_id, kind, about, bounds, now)
+    tell(tx, workspace_id, sorted(taken), regrouped.entities)
+    return Resolved(len(taken), found, regrouped.made, regrouped.parted, more=len(taken) == limit)
 
 
 def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> dict[str, Identity]:
@@ -193,8 +194,10 @@ def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) 
     return people
 
 
-def _judge(tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], taken: Sequence[str]) -> int:
-    """Judge every pair that a key brings together; how many.
+def _judge(
+    tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], taken: Sequence[str]
+) -> tuple[int, Thresholds]:
+    """Judge every pair that a key brings together; how many, and the thresholds of such a population.
 
     Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
     """
@@ -215,69 +218,4 @@ def _judge(tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], t
     weights = shipped()
     evidence = [judge(known[a], known[b], weights, population) for a, b in sorted(pairs) if a in known and b in known]
     evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)
-    return len(evidence)
-
-
-def _cluster(tx: Tx, workspace_id: str, taken: Iterable[str], now: datetime) -> tuple[int, int, list[str]]:
-    """Group anew whatever the evidence about these records reaches.
-
-    How many links were made, how many parted, and who may be in another cluster for it.
-    """
-    component = set(taken)
-    frontier = set(component)
-    while frontier:
-        frontier = evidence_store.neighbours(tx, workspace_id, frontier, THRESHOLD) - component
-        component |= frontier
-    names = store.canonical_ids(tx, workspace_id, component)
-    rows = evidence_store.evidence_among(tx, workspace_id, component)
-    decided = evidence_store.decisions_among(tx, workspace_id, component)
-    compared = [row for row in rows if row["held"] != evidence_store.NOT_COMPARED]
-    grouped = group(names, [(row["one"], row["other"], row["bits"], row["veto"]) for row in compared], decided)
-    made, parted = changes_of(rows, grouped)
-    if made or parted:
-        features = evidence_store.features_of(tx, workspace_id, [*made, *parted])
-        link_store.add_link_events(tx, workspace_id, link_events(features, made, parted, decided, now))
-    cleared = {(row["one"], row["other"]): False for row in rows if row["refused"]}
-    refused = {two: False for two in cleared if two not in set(grouped.refused)} | {
-        two: True for two in grouped.refused if two not in cleared
-    }
-    if made or parted or refused:
-        evidence_store.mark_pairs(tx, workspace_id, made, parted, refused)
-    if parted:
-        evidence_store.drop_lost(tx, workspace_id, component)
-    sizes = Counter(grouped.of.values())
-    joined = {record: cluster for record, cluster in grouped.of.items() if sizes[cluster] > 1}
-    evidence_store.save_clusters(tx, workspace_id, joined, sorted(component - joined.keys()))
-    return len(made), len(parted), sorted(component) if made or parted else []
-
-
-def group(
-    names: Mapping[str, str], evidence: Iterable[tuple[str, str, float, str | None]], decided: Mapping[Pair, bool]
-) -> Clusters:
-    """Clusters of the entities in ``names`` (entity -> canonical id) by their evidence and what people decided.
-
-    Evidence is (one, other, bits, veto). Ties fall by canonical id, which is the same wherever records are landed.
-    """
-    entity_of = {name: entity for entity, name in names.items()}
-
-    def named(two: Pair) -> Pair:
-        return pair(names[two[0]], names[two[1]])
-
-    known = [row for row in evidence if row[0] in names and row[1] in names]
-    said = {named(two): same for two, same in decided.items() if two[0] in names and two[1] in names}
-    found = clusters(
-        entity_of,
-        {named((one, other)): bits for one, other, bits, _ in known},
-        threshold=THRESHOLD,
-        must=frozenset(two for two, same in said.items() if same),
-        never=frozenset(two for two, same in said.items() if not same)
-        | frozenset(two for two in (named(row[:2]) for row in known if row[3]) if not said.get(two)),
-    )
-    members: dict[str, list[str]] = {}
-    for name, cluster in found.of.items():
-        members.setdefault(cluster, []).append(entity_of[name])
-    return Clusters(
-        {entity: min(entities) for entities in members.values() for entity in entities},
-        tuple(pair(entity_of[a], entity_of[b]) for a, b in found.links),
-        tuple(pair(entity_of[a], entity_of[b]) for a, b in found.refused),
-    )
+    return len(evidence), thresholds(population.size) if kind == "patient" else SMALLEST

@@ -178,6 +178,19 @@ def identities(tx: Tx, workspace_id: str, entity_ids: Iterable[str], kind: Kind)
     return {entity: _identity(entity, kind, body) for entity, body in found}
 
 
+def only_phones(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> set[str]:
+    """Which of these entities are nothing but a phone (see Identity.is_only_phone)."""
+    found = rows(
+        tx,
+        "SELECT entity_id FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
+        " AND body ? 'phones' AND jsonb_array_length(body->'identifiers') < 2"
+        " AND NOT body ?| ARRAY['given', 'family', 'birth', 'emails', 'street', 'postal_code']",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {row["entity_id"] for row in found}
+
+
 def of_other_kind(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str]) -> set[str]:
     """Which of these entities are compared with others of another kind."""
     found = rows(

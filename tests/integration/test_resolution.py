@@ -19,6 +19,7 @@ from connector_runner.intake.landing import Intake, Origin
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.resolution.service import subscriber
+from connector_runner.resolution.thresholds import thresholds
 from connector_runner.unification.loader import load_mappings
 from connector_runner.world.service import World
 
@@ -155,7 +156,7 @@ def test_a_link_that_a_person_took_back_stays_so_whatever_is_said_again(database
         label = one(tx, "SELECT same, actor, reason, bits FROM match_label")
     assert label is not None
     assert (label["same"], label["actor"], label["reason"]) == (False, "ruth", "twins")
-    assert label["bits"] > service.THRESHOLD
+    assert label["bits"] > thresholds(0).link
 
 
 def test_a_person_may_join_what_no_rule_would_and_part_it_again(database: Database, workspace: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from connector_runner.infra.database import Database, execute, rows
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import population_store, service, store
-from connector_runner.resolution.service import group
+from connector_runner.resolution.grouping import Weighed, group
 from tests.integration.test_resolution import ADA, NOW, PHONE, WORLD, called, grouped, say, work_off
 
 LATER = NOW + timedelta(hours=1)
@@ -110,9 +110,9 @@ def test_who_waits_under_a_kind_that_is_not_its_own_keeps_its_cluster(database: 
 
 def test_ties_fall_by_the_names_that_records_have_everywhere() -> None:
     """Entities have other ids in each workspace; what is one and what is not must be the same in all of them."""
-    evidence = [("a", "b", 6.0, None), ("b", "c", 6.0, None), ("a", "c", -20.0, None)]
+    evidence = [Weighed("a", "b", 6.0), Weighed("b", "c", 6.0), Weighed("a", "c", -20.0)]
     for names in ({"a": "x:1", "b": "x:2", "c": "x:3"}, {"c": "x:1", "b": "x:2", "a": "x:3"}):
-        found = group(names, evidence, {})
+        found = group(names, evidence, {}, threshold=2.5)
         together = {frozenset(n for e, n in names.items() if found.of[e] == c) for c in found.of.values()}
         assert together == {frozenset({"x:1", "x:2"}), frozenset({"x:3"})}
 

@@ -62,18 +62,20 @@ def test_a_household_shares_phone_surname_and_place_and_does_not_link() -> None:
 def test_twins_share_all_but_a_given_name_and_do_not_link() -> None:
     twins = judged(ADA | HOME, ADA | HOME | {"given": "Chioma"})
     assert twins.held == "given_name"
-    assert twins.bits < LINKS
+    assert twins.counted < LINKS
 
 
 def test_senior_and_junior_are_two() -> None:
-    assert judged(ADA | HOME | {"family": "Okafor Sr"}, ADA | HOME | {"family": "Okafor Jr"}).veto == "generation"
+    found = judged(ADA | HOME | {"family": "Okafor Sr"}, ADA | HOME | {"family": "Okafor Jr"})
+    assert (found.held, found.veto, found.weights["generation"]) == ("generation", None, -12.0)
+    assert found.counted < LINKS
 
 
 def test_a_common_name_and_birth_date_alone_do_not_link_and_a_rare_one_does() -> None:
     common = {"given": "John", "family": "Smith", "birth_date": "1982-03-04"}
     rare = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-03-04"}
     assert judged(common, common).held == "common_name"
-    assert judged(common, common).bits < LINKS < judged(rare, rare).bits
+    assert judged(common, common).counted < LINKS < judged(rare, rare).counted
     assert judged(common | HOME, common | HOME).held is None
 
 
@@ -91,7 +93,7 @@ def test_the_first_of_january_1900_says_nothing() -> None:
 
 def test_a_phone_alone_does_not_link() -> None:
     alone = judged({"phones": [PHONE]}, ADA | HOME)
-    assert (alone.held, alone.bits < LINKS) == ("phone_alone", True)
+    assert (alone.held, alone.counted < LINKS) == ("only_phone", True)
 
 
 def test_a_phone_of_many_says_nothing() -> None:
