@@ -197,7 +197,3 @@ def _typed(value: Any) -> Word:
     if value == "permit":
         return "permit"
     return "deny" if value in _DENIED else "unclear"
-
-
-CODES: Final = frozenset({WITHDRAWN, UNCLEAR, MISSING})
-Disclosure = Asked

@@ -15,6 +15,7 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.gating import refusing
 from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.intents import CREATE, Intent
@@ -134,6 +135,11 @@ class SqlDesk:
             return Nothing(NO_ENTITY)
         sources = sink_store.source_ids(own, self.workspace_id)
         plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources, along)
+        if isinstance(plan, Nothing):
+            refusing.note(
+                own, self.workspace_id, sink=self.terms.name, entity_id=lane.entity_id, reason=plan.reason,
+                before=lane.reason, rests_on=plan.detail, now=self.outbound.clock(),
+            )  # fmt: skip
         if not isinstance(plan, Wanted):
             return plan
         if plan.upto is not None:

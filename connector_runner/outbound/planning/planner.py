@@ -75,13 +75,14 @@ class Planner:
     asks: bool = True
 
     def gate_facts(self, tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> GateFacts:
-        """What the gates go by for an entity whose type the sink takes; the patient's consent is looked up here."""
+        """What the gates go by for an entity whose type the sink takes; what policy says is looked up here."""
         return consenting.gate_facts(tx, self.mappings, workspace_id, terms, view, self.clock())
 
     def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, wanted: Wanted) -> str | None:
-        """Why the patient's consent keeps from a sink now what was planned."""
+        """Why policy keeps from a sink now what was planned."""
+        said = {field_of(atom) for atom in wanted.choice.chosen}
         return consenting.refusal(
-            tx, self.mappings, workspace_id, terms, entity_id, wanted.entity_type, wanted.state, self.clock()
+            tx, self.mappings, workspace_id, terms, entity_id, wanted.entity_type, wanted.state, self.clock(), said
         )
 
     def plan(
@@ -206,7 +207,8 @@ class Planner:
             # Not even to take something back: what the sink has, it keeps until a person sees to it.
             stopped = any(item.code == facts.consent for item in choice.withheld)
             if stopped or not choice.withheld:
-                return Nothing(facts.consent if stopped else NOTHING_ELIGIBLE, again_in_s=facts.again_in_s)
+                reason = facts.consent if stopped else NOTHING_ELIGIBLE
+                return Nothing(reason, ", ".join(facts.rests_on) or None, again_in_s=facts.again_in_s)
             return Nothing(choice.withheld[0].code, withheld=choice.withheld)
         quarrelled = [item.atom for item in choice.withheld if item.code == PING_PONG]
         if quarrelled and not choice.differing():

@@ -11,7 +11,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.outbound.engine import Outbound
-from connector_runner.outbound.gating import consent_store
+from connector_runner.outbound.gating import consent_store, marking, refusing
 from connector_runner.outbound.gating.choosing import NOT_OWNED
 from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
 from connector_runner.outbound.gating.quarrels import PING_PONG
@@ -28,7 +28,7 @@ from connector_runner.outbound.planning.plans import IN_STEP, NOT_ACTIVE, WITHDR
 from connector_runner.outbound.reconciling import reconcile_marks, reconcile_store
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.outbound.translating.translating import UNTRANSLATED
-from connector_runner.policy import consent
+from connector_runner.policy.asking import CODES as POLICY_CODES
 from connector_runner.review import items
 from connector_runner.world.changes import EntityChange
 from connector_runner.world.confidence import HIGH, confidence_class
@@ -47,7 +47,7 @@ _DUPLICATE_PRIORITY: Final = 50
 
 _STOPPED: Final = (
     UNVERIFIED
-    | consent.CODES
+    | POLICY_CODES
     | {
         DEPENDENCY_BELOW_THRESHOLD,
         MISSING_REQUIRED,
@@ -79,11 +79,13 @@ class Released:
 def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
     """World's EntityChanged: ask for a release of those that any sink covers, in the same transaction.
 
-    With a word about consent, everything of that patient is looked at anew.
+    With a word about consent, or what a patient's record bears, everything of that patient is looked at anew.
     """
     covered = sink_store.covered_types(tx, workspace_id)
     consents = [change.entity_id for change in changes if change.entity_type == consent_store.CONSENT]
     people = consent_store.follow(tx, workspace_id, consents) if consents else []
+    patients = [change.entity_id for change in changes if change.entity_type == consent_store.PATIENT]
+    people += marking.follow(tx, workspace_id, patients) if patients else []
     if not covered:
         return
     if people:
@@ -186,6 +188,11 @@ def consider(
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
     _note_gaps(tx, workspace_id, terms, view, lane, plan)
+    before = lane.reason if lane is not None else None
+    refusing.note(
+        tx, workspace_id, sink=terms.name, entity_id=view.entity_id, reason=reason, before=before, rests_on=detail,
+        now=outbound.clock(),
+    )  # fmt: skip
     prio = _priority(plan, view, asked)
     if isinstance(plan, Wait) and prio < FRESH and (lane is None or lane.state in (State.IDLE, State.READY)):
         # Once: what is waited for would else come in its own time, and this with it.
