@@ -14,6 +14,8 @@ ENTRIES: dict[str, tuple[str, float]] = {
     "reconcile": (queue.RECONCILE, 30.0),
     # As above: each source is probed once a day.
     "probe": (queue.PROBE, 60.0),
+    # Finds what nobody noted for the judge, and lets go what nobody answered.
+    "review_tend": (queue.REVIEW_TEND, 900.0),
     # Counts only where a population changed by a tenth.
     "recount": (queue.RECOUNT, 3600.0),
 }

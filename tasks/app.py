@@ -26,6 +26,7 @@ MODULES = (
     "tasks.refresh_config",
     "tasks.release",
     "tasks.resolve",
+    "tasks.review",
     "tasks.seal_reads",
     "tasks.sweep",
     "tasks.translate",

@@ -17,6 +17,8 @@ from connector_runner.infra.queue import (
     RECOUNT_WORKSPACE,
     RELEASE,
     RESOLVE,
+    REVIEW,
+    REVIEW_TEND_WORKSPACE,
     SAMPLE,
     TRANSLATE,
     Hint,
@@ -168,3 +170,23 @@ def after_count(outcome: int, arguments: dict[str, Any]) -> Iterator[Hint]:
     """Who waits for the new count is compared at once."""
     if outcome:
         yield Hint.of(RESOLVE, **arguments)
+
+
+def after_review(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What is believed more by now is released; more of them are judged at once."""
+    if outcome:
+        yield Hint.of(RELEASE, **arguments)
+    if outcome.more:
+        yield Hint.of(REVIEW, **arguments)
+
+
+def reviews_to_tend(outcome: Iterable[str], arguments: dict[str, Any]) -> Iterator[Hint]:
+    """Each workspace by itself."""
+    for workspace_id in outcome:
+        yield Hint.of(REVIEW_TEND_WORKSPACE, workspace_id=workspace_id)
+
+
+def after_tending(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """What nobody had noted is judged at once."""
+    if outcome.found:
+        yield Hint.of(REVIEW, **arguments)

@@ -35,6 +35,9 @@ TRANSLATE: Final = "translate.run"
 RESOLVE: Final = "resolve.run"
 RECOUNT: Final = "recount.run"
 RECOUNT_WORKSPACE: Final = "recount_workspace.run"
+REVIEW: Final = "review.run"
+REVIEW_TEND: Final = "review_tend.run"
+REVIEW_TEND_WORKSPACE: Final = "review_tend_workspace.run"
 PROBE: Final = "probe.run"
 PROBE_SOURCE: Final = "probe_source.run"
 RECEIVE: Final = "receive.run"
@@ -60,6 +63,9 @@ QUEUE_OF: Final = {
     RESOLVE: "resolve",
     RECOUNT: CONTROL_QUEUE,
     RECOUNT_WORKSPACE: "resolve",
+    REVIEW: "review",
+    REVIEW_TEND: CONTROL_QUEUE,
+    REVIEW_TEND_WORKSPACE: "review",
     PROBE: CONTROL_QUEUE,
     PROBE_SOURCE: "reconcile",
     RECEIVE: "receive",
@@ -69,8 +75,8 @@ QUEUE_OF: Final = {
 """The queue of each task; a drain and a sample go to the queue of their sink."""
 
 QUEUES_OF_POOL: Final = {
-    "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate", "bulk"),
-    "cpu": ("imports", "project", "resolve", "review"),
+    "io": (CONTROL_QUEUE, "poll", "receive", "release", "reconcile", "translate", "bulk", "review"),
+    "cpu": ("imports", "project", "resolve"),
 }
 """What each kind of worker consumes; ``io`` also every ``sink.…`` queue."""
 

@@ -19,6 +19,7 @@ from connector_runner.infra.queue import (
     RECEIVE,
     RELEASE,
     RESOLVE,
+    REVIEW,
     SUBSCRIBE,
     TRANSLATE,
     Hint,
@@ -33,6 +34,7 @@ from connector_runner.observability import store
 from connector_runner.outbound.lanes import sweeping
 from connector_runner.outbound.translating import translation_store
 from connector_runner.resolution import store as resolution_store
+from connector_runner.review import pending_store as review_store
 
 LIMIT = 500
 POLLS = 64
@@ -52,7 +54,7 @@ def find(database: Database, *, now: datetime) -> list[Hint]:
         hints.append(Hint.of(DRAIN, queue=queue, workspace_id=sink.workspace_id, sink_id=sink.sink_id))
     with database.sweep() as tx:
         polled = (_polls(tx, now), _exports(tx, now), _imports(tx, now), _pushes(tx, now))
-        made_of_it = (_folds(tx), _translations(tx), _resolutions(tx))
+        made_of_it = (_folds(tx), _translations(tx), _resolutions(tx), _reviews(tx))
         return [*hints, *chain.from_iterable((*polled, *made_of_it))]
 
 
@@ -90,3 +92,8 @@ def _translations(tx: Tx) -> Iterator[Hint]:
 def _resolutions(tx: Tx) -> Iterator[Hint]:
     for workspace_id in resolution_store.workspaces_waiting(tx):
         yield Hint.of(RESOLVE, workspace_id=workspace_id)
+
+
+def _reviews(tx: Tx) -> Iterator[Hint]:
+    for workspace_id in review_store.workspaces_due(tx):
+        yield Hint.of(REVIEW, workspace_id=workspace_id)
