@@ -2,7 +2,8 @@
 
 Records of polls and imports land again, through today's mappings. Deliveries are worked off again. Lanes are put back,
 and go under the same idempotency key. Entities that release could not decide about are decided again. Texts without a
-code are asked again. Deletes that were parked are applied, when they are named, after each record was read once more.
+code are asked again, and so is an export for what the server could not export. Deletes that were parked, or that could
+not be read, are applied, when they are named, after each record was read once more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from connector_runner.infra.http import HTTP
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake import full_sync, polling
+from connector_runner.intake.bulk import replaying as exports
 from connector_runner.intake.landing import Intake
 from connector_runner.intake.push.reviving import revive
 from connector_runner.intake.push.settling import STAGE as PUSH
@@ -161,6 +163,8 @@ def _apart(deps: Deps, workspace_id: str, entry: Entry, *, named: bool, dry_run:
     try:
         if entry.stage == full_sync.STAGE:
             return done(*_parked(deps, workspace_id, entry, named=named, dry_run=dry_run))
+        if entry.stage == exports.STAGE and entry.code != exports.ISSUE:
+            return done(*_listed(deps, workspace_id, entry, named=named, dry_run=dry_run))
         return deps.database.retrying(workspace_id, work)
     except _Rehearsed as rehearsed:
         return rehearsed.result
@@ -201,6 +205,10 @@ def _one(deps: Deps, tx: Tx, workspace_id: str, entry: Entry, *, named: bool) ->
         return "asked", None, "it is asked again; `outbound translate` sets a code"
     if entry.stage == PUSH:
         return _push(deps, tx, workspace_id, entry)
+    if entry.stage == exports.STAGE and entry.data_source_id is not None:
+        exports.ask_again(tx, workspace_id, entry.data_source_id, entry.context, now=deps.outbound.clock())
+        deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
+        return "asked", None, "an export is asked for again; what the server cannot export then is told anew"
     raise Refused("no_replay", f"nothing is known of how to replay stage {entry.stage}")
 
 
@@ -269,3 +277,20 @@ def _parked(deps: Deps, workspace_id: str, entry: Entry, *, named: bool, dry_run
     with deps.database.begin(workspace_id) as tx:
         deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
     return "replayed", None, f"{landed.records} records read once more"
+
+
+def _listed(deps: Deps, workspace_id: str, entry: Entry, *, named: bool, dry_run: bool) -> Result:
+    """Deletes of an export that could not be read then: each record is read once more."""
+    if not named:
+        raise Refused("name_it", "deletes are applied only where their entry is named")
+    with deps.database.begin(workspace_id) as tx:
+        told = exports.deletes(deps.quarantine.body(tx, workspace_id, entry.quarantine_id))
+    records = sum(len(ids) for ids in told.values())
+    if dry_run or entry.data_source_id is None:
+        return "replayed", None, f"{records} records would be read once more, and deleted here where they are gone"
+    for resource_type, ids in told.items():
+        now = deps.outbound.clock()
+        polling.bury_parked(deps, workspace_id, entry.data_source_id, resource_type, ids, now=now)
+    with deps.database.begin(workspace_id) as tx:
+        deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
+    return "replayed", None, f"{records} records read once more"
