@@ -13,7 +13,7 @@ import pytest
 
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.infra import secrets
-from connector_runner.intake.push.receiving import own_secret
+from connector_runner.intake.push.secret_rotation import own_secret
 from connector_runner.sandbox import launch
 from connector_runner.settings import Settings
 from connector_runner.web import room, wire

@@ -22,6 +22,7 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.push import push_store
 from connector_runner.intake.push.push_store import New
+from connector_runner.intake.push.secret_rotation import counting, own_secret
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 
@@ -77,11 +78,6 @@ def parser_of(settings: SourceSettings) -> PushParser | None:
     return json_push.parse if settings.push.parser == "json_path" else settings.push_parser
 
 
-def own_secret(data_source_id: str) -> str:
-    """Where the secret is kept that is made for the subscriptions of a source."""
-    return f"push.{data_source_id}"
-
-
 class Receiver:
     """Takes deliveries in. Shared by threads."""
 
@@ -135,9 +131,13 @@ class Receiver:
         """Those that can be read: one that cannot must not shut out the others, as while they change."""
         found: list[str] = []
         fault: Misconfigured | None = None
-        if settings.subscribe and (name := own_secret(data_source_id)) in secrets.names(tx, workspace_id):
+        kept = secrets.names(tx, workspace_id)
+        if settings.subscribe and (name := own_secret(data_source_id)) in kept:
             found.append(secrets.resolve(f"secret:{name}", tx, workspace_id, self._sealer))
-        for reference in settings.secrets:
+        now_s = self._clock()
+        named = [own_secret(data_source_id), *(each.removeprefix("secret:") for each in settings.secrets)]
+        older = [f"secret:{each}" for name in named for each in counting(kept, name, now_s)]
+        for reference in (*settings.secrets, *older):
             try:
                 value = secrets.resolve(reference, tx, workspace_id, self._sealer)
                 if settings.scheme == "standard_webhooks":

@@ -17,11 +17,13 @@ from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.push import Kept, PushSettings, Subscriptions, SubscriptionSettings, Wanted
 from connector_runner.infra import secrets
 from connector_runner.infra.database import Tx
+from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.opening import Deps, open_source
 from connector_runner.intake.push import asking, hearing, push_store
 from connector_runner.intake.push import subscription_store as store
 from connector_runner.intake.push.push_store import New
-from connector_runner.intake.push.receiving import bound, own_secret, seal_content
+from connector_runner.intake.push.receiving import bound, seal_content
+from connector_runner.intake.push.secret_rotation import OVERLAP, drop_old, own_secret, rotate
 from connector_runner.intake.push.subscription_store import Scope, Subscription
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord, Misconfigured, RunnerError, TryAgain
@@ -72,9 +74,27 @@ def keep(deps: Deps, workspace_id: str, data_source_id: str, *, now: datetime) -
     return sorted(keeper.polls)
 
 
+def rotate_secret(
+    tx: Tx,
+    sealer: Sealer,
+    source: DataSource,
+    *,
+    actor: str,
+    now: datetime,
+    name: str | None = None,
+    value: str | None = None,
+    overlap: timedelta = OVERLAP,
+) -> datetime:
+    """As ``secret_rotation.rotate``; subscriptions are told once every web process takes the new secret."""
+    until = rotate(tx, sealer, source, actor=actor, now=now, name=name, value=value, overlap=overlap)
+    store.look_by(tx, Scope(source.workspace_id, source.data_source_id), now + timedelta(seconds=SECRET_SPREADS_S))
+    return until
+
+
 def _make_secret(deps: Deps, tx: Tx, source: DataSource, now: datetime) -> bool:
     """Make the secret that servers send us, unless there is one; whether it is new."""
     settings, name = source.settings.push, own_secret(source.data_source_id)
+    drop_old(tx, source.workspace_id, secrets.names(tx, source.workspace_id), now)
     if settings is None or not settings.subscribe or name in secrets.names(tx, source.workspace_id):
         return False
     secrets.store(tx, source.workspace_id, deps.sealer, name, randomness.token_urlsafe(32), now=now)
