@@ -9,6 +9,8 @@ from connector_runner.infra import queue
 ENTRIES: dict[str, tuple[str, float]] = {
     "sweep": (queue.SWEEP, 2.0),
     "seal_reads": (queue.SEAL_READS, 1.0),
+    # Looks which logs were not anchored today.
+    "anchor_audit": (queue.ANCHOR_AUDIT, 600.0),
     "refresh_config": (queue.REFRESH_CONFIG, 60.0),
     # Looks whose turn it is; each sink's own is every five minutes.
     "reconcile": (queue.RECONCILE, 30.0),

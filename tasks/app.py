@@ -14,6 +14,7 @@ from connector_runner.settings import Settings
 from tasks import broker
 
 MODULES = (
+    "tasks.anchor_audit",
     "tasks.bulk",
     "tasks.drain",
     "tasks.heartbeat",

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Task
 
+from connector_runner.audit.acting import Authority, acting
 from connector_runner.infra import metrics
 from connector_runner.infra.logging import bind, get_logger
 from connector_runner.infra.queue import Hint, check_arguments
@@ -86,7 +87,8 @@ class RunnerTask(Task):  # type: ignore[misc]
         """Run the body; nothing that it raises gets out but a code."""
         started = time.monotonic()
         outcome = "ok"
-        with bind(task=self.name, task_id=self.request.id, **kwargs), running.slice_of(self.name):
+        authority = Authority("system", self.name, str(self.request.id or ""))
+        with bind(task=self.name, task_id=self.request.id, **kwargs), running.slice_of(self.name), acting(authority):
             try:
                 check_arguments(dict(enumerate(args)) | kwargs)  # type: ignore[arg-type]
                 runner().publisher.started(Hint.of(self.name, **kwargs))

@@ -27,11 +27,6 @@ class Authority:
 _present: ContextVar[Authority | None] = ContextVar("audit_authority", default=None)
 
 
-def begin(authority: Authority) -> None:
-    """From here on in this process or context, for a command that is all that the process does."""
-    _present.set(authority)
-
-
 @contextmanager
 def acting(authority: Authority) -> Iterator[None]:
     """While this block runs."""

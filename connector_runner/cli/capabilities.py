@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.audit import log as audit
 from connector_runner.auth import token_store
 from connector_runner.bootstrap import Runner
-from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
+from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.probing.findings import Finding
@@ -33,6 +34,10 @@ def try_out(name: Name, workspace: Workspace = None, as_json: Json = False) -> N
     source = _source(runner, name, workspace)
     with runner.database.begin(source.workspace_id) as tx:
         token_store.forget_failures(tx, source.workspace_id, source.data_source_id)
+        audit.append(
+            tx, source.workspace_id, actor=ACTOR, action="source.test",
+            object=f"data_source/{source.data_source_id}", now=utc_now(),
+        )  # fmt: skip
     outcome: dict[str, Any] = {"name": source.name, **polling.test_connection(runner, source)}
     answering = [kind for kind, found in outcome["resources"].items() if found["ok"]]
     found = probing.probe(runner, source, now=utc_now(), only=answering) if answering else probing.Probe()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,19 +12,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from connector_runner.audit.acting import Authority, acting
 from connector_runner.bootstrap import Runner, build, ready
 from connector_runner.infra import migrations
-from connector_runner.infra.logging import configure
+from connector_runner.infra.logging import configure, get_logger
 from connector_runner.infra.queue import DRAIN, RELEASE, sink_queue
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import Misconfigured
-from connector_runner.observability import store
+from connector_runner.kernel.errors import Misconfigured, RunnerError
+from connector_runner.kernel.ids import new_id
+from connector_runner.observability import sealing_reads, store
 from connector_runner.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -56,18 +61,45 @@ ACTOR = "command line"
 SCHEMA_WAIT_S = 10.0
 WIDE = 200
 
+log = get_logger(__name__)
+
 
 def open_runner(*, start: bool = False) -> Runner:
     """The Runner of this installation, checked.
 
     ``start`` starts the embedded services when none run, and brings an embedded database up to date.
     """
+    on_behalf_of_user()
     settings = Settings()
     configure(settings.log_level if settings.log_level != "INFO" else "WARNING")
     runner = build(settings, start=start)
     if start and settings.database_url is None:
         migrations.upgrade(runner.addresses.database_url)
-    return ready(runner, wait_s=SCHEMA_WAIT_S)
+    checked = ready(runner, wait_s=SCHEMA_WAIT_S)
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.find_root().call_on_close(lambda: _seal(checked))
+    return checked
+
+
+def _seal(runner: Runner) -> None:
+    """What a command noted is sealed as it ends, for where no worker runs."""
+    try:
+        sealing_reads.seal(runner.database, now=utc_now())
+    except RunnerError as error:
+        log.warning("audit.not_sealed", code=error.code)
+
+
+def on_behalf_of_user() -> None:
+    """What this command has done is put down to whom the machine knows as running it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        user = str(os.getuid())
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        authority = Authority(f"os:{user}", context.command_path.partition(" ")[2], new_id())
+        context.find_root().with_resource(acting(authority))
 
 
 def workspace_of(runner: Runner, name: str | None) -> str:

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from connector_runner.audit import log as audit
 from connector_runner.cli.console import ACTOR, Json, Workspace, hint_outbound, open_runner, show, table, workspace_of
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import is_uuid
 from connector_runner.outbound.planning import gap_store
 from connector_runner.outbound.planning.duplicate_search import decide
@@ -45,5 +47,9 @@ def gaps(
     with runner.database.begin(workspace_id) as tx:
         of = reading.entity_id(tx, workspace_id, entity) if entity else None
         found = gap_store.gaps(tx, workspace_id, entity_id=of, limit=limit)
+        note = {"count": len(found)}
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="outbound.gaps", object=of or "entity", detail=note, now=utc_now()
+        )
     columns = ["canonical_id", "entity_type", "field", "sink", "noticed_at"]
     show({"gaps": found}, as_json, lambda: table("Missing", columns, [[gap[c] for c in columns] for gap in found]))

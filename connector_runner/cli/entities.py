@@ -14,6 +14,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.observability import entities as query
 from connector_runner.observability import explain as explaining
+from connector_runner.world import reading
 
 app = typer.Typer(help="Entities: the folded state of patients, appointments and the rest.", no_args_is_help=True)
 
@@ -34,6 +35,11 @@ def list_all(
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
         found = query.listing(tx, entity_type=entity_type, limit=limit, after=after)
+        listed = [row["id"] for row in found["entities"]]
+        detail = {"entity_type": entity_type, "count": len(listed), "ids": listed[:100]}
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="entity.list", object="entity", detail=detail, now=utc_now()
+        )
     columns = ["id", "entity_type", "canonical_id", "record_status", "confidence", "event_count"]
     show(found, as_json, lambda: table("Entities", columns, [[row[c] for c in columns] for row in found["entities"]]))
 
@@ -135,9 +141,8 @@ def _read(action: str, name: str, workspace: str | None, read: Any) -> Any:
 
     def both(tx: Tx) -> Any:
         found = read(tx, workspace_id, name)
-        audit.record_read(
-            tx, workspace_id, actor=ACTOR, action=f"entity.{action}", object=name, detail={}, now=utc_now()
-        )
+        entity_id = reading.entity_id(tx, workspace_id, name)
+        audit.record_read(tx, workspace_id, actor=ACTOR, action=f"entity.{action}", object=entity_id, now=utc_now())
         return found
 
     with runner.database.begin(workspace_id) as tx:

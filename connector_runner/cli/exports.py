@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.audit import log as audit
 from connector_runner.bootstrap import Runner
-from connector_runner.cli.console import Json, Since, Workspace, open_runner, plain, show, table, workspace_of
+from connector_runner.cli.console import ACTOR, Json, Since, Workspace, open_runner, plain, show, table, workspace_of
 from connector_runner.connectors import directory
 from connector_runner.infra.queue import EXPORT
 from connector_runner.intake.bulk import requesting, running, store
@@ -76,7 +77,12 @@ def _asked(
 ) -> tuple[str, bool]:
     with runner.database.begin(workspace_id) as tx:
         source = directory.load(tx, workspace_id, name)
-        return requesting.ask(tx, source, scope=scope, group=group, types=types, since=since, full=full, now=utc_now())
+        now = utc_now()
+        asked = requesting.ask(tx, source, scope=scope, group=group, types=types, since=since, full=full, now=now)
+        detail = {"export_id": asked[0], "adopted": asked[1], "scope": scope or "settings", "full": full}
+        about = f"data_source/{source.data_source_id}"
+        audit.append(tx, workspace_id, actor=ACTOR, action="source.export", object=about, detail=detail, now=now)
+        return asked
 
 
 def exports(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.bootstrap import build, ready
+from connector_runner.cli.console import on_behalf_of_user
 from connector_runner.infra import migrations
 from connector_runner.intake.imports import registering, running
 from connector_runner.intake.imports.chunks import Progress
@@ -57,6 +58,7 @@ def import_files(
 
 def _deps() -> Deps:
     """What imports work with; the embedded services are started when none run."""
+    on_behalf_of_user()
     settings = Settings()
     runner = build(settings, start=True)
     if settings.database_url is None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector_runner.auth import client_keys, store, token_store
+from connector_runner.auth import client_keys, kept_secrets, store
 from connector_runner.auth.assertions import ALGORITHMS
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
@@ -138,8 +138,7 @@ def set_secret(
     workspace_id = workspace_of(runner, workspace)
     value = _content(file).rstrip("\r\n")
     with runner.database.begin(workspace_id) as tx:
-        reference = secrets.store(tx, workspace_id, runner.sealer, name, value, now=now)
-        token_store.forget_failures(tx, workspace_id)
+        reference = kept_secrets.keep(tx, workspace_id, runner.sealer, name, value, actor=ACTOR, now=now)
     show({"reference": reference}, as_json, lambda: typer.echo(reference))
 
 
@@ -161,7 +160,7 @@ def remove_secret(
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
-        gone = secrets.remove(tx, workspace_id, name)
+        gone = kept_secrets.remove(tx, workspace_id, name, actor=ACTOR, now=utc_now())
     if not gone:
         raise Misconfigured("the workspace has no secret of this name", code="secret_missing", where="NAME")
     show({"removed": name}, as_json, lambda: typer.echo(f"removed: {name}"))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.audit import log as audit
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, watching, workspace_of
 from connector_runner.kernel.clock import utc_now
@@ -38,6 +39,10 @@ def list_links(
     with runner.database.begin(workspace_id) as tx:
         entity_id = reading.entity_id(tx, workspace_id, entity) if entity else None
         found = [_link(row) for row in link_store.link_events(tx, workspace_id, entity_id, limit)]
+        note = {"count": len(found)}
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="link.list", object=entity_id or "entity", detail=note, now=utc_now()
+        )
     show({"links": found}, as_json, lambda: table("Links", COLUMNS, [[row[c] for c in COLUMNS] for row in found]))
 
 
@@ -70,6 +75,10 @@ def clusters(
     _work_off(runner, workspace_id)
     with runner.database.begin(workspace_id) as tx:
         found = list(evidence_store.every_cluster(tx, workspace_id, kind))
+        note = {"entity_type": kind, "count": len(found)}
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="clusters.export", object="entity", detail=note, now=utc_now()
+        )
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["canonical_id", "entity_id"])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from connector_runner.audit import log as audit
 from connector_runner.auth.showing import tokens_of
 from connector_runner.bootstrap import Runner
 from connector_runner.cli import capabilities
@@ -111,6 +112,10 @@ def sync(
         due = directory.request_sync(
             tx, workspace_id, source.data_source_id, now=utc_now(), resource_type=resource, full=full
         )
+        audit.append(
+            tx, workspace_id, actor=ACTOR, action="source.sync", object=f"data_source/{source.data_source_id}",
+            detail={"full": full, "due": due, "resource_type": resource}, now=utc_now(),
+        )  # fmt: skip
         types = [row["resource_type"] for row in directory.show(tx, workspace_id, name)["resources"]]
     for kind in [resource] if resource else types:
         runner.publisher.hint(POLL, workspace_id=workspace_id, data_source_id=source.data_source_id, resource_type=kind)

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from connector_runner.cli.console import Json, Workspace, open_runner, show, table, workspace_of
+from connector_runner.audit import log as audit
+from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
+from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.operating.steps import steps as steps_of
 
 COLUMNS = ("sink", "entity_type", "standing", "state", "reason", "reason_detail", "attempts", "sink_ref", "landed_at",
@@ -30,6 +32,11 @@ def steps(
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
         found = asdict(steps_of(tx, workspace_id, cause))
+        entities = sorted({step["entity_id"] for step in found["steps"]})
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="outbound.steps", object="cause", detail={"entities": entities},
+            now=utc_now(),
+        )  # fmt: skip
     show(found, as_json, lambda: tell([found]))
     if found["standing"] == "failed":
         raise typer.Exit(1)

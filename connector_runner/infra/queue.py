@@ -28,6 +28,7 @@ SWEEP: Final = "sweep.run"
 REFRESH_CONFIG: Final = "refresh_config.run"
 HEARTBEAT: Final = "heartbeat.run"
 SEAL_READS: Final = "seal_reads.run"
+ANCHOR_AUDIT: Final = "anchor_audit.run"
 RECONCILE: Final = "reconcile.run"
 RECONCILE_SINK: Final = "reconcile_sink.run"
 SAMPLE: Final = "sample.run"
@@ -57,6 +58,7 @@ QUEUE_OF: Final = {
     REFRESH_CONFIG: CONTROL_QUEUE,
     HEARTBEAT: CONTROL_QUEUE,
     SEAL_READS: CONTROL_QUEUE,
+    ANCHOR_AUDIT: CONTROL_QUEUE,
     RECONCILE: "reconcile",
     RECONCILE_SINK: "reconcile",
     TRANSLATE: "translate",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from connector_runner.audit import log as audit
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.kernel.errors import BadRecord
@@ -87,6 +88,9 @@ def append(
         )  # fmt: skip
     if events:
         done = world.append(tx, workspace_id, events, now=now)
+        ids = [event.id for event in events]
+        detail = {"events": ids[:100], "count": len(ids), "entities": sorted({e.entity_id for e in events})[:100]}
+        audit.note(tx, workspace_id, actor=actor, action="event.append", object=ids[0], detail=detail, now=now)
         outcome.entities_created, outcome.entities_updated = len(done.entities_created), len(done.entities_updated)
     return outcome
 

@@ -19,11 +19,13 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from connector_runner.audit import store as audit_store
 from connector_runner.infra import schedule
 from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import QUEUES_OF_POOL, Publisher, sink_queue
 from connector_runner.intake.push import push_store
 from connector_runner.observability import status_store, store
+from connector_runner.observability.sealing_reads import LATE_S as SEALS_LATE_S
 from connector_runner.resilience import alerts
 from connector_runner.resilience.quarantine import Quarantine
 
@@ -54,7 +56,8 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
     events = status_store.event_total(tx, workspace_id)
     used = {lane["sink_id"] for lane in lanes}
     pushes = push_store.backlog(tx, workspace_id)
-    reasons = _reasons(sources, work) + _late_pushes(pushes)
+    unsealed, unsealed_s = audit_store.unsealed(tx, workspace_id)
+    reasons = _reasons(sources, work) + _late_pushes(pushes) + _late_seals(unsealed_s)
     return {
         "status": _verdict(sources, events, reasons),
         "reasons": reasons,
@@ -69,6 +72,7 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
         "release": {"pending": work["releases"], "oldest_s": round(work["release_s"], 1)},
         "folding": {"pending": work["folds"]},
         "imports": {"running": work["imports"]},
+        "audit": {"unsealed": unsealed, "oldest_s": round(unsealed_s, 1)},
         "alerts": [_alert(row) for row in alerts.listing(tx, workspace_id)],
     }
 
@@ -116,6 +120,10 @@ def together(parts: Sequence[Document]) -> Document:
     for name, count in (("events", "total"), ("quarantine", "open"), ("folding", "pending"), ("imports", "running")):
         joined[name] = {count: sum(part[name][count] for part in parts)}
     joined["polls"] = {"late_s": max((part["polls"]["late_s"] for part in parts), default=0.0)}
+    joined["audit"] = {
+        "unsealed": sum(part["audit"]["unsealed"] for part in parts),
+        "oldest_s": max((part["audit"]["oldest_s"] for part in parts), default=0.0),
+    }
     joined["release"] = {
         "pending": sum(part["release"]["pending"] for part in parts),
         "oldest_s": max((part["release"]["oldest_s"] for part in parts), default=0.0),
@@ -182,6 +190,13 @@ def _late_pushes(pushes: Sequence[Document]) -> list[Document]:
         for row in pushes
         if row["oldest_s"] > PUSHES_LATE_S
     ]
+
+
+def _late_seals(oldest_s: float) -> list[Document]:
+    if oldest_s <= SEALS_LATE_S:
+        return []
+    detail = f"what was read or written has waited for {oldest_s:.0f} s to be sealed into the audit log"
+    return [{"code": "audit_unsealed", "detail": detail}]
 
 
 def _verdict(sources: Sequence[Document], events: int, reasons: Sequence[Document]) -> str:

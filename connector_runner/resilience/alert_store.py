@@ -54,11 +54,26 @@ def end(tx: Tx, workspace_id: str, data_source_id: str, kind: str, subject: str,
     return row["code"] if row else None
 
 
+def acknowledge(tx: Tx, workspace_id: str, alert_id: str, actor: str, now: datetime) -> bool:
+    """Keep that somebody has seen an alert, the first of them; whether that is new."""
+    seen = execute(
+        tx,
+        "UPDATE alert SET acknowledged_at = :now, acknowledged_by = :actor"
+        " WHERE workspace_id = :ws AND alert_id = :id AND acknowledged_at IS NULL",
+        ws=workspace_id,
+        id=alert_id,
+        actor=actor,
+        now=now,
+    )
+    return seen == 1
+
+
 def listing(tx: Tx, workspace_id: str, *, ended: bool, limit: int) -> Sequence[Row]:
     """Alerts with the names of their sources, the latest first; with ``ended`` also those that are over."""
     return rows(
         tx,
-        "SELECT a.alert_id, d.name AS source, a.kind, a.subject, a.code, a.detail, a.raised_at, a.ended_at"
+        "SELECT a.alert_id, d.name AS source, a.kind, a.subject, a.code, a.detail, a.raised_at, a.ended_at,"
+        " a.acknowledged_at, a.acknowledged_by"
         " FROM alert a JOIN data_source d USING (workspace_id, data_source_id) WHERE a.workspace_id = :ws"
         f"{'' if ended else ' AND a.ended_at IS NULL'}"
         " ORDER BY a.raised_at DESC, a.alert_id DESC LIMIT :limit",

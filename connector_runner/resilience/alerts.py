@@ -61,10 +61,16 @@ def end(tx: Tx, workspace_id: str, data_source_id: str, kind: str, *, now: datet
     return code is not None
 
 
+def acknowledge(tx: Tx, workspace_id: str, alert_id: str, *, actor: str, now: datetime) -> bool:
+    """Say that a person has seen an alert; False when there is none, or somebody has before. The caller audits it."""
+    return store.acknowledge(tx, workspace_id, alert_id, actor, now)
+
+
 def listing(tx: Tx, workspace_id: str, *, ended: bool = False, limit: int = 100) -> Sequence[Row]:
     """The open alerts of a workspace, the latest first; with ``ended`` also those that are over.
 
-    Each has ``source`` (its name), ``kind``, ``subject``, ``code``, ``detail``, ``raised_at`` and ``ended_at``.
+    Each has ``alert_id``, ``source`` (its name), ``kind``, ``subject``, ``code``, ``detail``, ``raised_at``,
+    ``ended_at``, and who acknowledged it when.
     """
     return store.listing(tx, workspace_id, ended=ended, limit=limit)
 

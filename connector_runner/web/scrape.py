@@ -24,6 +24,8 @@ IMPORTS_RUNNING: Final = metrics.gauge("imports_running", "Imports that are not 
 POLL_LATE: Final = metrics.gauge("poll_late_seconds", "By how much the most overdue poll is late", ("source",))
 POLL_ERRORS: Final = metrics.gauge("source_consecutive_errors", "Failed polls in a row", ("source",))
 ALERTS_OPEN: Final = metrics.gauge("alerts_open", "Alerts that are open", ("source", "kind"))
+AUDIT_UNSEALED: Final = metrics.gauge("audit_unsealed", "Notes that wait for the audit log", ("workspace",))
+AUDIT_AGE: Final = metrics.gauge("audit_unsealed_oldest_seconds", "Age of the oldest of them", ("workspace",))
 PUSHES_PENDING: Final = metrics.gauge("pushes_pending", "Deliveries that wait to be worked off", ("source",))
 PUSH_AGE: Final = metrics.gauge("push_oldest_seconds", "Age of the oldest delivery that waits", ("source",))
 LANE_AGE: Final = metrics.gauge("lane_oldest_ready_seconds", "Since when the oldest due lane is due", ("sink",))
@@ -32,7 +34,7 @@ SINK_PAUSED: Final = metrics.gauge("sink_paused", "1 when the sink is paused", (
 _HELD: Final = (
     metrics.LANES, metrics.SOURCE_HEALTHY, metrics.QUARANTINE_OPEN, QUEUE_DEPTH, EVENTS_STORED, ENTITIES,
     RELEASES_PENDING, RELEASE_AGE, IMPORTS_RUNNING, POLL_LATE, POLL_ERRORS, ALERTS_OPEN, PUSHES_PENDING, PUSH_AGE,
-    LANE_AGE, SINK_PAUSED,
+    LANE_AGE, SINK_PAUSED, AUDIT_UNSEALED, AUDIT_AGE,
 )  # fmt: skip
 _one_at_a_time = threading.Lock()
 
@@ -68,6 +70,8 @@ def _set_workspace(workspace: WorkspaceView) -> None:
     EVENTS_STORED.labels(workspace=slug).set(found["events"]["total"])
     RELEASES_PENDING.labels(workspace=slug).set(found["release"]["pending"])
     RELEASE_AGE.labels(workspace=slug).set(found["release"]["oldest_s"])
+    AUDIT_UNSEALED.labels(workspace=slug).set(found["audit"]["unsealed"])
+    AUDIT_AGE.labels(workspace=slug).set(found["audit"]["oldest_s"])
     IMPORTS_RUNNING.labels(workspace=slug).set(found["imports"]["running"])
     for entity_type, count in found["entities"].items():
         ENTITIES.labels(workspace=slug, entity_type=entity_type).set(count)

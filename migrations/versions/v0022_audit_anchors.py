@@ -24,6 +24,8 @@ CREATE TABLE audit_anchor (
 );
 ALTER TABLE audit_read ADD COLUMN noted_at timestamptz;     -- by the database's clock
 ALTER TABLE audit_read ALTER COLUMN noted_at SET DEFAULT clock_timestamp();
+ALTER TABLE alert ADD COLUMN acknowledged_at timestamptz;
+ALTER TABLE alert ADD COLUMN acknowledged_by text;
 CREATE INDEX audit_log_object ON audit_log (workspace_id, object, n);
 CREATE INDEX audit_log_at ON audit_log (workspace_id, at);
 CREATE INDEX audit_read_object ON audit_read (workspace_id, object, read_id);

@@ -123,7 +123,7 @@ def test_a_polled_record_lands_when_the_mapping_is_mended(parts: Parts, ehr: Sys
         [audited] = rows(tx, "SELECT detail FROM audit_log WHERE action = 'quarantine.replayed' AND n > 0 ORDER BY n"
                              " DESC LIMIT 1")  # fmt: skip
         event = one(tx, "SELECT raw_id, source FROM event WHERE record_key = 'ehr:Patient:bad'")
-    assert audited["detail"] == {"ids": [entry.quarantine_id], "outcomes": {"replayed": 1}}
+    assert audited["detail"] == {"ids": [entry.quarantine_id], "count": 1, "outcomes": {"replayed": 1}}
     assert event is not None
     assert event["raw_id"] is not None
     assert event["source"] == "connector_runner"

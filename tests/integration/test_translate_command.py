@@ -59,8 +59,8 @@ def test_a_person_reads_the_list_and_sets_a_code(clinic: Clinic, ehr: System, tm
     clinic.flow("ehr")
     assert held(ehr)["coding"][0]["code"] == "M"
     with clinic.database.begin(clinic.workspace) as tx:
-        reads = rows(tx, "SELECT action FROM audit_read")
-    assert {row["action"] for row in reads} == {"translation.list"}
+        reads = rows(tx, "SELECT 1 FROM audit_read WHERE action = 'translation.list'")
+    assert len(reads) == 3
 
 
 @pytest.mark.parametrize("arguments", [["abc"], ["abc", "M", "--none"], ["--none"]])

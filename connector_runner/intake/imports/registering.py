@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from connector_runner.audit import log as audit
 from connector_runner.connectors import directory
 from connector_runner.connectors.base import DataSource
 from connector_runner.infra.database import Database, Tx
@@ -98,8 +99,9 @@ def begin(
     mapping: str | None,
     *,
     local: bool = False,
+    actor: str = "import",
 ) -> str:
-    """The rows of an import that no worker looks at yet; its id. ``local``: no worker ever will."""
+    """The rows of an import that no worker looks at yet, audited; its id. ``local``: no worker ever will."""
     import_id = new_id()
 
     def add(tx: Tx) -> None:
@@ -108,6 +110,10 @@ def begin(
         store.add_job(tx, workspace_id, import_id, source_id, {"local": local})
         for file_n, (name, location, size) in enumerate(files):
             store.add_file(tx, workspace_id, import_id, file_n, _storable(name), location, size)
+        # How many files, and not their names: one can be a patient's.
+        detail = {"data_source_id": source_id, "files": len(files)}
+        about = f"import/{import_id}"
+        audit.append(tx, workspace_id, actor=actor, action="import.begun", object=about, detail=detail, now=utc_now())
 
     deps.database.retrying(workspace_id, add)
     return import_id

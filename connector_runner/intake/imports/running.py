@@ -91,7 +91,8 @@ def run_local(
     began = time.monotonic()
     workspace_id = registering.workspace_id_of(deps, workspace)
     files, others = _listed(paths)
-    import_id = registering.begin(deps, workspace_id, source, [spec for spec, _ in files], mapping, local=True)
+    specs = [spec for spec, _ in files]
+    import_id = registering.begin(deps, workspace_id, source, specs, mapping, local=True, actor=owner)
     for file_n, ((name, _, size), path) in enumerate(files):
         lease = _claim(deps, workspace_id, import_id, owner, file_n)
         if lease is None:
