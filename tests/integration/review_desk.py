@@ -72,7 +72,8 @@ class ReviewDesk:
         self.sealer = Sealer(KEY)
         self.world = World([request_release, Subscriber(self.hinted.append)])
         self.loop = Loop(self.database, self.world, self.sealer, self.judge)
-        self.handlers = {items.EVENTS: EventsHandler(self.world, MAPPINGS, self.sealer)}
+        self.answers = EventsHandler(self.world, MAPPINGS, self.sealer)
+        self.handlers = {items.EVENTS: self.answers}
 
     def say(self, facts: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """An event as a voice agent writes it; id, entity and confidence."""
