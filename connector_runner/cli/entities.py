@@ -9,11 +9,14 @@ import typer
 
 from connector_runner.audit import log as audit
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
+from connector_runner.cli.policy import one_of
 from connector_runner.cli.steps import tell as tell_steps
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
+from connector_runner.observability import agent_view
 from connector_runner.observability import entities as query
 from connector_runner.observability import explain as explaining
+from connector_runner.policy.purposes import PURPOSES, Purpose
 from connector_runner.world import reading
 
 app = typer.Typer(help="Entities: the folded state of patients, appointments and the rest.", no_args_is_help=True)
@@ -45,8 +48,19 @@ def list_all(
 
 
 @app.command("show")
-def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> None:
+def show_one(
+    name: Name,
+    view: Annotated[str, typer.Option("--view", help="full, or agent: what an agent may rely on.")] = "full",
+    purpose: Annotated[
+        str, typer.Option("--purpose", help=f"Of an agent's view: {', '.join(PURPOSES)}.")
+    ] = "treatment",
+    workspace: Workspace = None,
+    as_json: Json = False,
+) -> None:
     """State and provenance."""
+    if one_of(("full", "agent"), "--view", view) == "agent":
+        _show_agent(name, one_of(PURPOSES, "--purpose", purpose), workspace, as_json)
+        return
     found = _read("show", name, workspace, query.show)
 
     def tell() -> None:
@@ -55,6 +69,25 @@ def show_one(name: Name, workspace: Workspace = None, as_json: Json = False) -> 
                  for atom, c in found["provenance"].items()]  # fmt: skip
         table("State", ["field", "value"], sorted(found["state"].items()))
         table("Provenance", ["atom", "source", "system", "confidence", "since", "event"], lines)
+
+    show(found, as_json, tell)
+
+
+def _show_agent(name: str, purpose: Purpose, workspace: str | None, as_json: bool) -> None:
+    runner = open_runner()
+    mappings = runner.mappings
+    now = utc_now()
+    found = _read("show.agent", name, workspace, lambda tx, ws, n: agent_view.show(tx, mappings, ws, n, purpose, now))
+
+    def tell() -> None:
+        typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['record_status']}")
+        for each in found["refused"]:
+            typer.echo(f"not to be read for {purpose}: {each['code']} ({', '.join(each['rests_on'])})")
+        table("Verified", ["field", "value"], sorted(found["state"].items()))
+        table(
+            "Unverified", ["field", "value", "why"], [[e["field"], e["value"], e["why"]] for e in found["unverified"]]
+        )
+        table("Withheld", ["field", "why"], [[each["field"], each["code"]] for each in found["withheld"]])
 
     show(found, as_json, tell)
 

@@ -19,6 +19,7 @@ from connector_runner.cli import (
     keys,
     links,
     outbound,
+    policy,
     processes,
     quarantine,
     review,
@@ -73,6 +74,7 @@ app.add_typer(entities.app, name="entity")
 app.add_typer(outbound.app, name="outbound")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(review.app, name="review")
+app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 
 

@@ -59,6 +59,11 @@ def policy(tx: Tx, workspace_id: str) -> PolicySettings:
     return once(tx, "policy", lambda: policies.of_version(tx, workspace_id, _said(tx, workspace_id).policy))
 
 
+def policy_version(tx: Tx, workspace_id: str) -> int:
+    """The version of that; 0 where it laid down nothing."""
+    return _said(tx, workspace_id).policy
+
+
 def _said(tx: Tx, workspace_id: str) -> _Said:
     """Whether anybody in the workspace ever said anything that counts here: mostly, nobody did."""
     return once(tx, "consents", lambda: _ask(tx, workspace_id))
