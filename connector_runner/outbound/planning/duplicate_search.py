@@ -12,7 +12,7 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
-from connector_runner.kernel.ids import canonical_id
+from connector_runner.kernel.ids import canonical_id, entity_id_of
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gating.choosing import OUR_IDENTIFIER, home_of
 from connector_runner.outbound.lanes import store
@@ -23,6 +23,9 @@ from connector_runner.outbound.planning.dependency_store import wake_dependents
 from connector_runner.outbound.planning.duplicate_store import Decision
 from connector_runner.outbound.planning.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
 from connector_runner.outbound.releasing import release_store as sink_store
+from connector_runner.resolution import evidence_store
+from connector_runner.resolution.clusters import pair
+from connector_runner.world import store as world_store
 
 log = get_logger(__name__)
 
@@ -118,6 +121,10 @@ def look(
         found |= {f"{item['resourceType']}/{item['id']}": item for item in answer.resources if item.get("id")}
     if not found:
         return Looked(None)
+    if found:
+        with outbound.database.begin(workspace_id) as tx:
+            others = _of_others(tx, workspace_id, terms, lane, found)
+        found = {ref: item for ref, item in found.items() if ref not in others}
     judged = judge(
         outbound.planner.facts(terms, {**intent.body, "id": lane.client_ref}),
         [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],
@@ -126,6 +133,15 @@ def look(
         named = ", ".join(judged.possible[:_SHOWN])
         raise BadRecord(f"may be the same as {named} of the sink", code=POSSIBLE_DUPLICATE, where=named)
     return Looked(judged.same)
+
+
+def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: Mapping[str, Json]) -> set[str]:
+    """Which of these records count for somebody whom a person told apart from the lane's entity."""
+    records = {ref: entity_id_of(workspace_id, canonical_id(terms.name, *ref.split("/", 1))) for ref in found}
+    adopted = world_store.adopted(tx, sorted(records.values()))
+    owners = {ref: adopted.get(record, record) for ref, record in records.items()}
+    decided = evidence_store.decisions_among(tx, workspace_id, [lane.entity_id, *owners.values()])
+    return {ref for ref, owner in owners.items() if decided.get(pair(lane.entity_id, owner)) is False}
 
 
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
