@@ -33,7 +33,7 @@ _PROFESSIONALS: Final = (
 OTHER_PERSON: Final = re.compile(
     rf"\b(?:my|your|his|her|their|our|the|a|an|with|for|by|to|from|of)\s+{_RELATIVES}\b(?!\s+name\b)"
     rf"|\b(?:my|your|his|her|their|our)\s+(?:\w+\s+)?{_PROFESSIONALS}\b|\b(?:{_RELATIVES}|{_PROFESSIONALS})'s\b"
-    r"|\bemergency contact|\bon behalf\b|\bsomebody|\bsomeone|\banother (?:patient|person)"
+    r"|\bemergency contact|\bon behalf\b|\b(?:some|any)(?:body|one)(?:'s| else)|\banother (?:patient|person)"
     r"|\bother (?:patient|person|half)\b|\belse's\b|\bpatient's\b|\bthe patient\b"
     r"|\b(?:he|she|him|his|her|hers|their|theirs|them|they)\b(?!\s+(?:said|told me))|\b(?:he|she|they)'(?:s|re"
     r"|d|ll)\b"
@@ -55,7 +55,7 @@ FOR_ANOTHER: Final = re.compile(
     rf"|\bi(?:'m| am) (?:the |a )?(?:caregiver|caretaker|guardian|parent|nurse|social worker|interpreter)\b"
 )
 DENIED: Final = re.compile(
-    r"\b(?:not?(?! problem)|never|nor|neither|none|without|cannot|nope|nah|negative|deny|denies)\b|n't\b"
+    r"\b(?:not?(?! problem| worries)|never|nor|neither|none|without|cannot|nope|nah|negative|deny|denies)\b|n't\b"
     r"|\b(?:no longer|any ?more|used to|(?:my|an|the|her|his) old|former(?:ly)?|previous(?:ly)?|ex-"
     r"|moved (?:out|from|away)|back when"
     r"|disconnected|wrong|incorrect|mistaken?|outdated|out of date|expired|stopped|quit|discontinued|off of"
@@ -71,7 +71,8 @@ SUPPOSED: Final = re.compile(
     r"|i think|i believe|i thought|believe|thinking|something like|or something|or so|roughly|around|about like"
     r"|either|or|should be|ought to|can't remember|don't remember|will be|going to|gonna|soon|next (?:week"
     r"|month|year)"
-    r"|when i move|planning|plan to|moving|someday|eventually|would be|would have|wish|test|testing|example"
+    r"|when i move|planning|plan to|moving|someday|eventually|(?<!that )(?<!it )would be|would have|wish|test"
+    r"|testing|example"
     r"|dummy|sample"
     r"|i forget|let me check|have to check|check on|double check|depends|starting|temporary|temporarily|for now)\b"
 )
@@ -83,7 +84,8 @@ REPORTED: Final = re.compile(
     r"|you've got|you guys have|you got|you sent|it has|printed|pretended|asked me to say|tell you)\b"
 )
 TAKEN_BACK: Final = re.compile(
-    r"\b(?:scratch that|strike that|never ?mind|forget (?:that|it|what)|ignore that|disregard|misspoke|mis-spoke"
+    r"\b(?:scratch that|strike that|mistaken?|by mistake|(?:got|have) (?:it|that|my [a-z]+(?: [a-z]+)?) wrong"
+    r"|never ?mind|forget (?:that|it|what)|ignore that|disregard|misspoke|mis-spoke"
     r"|take that back|i (?:gave|told|said|read) (?:you )?(?:the |that |it )?(?:wrong|incorrect)|made (?:that|it) up"
     r"|(?:just |only )?(?:joking|kidding)|(?:don't|do not) (?:save|record|write|put|update|change|use|keep|note"
     r"|change)"
@@ -96,7 +98,8 @@ TAKEN_BACK: Final = re.compile(
     r"|leave (?:it|that) (?:as|alone)|start over|wasn't (?:right|correct)|isn't (?:right|correct|mine))\b"
 )
 MENDED: Final = re.compile(
-    r"\b(?:wait|actually|sorry|correction|oops|whoops|hold on|hang on|i mean|i meant|make that|should (?:be"
+    r"\b(?:wait|actually|sorry(?! about| for|,? (?:could|can|what|i))|almost|nearly|correction|oops|whoops"
+    r"|hold on|hang on|i mean|i meant|make that|should (?:be"
     r"|have been)"
     r"|rather|instead|hmm+ no|no no|the (?:last|first|middle|second|third|next) (?:digits?|numbers?|letters?"
     r"|part|four|three|two)"
@@ -116,7 +119,8 @@ CONFIRMS: Final = re.compile(
     r"|read|spell)"
     r"|have i got|do i have|sound (?:right|good|ok|okay)|look (?:right|good)|confirm|verify|accurate|yes"
     r"|still (?:current|good"
-    r"|valid|right|correct|the|your)|work for you|does that work|okay|ok|would that work|match|got it)\b"
+    r"|valid|right|correct|the|your)|work for you|does that work|(?:shall|should|can|may) i (?:book|schedule"
+    r"|reserve|put|pencil|set|keep|use)|okay|ok|would that work|match|got it)\b"
 )
 ANOTHER_QUESTION: Final = re.compile(
     r"\b(?:would you|do you|did you|can you|could you|can i|may i|could i|shall|should we|anything else|want|like to"
@@ -168,13 +172,49 @@ FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
     "start": re.compile(r"\b(?:born|birth ?(?:day|date)?|dob|last (?:visit|time|appointment)|surgery)\b"),
     "street": re.compile(r"\b(?:your (?:office|clinic|location)|the office|billing|business address|their office)\b"),
     "medication": re.compile(r"\b(?:allerg\w*|react(?:ion|ed)?)\b"),
-    "email": re.compile(r"\b(?:website|your email|support email)\b"),
+    "email": re.compile(r"\b(?:website|support email)\b"),
 }  # fmt: skip
 LABELS: Final = {
     "mobile": re.compile(r"\b(?:cell(?:phone| phone)?|mobile|iphone|smartphone)\b"),
     "home": re.compile(r"\b(?:home|house|landline|residence|live|living|reside)\b"),
-    "work": re.compile(r"\b(?:work|office|business|desk|job)\b"),
+    "work": re.compile(r"\b(?:work|office|business|job)\b"),
 }
+TOPICS: Final = {
+    "phone": re.compile(
+        r"\b(?:phone|cell|mobile|callback|landline|(?:contact|number)\b.{0,12}\b(?:reach|call)"
+        r"|contact number)"
+    ),
+    "email": re.compile(r"\be-?mail"),
+    "birth": re.compile(r"\b(?:birth|born\b|dob\b|b-?day)"),
+    "address": re.compile(r"\b(?:address(?:es)?\b|live\b|living\b|zip\b|street\b|mailing)"),
+    "name": re.compile(r"\b(?:names?\b|who am i speaking|spell)"),
+    "insurance": re.compile(r"\b(?:insurance|member|subscriber|policy)\b"),
+    "allergy": re.compile(r"\b(?:allerg|react)"),
+    "medication": re.compile(r"\b(?:medic|prescri|refill|taking\b|dos(?:e|age))"),
+    "appointment": re.compile(r"\b(?:appointment|schedul|book|come in\b|visit\b|see you\b)"),
+}
+TOPIC_OF: Final[dict[Kind, str]] = {
+    "phone": "phone",
+    "fax": "phone",
+    "email": "email",
+    "birth": "birth",
+    "street": "address",
+    "city": "address",
+    "state": "address",
+    "postal_code": "address",
+    "given": "name",
+    "family": "name",
+    "gender": "name",
+    "member_id": "insurance",
+    "allergy": "allergy",
+    "medication": "medication",
+    "start": "appointment",
+}
+EVERYTHING: Final = re.compile(
+    r"\b(?:everything|anything i|all (?:of )?(?:that|this|it)|whole thing|what i (?:said|told|gave)"
+    r"|made .{0,12}\bup\b|joking"
+    r"|kidding|earlier|before that|(?:don't|do not) (?:save|record|write|change|update))\b"
+)
 _ENGLISH: Final = re.compile(
     r"\b(?:the|is|my|it's|you|your|to|and|of|for|what|that|in|have|can|i|please|would|are|with|at|on|yes"
     r"|thanks?|right"

@@ -55,13 +55,15 @@ _LEADS: Final = frozenset(
         ),
         *("that's", "be", "reads", "as", "have", "on", "under", ":", ",", ".", "?", "!", "it", "id", "number", "card"),
         *("says", "spelled", "correct", "right", "okay", "ok", "sure", "got", "confirm"),
+        *("still", "see", "was", "now", "just", "with", "using", "be", "give", "mean", "reading", "not", "for", "down"),
     }
 )
 _MAIL = re.compile(r"[a-z0-9][\w.+-]*@[\w-]+(?:\.[\w-]+)+")
 _SPOKEN_MAIL = re.compile(r"(?:\bat\s+|@\s*)[\w-]+\s*(?:\bdot\b|\.)\s*(?:com|org|net|edu|gov|us|io|co)\b")
 _STREET = re.compile(
-    r"\b(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|ct|court|pl|place|ter|terrace|cir|circle|pkwy"
-    r"|parkway|hwy|highway|sq|square|way|trail)\b"
+    r"\b(?:\d+|ten|[a-z]*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:[ -][a-z]+)?|hundred|one|two|three|four|five"
+    r"|six|seven|eight|nine)\s+(?:[a-z]+\.?\s+){1,3}(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|ct"
+    r"|court|pl|place|ter|terrace|cir|circle|pkwy|parkway|hwy|highway|sq|square|way|trail)\b"
 )
 _NAMED = re.compile(r"\b(?:(first|last|family|sur) ?name(?: is|'s|,)?|name(?: is|'s))\s+(?:actually\s+)?([^\W\d_]+)")
 

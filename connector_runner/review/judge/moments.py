@@ -72,7 +72,13 @@ def _named(tokens: Sequence[Token], numbers: Mapping[int, Number], turn: int) ->
             continue
         after = _skip(tokens, at + 1, (",", ".", "the"))
         day = numbers.get(after)
-        if day is not None and len(day.digits) <= 2 and (token.word != "may" or after == at + 1 or day.ordinal):
+        of = at > 0 and tokens[at - 1].word == "of" and _before(tokens, numbers, at) is not None
+        if (
+            not of
+            and day is not None
+            and len(day.digits) <= 2
+            and (token.word != "may" or after == at + 1 or day.ordinal)
+        ):
             start, end, following = token.start, day.end, day.last + 1
         else:
             day = _before(tokens, numbers, at)

@@ -199,7 +199,11 @@ def _digit(word: str) -> str | None:
 
 def _beside_number(tokens: Sequence[Token], at: int) -> bool:
     near = [tokens[i].word for i in (at - 1, at + 1) if 0 <= i < len(tokens)]
-    return any(word[0].isdigit() or word in _UNITS or word in _TENS or word in ("oh", "o") for word in near)
+    # A numeral of several digits is no neighbour of a spoken zero: "Dayton, OH 45402".
+    return any(
+        (word[0].isdigit() and len(word) == 1) or word in _UNITS or word in _TENS or word in ("oh", "o")
+        for word in near
+    )
 
 
 def _below_hundred(tokens: Sequence[Token], at: int) -> tuple[int | None, int, bool]:

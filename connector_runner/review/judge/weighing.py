@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from connector_runner.review.judge import cues
-from connector_runner.review.judge.claims import Piece
+from connector_runner.review.judge.claims import Kind, Piece
 from connector_runner.review.judge.hearing import Heard, hear
 from connector_runner.review.judge.speech import Speech
 
@@ -25,14 +25,22 @@ _LOOK_BACK: Final = 8
 
 _CONTRAST = re.compile(
     r"(?:[,;:-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
-    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now)\b)"
+    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now|for me)\b)"
 )
+_MINE = re.compile(
+    r"(?:[,;:.-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
+    r"(?=(?:my|mine|i'm|i am|i live|i go by|for me)\b)"
+)
+_SHORT_STATE = re.compile(r",\s+(?:OR|IN|ME|OK|HI|OH|MA|PA|LA|DE)\b")
 _OPENING = re.compile(
     r"\W*(?:no+|nope|nah|no no|no problem|not a problem|not at all|sorry|oh|um|uh|well|wait|actually)\b\s*[,.;:!-]+\s*"
 )
 _NOT_THE_NEXT = re.compile(r"[,;\s]*\b(?:and|but|or)?\s*(?:it's |it is )?(?:not|instead of|rather than)\W*$")
 _NEXT_CLAUSE = re.compile(r"[,;]|\band\b|\bbut\b")
 _ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:that|it|this|which)(?:'s| is| was)?\b")
+_NO = re.compile(r"\W*(?:(?:oh|um|well|sorry),? )*(?:no|nope|nah|not)\b")
+_ABOUT_IT = re.compile(r"\b(?:that|this|it|yours?|right|correct)\b")
+_OR = re.compile(r"\bor\b")
 _BUT = re.compile(r"\b(?:but|except|only|almost|nearly|partly)\b")
 _LABELLED: Final = frozenset({"phone", "street"})
 
@@ -84,6 +92,8 @@ class _Place:
     after: str
     clause: str
     """Of ``before`` what the value belongs to."""
+    owned: str
+    """Of ``before`` what may say whose it is."""
 
 
 def weigh(speech: Speech, piece: Piece, about: datetime | None = None) -> Evidence:
@@ -113,7 +123,7 @@ def _statement(speech: Speech, piece: Piece, heard: Sequence[Heard], n: int) -> 
             why = why or word or CONFIRMED
         quotes = (*quotes, answer) if answer is not None else quotes
         return Statement(here, why, labels, quotes)
-    return Statement(here, why or _afterwards(speech, heard, n) or OK, labels, quotes)
+    return Statement(here, why or _afterwards(speech, piece.kind, heard, n) or OK, labels, quotes)
 
 
 def _place(speech: Speech, heard: Sequence[Heard], n: int) -> _Place:
@@ -125,17 +135,30 @@ def _place(speech: Speech, heard: Sequence[Heard], n: int) -> _Place:
     following = n + 1 < len(heard) and heard[n + 1].start < end
     if following:
         end = heard[n + 1].start
-    before, after = speech.text[start : here.start], speech.text[here.end : end]
+    before, after = _plain(speech, start, here.start), _plain(speech, here.end, end)
     if following:
         after = _NOT_THE_NEXT.sub("", after)
         cut = _NEXT_CLAUSE.search(after)
         after = after[: cut.start()] if cut else after
-    clause = before
-    for found in _CONTRAST.finditer(before):
-        clause = before[found.end() :]
+    clause = _since_last(_CONTRAST, before)
     while (opening := _OPENING.match(clause)) is not None:
         clause = clause[opening.end() :]
-    return _Place(here, first, before, after, clause)
+    return _Place(here, first, before, after, clause, _since_last(_MINE, before))
+
+
+def _since_last(pattern: re.Pattern[str], text: str) -> str:
+    clause = text
+    for found in pattern.finditer(text):
+        clause = text[found.end() :]
+    return clause
+
+
+def _plain(speech: Speech, start: int, end: int) -> str:
+    """A part of the text, without the short names of states that would be taken for words."""
+    text = speech.text[start:end]
+    for found in _SHORT_STATE.finditer(speech.material.text, start, end):
+        text = f"{text[: found.start() - start]}{' ' * len(found[0])}{text[found.end() - start :]}"
+    return text
 
 
 def _flaw(speech: Speech, piece: Piece, place: _Place, labels: frozenset[str]) -> str | None:
@@ -174,10 +197,10 @@ def _of_another(speech: Speech, place: _Place, *, agent: bool) -> bool:
     heard = place.heard
     if speech.text[heard.start : heard.end].endswith("'s") or speech.text[heard.end : heard.end + 2] == "'s":
         return True
-    if cues.OTHER_PERSON.search(place.clause) or cues.OTHER_PERSON.search(place.after):
+    if cues.OTHER_PERSON.search(place.owned) or cues.OTHER_PERSON.search(place.after):
         return True
     own = cues.YOU if agent else cues.SELF
-    if own.search(place.clause):
+    if own.search(place.owned) or own.search(place.after):
         return False
     for n in range(place.sentence - 1, max(place.sentence - 1 - _LOOK_BACK, -1), -1):
         sentence = speech.sentences[n]
@@ -209,7 +232,7 @@ def _labels(speech: Speech, piece: Piece, place: _Place) -> frozenset[str]:
     if piece.kind not in _LABELLED:
         return frozenset()
     agent = speech.speaker(place.heard.turn) == "agent"
-    for text in (f"{place.clause} | {place.after[:40]}", _question(speech, place, agent=agent)):
+    for text in (f"{place.clause} | {place.after[:40]}", "" if agent else _question(speech, place, agent=False)):
         found = frozenset(label for label, words in cues.LABELS.items() if words.search(text))
         if found:
             return found
@@ -226,6 +249,9 @@ def _answer(speech: Speech, heard: Sequence[Heard], n: int) -> tuple[tuple[int, 
     said = speech.text[reply.start : reply.end]
     answer = (reply.start, reply.end)
     if any(other.turn == here.turn and other.same != here.same for other in heard):
+        return answer, "alternatives"
+    sentence = speech.sentences[speech.sentence_at(here.start)]
+    if _OR.search(_plain(speech, sentence.start, sentence.end)):
         return answer, "alternatives"
     tail = speech.text[here.end : turn.end]
     if cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", tail)):
@@ -245,7 +271,7 @@ def _declined(rest: str) -> bool:
     return cues.DENIED.search(first) is not None or cues.OTHER_PERSON.search(first) is not None
 
 
-def _afterwards(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
+def _afterwards(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> str | None:
     """Whether the caller takes a value back in the rest of the turn, or at his next turn."""
     here = heard[n]
     until = next((other.start for other in heard[n + 1 :] if other.turn == here.turn), speech.turns[here.turn].end)
@@ -259,10 +285,10 @@ def _afterwards(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
             return "taken_back"
         if _ANAPHOR.match(after) and (cues.OTHER_PERSON.search(after) or cues.DENIED.search(after)):
             return "taken_back"
-    return _next_turn(speech, heard, n)
+    return _next_turn(speech, kind, heard, n)
 
 
-def _next_turn(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
+def _next_turn(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> str | None:
     here = heard[n]
     for turn in range(here.turn + 1, min(here.turn + 4, len(speech.turns))):
         place = speech.turns[turn]
@@ -270,14 +296,33 @@ def _next_turn(speech: Speech, heard: Sequence[Heard], n: int) -> str | None:
             continue
         again = next((other for other in heard if other.turn == turn and other.same == here.same), None)
         said = speech.text[place.start : place.end if again is None else again.start][:400]
+        if _elsewhere(speech, kind, speech.sentence_at(place.start), speech.sentence_at(here.end - 1)):
+            return None
         if cues.TAKEN_BACK.search(said):
             return "taken_back"
         if again is None and cues.MENDED.search(said.split("?")[0]) and not _asks_something(speech, place.start):
+            return "taken_back"
+        if _NO.match(said) and _ABOUT_IT.search(speech.text[speech.turns[here.turn].end : place.start]):
+            return "taken_back"
+        read_back = any(other.turn in range(here.turn + 1, turn) and other.same == here.same for other in heard)
+        if read_back and any(other.turn == turn and other.same != here.same for other in heard):
             return "taken_back"
         if _ANAPHOR.match(said) and cues.OTHER_PERSON.search(said.split(".")[0]):
             return "taken_back"
         return None
     return None
+
+
+def _elsewhere(speech: Speech, kind: Kind, sentence: int, since: int) -> bool:
+    """Whether the talk has moved on to something else between a value and a sentence, the sentence included."""
+    own = cues.TOPIC_OF[kind]
+    for n in range(sentence, since, -1):
+        said = speech.text[speech.sentences[n].start : speech.sentences[n].end]
+        if cues.TOPICS[own].search(said) or cues.EVERYTHING.search(said):
+            return False
+        if any(topic.search(said) for topic in cues.TOPICS.values()):
+            return True
+    return False
 
 
 def _asks_something(speech: Speech, start: int) -> bool:
@@ -337,8 +382,10 @@ def _differs(statement: Statement, piece: Piece) -> bool:
 
 def _revoked_later(speech: Speech, piece: Piece, last: Statement) -> bool:
     """Whether, turns later, the caller takes back what he said, or begins to mend a value of this kind."""
-    for sentence in speech.sentences[speech.sentence_at(last.quotes[-1][1] - 1) + 1 :]:
-        if speech.speaker(sentence.turn) != "caller":
+    since = speech.sentence_at(last.quotes[-1][1] - 1)
+    for n in range(since + 1, len(speech.sentences)):
+        sentence = speech.sentences[n]
+        if speech.speaker(sentence.turn) != "caller" or _elsewhere(speech, piece.kind, n, since):
             continue
         said = speech.text[sentence.start : sentence.end]
         if cues.TAKEN_BACK.search(said):

@@ -1,0 +1,1 @@
+"""Invented calls of which it is known what is true, for everything that judges claims."""
