@@ -60,7 +60,7 @@ def import_key(
     as_json: Json = False,
 ) -> None:
     """Keep a private key that was made elsewhere. It is sealed and never shown again: the file can go."""
-    _add("ES384", _content(file), kid, workspace, as_json)
+    _add("ES384", content_of(file), kid, workspace, as_json)
 
 
 def _add(algorithm: str, private: str | None, kid: str | None, workspace: str | None, as_json: bool) -> None:
@@ -136,7 +136,7 @@ def set_secret(
     """Keep a value, over an older one. It is sealed and never shown again; settings refer to it as secret:NAME."""
     runner, now = open_runner(), utc_now()
     workspace_id = workspace_of(runner, workspace)
-    value = _content(file).rstrip("\r\n")
+    value = content_of(file).rstrip("\r\n")
     with runner.database.begin(workspace_id) as tx:
         reference = kept_secrets.keep(tx, workspace_id, runner.sealer, name, value, actor=ACTOR, now=now)
     show({"reference": reference}, as_json, lambda: typer.echo(reference))
@@ -166,7 +166,7 @@ def remove_secret(
     show({"removed": name}, as_json, lambda: typer.echo(f"removed: {name}"))
 
 
-def _content(file: Path) -> str:
+def content_of(file: Path) -> str:
     """The text of a file, or of standard input."""
     try:
         raw = sys.stdin.buffer.read(_MOST_BYTES + 1) if str(file) == "-" else file.read_bytes()[: _MOST_BYTES + 1]

@@ -35,7 +35,7 @@ _PAGE = 500
 app = typer.Typer(help="What could not be used, kept with its context.", no_args_is_help=True)
 
 
-Stage = Annotated[str | None, typer.Option("--stage", help="unify, import, poll, tombstones, release, outbound …")]
+Stage = Annotated[str | None, typer.Option("--stage", help="unify, poll, import, bulk, tombstones, release …")]
 Code = Annotated[str | None, typer.Option("--code", help="One cause.")]
 Source = Annotated[str | None, typer.Option("--source", help="One data source by its name.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Ids of entries.")]

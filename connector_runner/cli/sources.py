@@ -10,7 +10,7 @@ import typer
 from connector_runner.audit import log as audit
 from connector_runner.auth.showing import tokens_of
 from connector_runner.bootstrap import Runner
-from connector_runner.cli import capabilities
+from connector_runner.cli import capabilities, push_secrets
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, workspace_of
 from connector_runner.connectors import directory
 from connector_runner.connectors.outgoing import CheckURL
@@ -22,6 +22,7 @@ from connector_runner.outbound.releasing import release
 
 app = typer.Typer(help="Data sources: systems that are read, and written to.", no_args_is_help=True)
 capabilities.add_to(app)
+app.command("rotate-secret")(push_secrets.rotate_secret)
 
 Name = Annotated[str, typer.Argument(metavar="NAME")]
 

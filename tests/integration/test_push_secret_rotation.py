@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.cli.main import app
 from connector_runner.infra import secrets
 from connector_runner.intake.push import receiving, secret_rotation, subscribing
 from connector_runner.intake.push.secret_rotation import own_secret
@@ -96,6 +98,24 @@ def test_the_secret_of_subscriptions_is_made_anew_and_told_to_the_server(
     clinic.later(secret_rotation.OVERLAP.total_seconds())
     clinic.keep()
     assert names(clinic) == [own_secret(clinic.source.data_source_id)]
+
+
+def test_the_command(
+    runner: Runner, workspace: str, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"DATABASE_URL": database_url, "REDIS_URL": redis_url}.items():
+        monkeypatch.setenv(name, value)
+    with runner.database.begin(workspace) as tx:
+        secrets.store(tx, workspace, runner.sealer, "hook", "the older", now=utc_now())
+    clinic_of(runner, workspace, "http://127.0.0.1:9/fhir", scheme="slack", secrets=["secret:hook"])
+    words = ["source", "rotate-secret", "ehr", "--workspace", workspace, "--json"]
+    done = CliRunner().invoke(app, [*words, "--secret", "hook", "--file", "-"], input="the newer\n")
+    assert done.exit_code == 0, done.output
+    assert "newer" not in done.output
+    with runner.database.begin(workspace) as tx:
+        assert secrets.resolve("secret:hook", tx, workspace, runner.sealer) == "the newer"
+    assert CliRunner().invoke(app, [*words, "--secret", "hook"]).exit_code == 2
+    assert CliRunner().invoke(app, words).exit_code == 1
 
 
 @pytest.mark.parametrize("how", [{"name": "other", "value": "x"}, {}])
