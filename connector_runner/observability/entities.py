@@ -42,13 +42,16 @@ def listing(tx: Tx, *, entity_type: str | None = None, limit: int = 50, after: s
 
 
 def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any]:
-    """One entity with the provenance of each field and what it is related to.
+    """One entity with the provenance of each field and what it is related to; of a person, whichever record is named.
 
+    State, status, confidence and provenance are of all entities that are the same; records are its own.
     Raises BadRecord (``unknown_entity``) when there is none.
     """
     stored = _stored(tx, workspace_id, name)
     view = reading.views(tx, [stored["entity_id"]])[0]
-    return response(stored) | {
+    whole = {"state": view.state, "status": view.folded.status, "confidence": view.folded.confidence}
+    return response(dict(stored) | whole) | {
+        "members": list(view.members),
         "provenance": {atom: _provenance(settled.winner) for atom, settled in sorted(view.folded.atoms.items())},
         "linked_entities": _linked(tx, workspace_id, view.entity_id),
         "records": [{"canonical_id": key, "data_source_id": source} for key, source in sorted(view.records.items())],
@@ -140,6 +143,7 @@ def _provenance(claim: Claim) -> dict[str, Any]:
         "source_system": claim.source_system,
         "confidence": claim.confidence,
         "since": _known(claim.since),
+        "record_key": claim.record_key,
     } | ({"verdict": claim.verdict} if claim.verdict else {})
 
 
@@ -160,7 +164,6 @@ def explained(settled: Settled) -> dict[str, Any]:
 
 def _claim(claim: Claim) -> dict[str, Any]:
     return _provenance(claim) | {
-        "record_key": claim.record_key,
         "mapping_version": claim.mapping_version,
         "echo": claim.echo,
     }

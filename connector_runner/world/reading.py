@@ -261,13 +261,21 @@ def targets_in(workspace_id: str, state: dict[str, Any], name: str) -> list[str]
 
 
 def related(tx: Tx, of: str) -> list[Row]:
-    """Relationships of an entity, out and in, with the entity at the other end where it has arrived."""
+    """Relationships of an entity, out and in, with the entity at the other end where it has arrived.
+
+    In: of whatever refers to it, or to another that is the same.
+    """
     stored = one(tx, "SELECT workspace_id, state FROM projection WHERE entity_id = :id", id=of)
     out = sorted(relationships.targets(stored["workspace_id"], stored["state"])) if stored else []
     return rows(
         tx,
         # Entities are looked up one by one: joined, the planner would read all of them under row-level security.
-        "WITH ends AS MATERIALIZED ("
+        "WITH us AS (SELECT CAST(:id AS uuid) AS id UNION SELECT n.entity_id FROM cluster_member m"
+        "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+        "  WHERE m.entity_id = :id),"
+        " records AS (SELECT id FROM us UNION SELECT a.record_id FROM us CROSS JOIN LATERAL"
+        "  (SELECT record_id FROM adopted_record WHERE entity_id = us.id OFFSET 0) a),"
+        " ends AS MATERIALIZED ("
         " SELECT 'out' AS direction, r.name, coalesce(a.entity_id, b.record_id, r.target_id) AS other_id"
         " FROM unnest(CAST(:names AS text[]), CAST(:targets AS uuid[]), CAST(:tokens AS boolean[]))"
         "  AS r (name, target_id, by_identifier)"
@@ -275,10 +283,8 @@ def related(tx: Tx, of: str) -> list[Row]:
         " LEFT JOIN adopted_record a ON a.record_id = coalesce(b.record_id, r.target_id)"
         " UNION ALL"
         " SELECT 'in', r.name, r.entity_id FROM ("
-        "  SELECT CAST(:id AS uuid) AS target_id"
-        "  UNION SELECT record_id FROM adopted_record WHERE entity_id = :id"
-        "  UNION SELECT token FROM business_identifier WHERE record_id = ANY(ARRAY("
-        "   SELECT CAST(:id AS uuid) UNION SELECT record_id FROM adopted_record WHERE entity_id = :id))) t"
+        "  SELECT id AS target_id FROM records UNION SELECT b.token FROM records CROSS JOIN LATERAL"
+        "   (SELECT token FROM business_identifier WHERE record_id = records.id OFFSET 0) b) t"
         " CROSS JOIN LATERAL (SELECT name, entity_id FROM relationship WHERE target_id = t.target_id OFFSET 0) r)"
         " SELECT direction, name, other_id, e.entity_type, e.canonical_id FROM ends"
         " LEFT JOIN LATERAL (SELECT entity_type, canonical_id FROM entity WHERE entity_id = other_id OFFSET 0) e"

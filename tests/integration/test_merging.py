@@ -12,6 +12,7 @@ from connector_runner.infra.database import rows
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
+from connector_runner.observability import entities as query
 from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
 from connector_runner.outbound.operating.parting import MADE_FOR_ANOTHER, NOT_TAKEN_BACK
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
@@ -328,3 +329,16 @@ def test_no_member_is_lost_when_a_link_is_parted_an_entity_deleted_or_adopted(
         members = {name: view.members for name, view in together.items() if view is not None}
     for name, found in members.items():
         assert entity_id_of(clinic.workspace, name) in found, "each is a member of what it is seen as"
+
+
+def test_any_member_shows_the_person(clinic: Clinic, ehr: System, store: System) -> None:
+    one_person_in_both(clinic, ehr, store)
+    decide(clinic, EHR, STORE, same=True)
+    with clinic.database.begin(clinic.workspace) as tx:
+        shown = [query.show(tx, clinic.workspace, name) for name in (EHR, STORE)]
+    for field in ("state", "provenance", "members", "display_name", "phone", "email", "record_status"):
+        assert shown[0][field] == shown[1][field]
+    assert (shown[0]["phone"], shown[0]["email"]) == ("+16175550101", "ada@example.org")
+    assert [[each["canonical_id"] for each in one["linked_entities"]] for one in shown] == [[STORE], [EHR]]
+    said_by = {atom: claim["record_key"] for atom, claim in shown[0]["provenance"].items()}
+    assert (said_by["telecom[phone|home]"], said_by["telecom[email|home]"]) == (EHR, STORE)
