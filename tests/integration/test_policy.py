@@ -1,0 +1,353 @@
+"""Policy from a record to what a sink was sent: over all records of a patient, at release and again at the drain."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from connector_runner.cli.main import app
+from connector_runner.infra.database import rows
+from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound.operating import policies
+from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
+from connector_runner.outbound.releasing.release import subscriber as request_release
+from connector_runner.policy.settings import PolicySettings
+from connector_runner.resolution import service
+from connector_runner.world import reading
+from connector_runner.world.service import World
+from tests.integration.outbound_stack import KEY, Clinic, System, a_patient, an_appointment, once_planned
+from tests.integration.test_drain import BOTH, spoken
+from tests.integration.test_gates import a_consent, at, where
+
+ACT = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+ASKING = {"accept_from": ["ehr"], "consent": "opt_out", **BOTH}
+TESTER = "+16175550142"
+
+
+@pytest.fixture
+def compared(clinic: Clinic) -> Clinic:
+    """Whose entities are compared when they change, as in production."""
+    world = World([request_release, service.subscriber])
+    return replace(clinic, outbound=replace(clinic.outbound, world=world))
+
+
+@pytest.fixture
+def typed(database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a process of the product."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("CONNECTOR_RUNNER_ENCRYPTION_KEY", base64.b64encode(KEY).decode())
+    monkeypatch.setenv("CONNECTOR_RUNNER_HTTP_ALLOW", "127.0.0.1")
+
+
+def run(clinic: Clinic, *arguments: str, code: int = 0) -> Any:
+    done = CliRunner().invoke(app, [*arguments, "--workspace", clinic.workspace, "--json"])
+    assert done.exit_code == code, f"{done.output} {done.exception!r}"
+    return json.loads(done.stdout) if code == 0 else done
+
+
+def same(clinic: Clinic, one: str, other: str, *, are: bool = True) -> None:
+    """A person says whether two are the same."""
+    with clinic.database.begin(clinic.workspace) as tx:
+        ids = [reading.entity_id(tx, clinic.workspace, name) for name in (one, other)]
+        service.decide(tx, clinic.workspace, *ids, same=are, actor="nurse", reason="seen", now=utc_now())
+    compare(clinic)
+
+
+def compare(clinic: Clinic) -> None:
+    while service.resolve(clinic.database, clinic.workspace, now=utc_now(), tell=sinks_hear).more:
+        pass
+
+
+def lay_down(clinic: Clinic, **document: Any) -> policies.Applied:
+    policy = PolicySettings.model_validate(document)
+    return policies.apply(clinic.database, clinic.workspace, policy, actor="test", now=utc_now())
+
+
+def refusals(clinic: Clinic) -> list[dict[str, Any]]:
+    with clinic.database.begin(clinic.workspace) as tx:
+        found = rows(tx, "SELECT detail FROM audit_log WHERE action = 'policy.refused' ORDER BY n")
+    return [row["detail"] for row in found]
+
+
+def labelled(*codes: str, **more: Any) -> dict[str, Any]:
+    marks = [{"system": ACT, "code": code} for code in codes]
+    return a_patient(meta={"lastUpdated": "2026-11-20T10:00:00Z", "security": marks}, **more)
+
+
+def in_crm(record_id: str = "c9") -> dict[str, Any]:
+    """The same person as the CRM has them: under another name, so that only a person knows."""
+    return {"resourceType": "Patient", "id": record_id, "name": [{"family": "Quist", "given": ["Theodora"]}]}
+
+
+def two_systems(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("crm", ehr)
+    clinic.source("store", store, **ASKING)
+
+
+def of_crm(status: str = "active", kind: str = "permit", at: int = 10) -> dict[str, Any]:
+    return a_consent(status, kind, at, patient={"reference": "Patient/c9"})
+
+
+def test_a_refusal_on_the_crms_record_stops_the_appointment_of_the_ehrs(
+    compared: Clinic, ehr: System, store: System
+) -> None:
+    clinic = compared
+    two_systems(clinic, ehr, store)
+    clinic.land("ehr", at(10), an_appointment("a1"))
+    clinic.land("crm", in_crm(), of_crm(kind="deny"))
+    compare(clinic)
+    clinic.release()
+    assert {(lane["state"], lane["reason"]) for lane in clinic.lanes("store")} == {
+        ("ready", None),
+        ("waiting", "dependency"),
+    }
+    same(clinic, "ehr:Patient:p1", "crm:Patient:c9")
+    clinic.flow("store")
+    assert store.writes() == []
+    assert where(clinic, "appointment") == ("idle", "consent_withdrawn")
+    same(clinic, "ehr:Patient:p1", "crm:Patient:c9", are=False)
+    clinic.flow("store")
+    assert len(store.all("Appointment")) == 1
+
+
+def test_withdrawn_on_another_record_between_release_and_drain(
+    compared: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = compared
+    two_systems(clinic, ehr, store)
+    clinic.land("ehr", at(10))
+    clinic.land("crm", in_crm())
+    same(clinic, "ehr:Patient:p1", "crm:Patient:c9")
+    clinic.flow("store")
+    before = len(store.writes())
+    assert before
+    clinic.land("ehr", an_appointment("a1"))
+    clinic.release()
+    assert clinic.lane("store", "appointment")["state"] == "ready"
+    once_planned(monkeypatch, lambda: clinic.land("crm", of_crm("inactive")))
+    done = clinic.flow("store")
+    assert done.outcomes["outdated"] == 1
+    assert len(store.writes()) == before
+    lane = clinic.lane("store", "appointment")
+    assert (lane["state"], lane["reason"], lane["attempts"]) == ("idle", "consent_withdrawn", 0)
+    assert lane["reason_detail"].startswith("consent:")
+    found = [each for each in refusals(clinic) if each["reason"] == "consent_withdrawn"]
+    assert {(each["sink"], each["rests_on"]) for each in found} == {("store", lane["reason_detail"])}
+    clinic.land("crm", of_crm(at=12))
+    clinic.flow("store")
+    assert len(store.all("Appointment")) == 1
+
+
+def test_a_refusal_is_audited_once_and_not_at_every_look(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", a_consent(kind="deny"), at(10))
+    clinic.flow("store")
+    clinic.land("ehr", at(11, phone="617-555-0777"))
+    clinic.flow("store")
+    assert [each["reason"] for each in refusals(clinic)] == ["consent_withdrawn"]
+
+
+def test_a_label_asks_for_consent_and_holds_for_all_that_is_about_the_patient(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", labelled("42CFRPart2"), an_appointment("a1"), a_patient("p2"))
+    clinic.flow("store")
+    assert [each["identifier"][0]["value"] for each in store.all("Patient")] == ["MRN-p2"]
+    assert where(clinic, "appointment") == ("idle", "sensitivity_label")
+    clinic.land("ehr", a_consent())
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (2, 1)
+
+
+def test_a_label_that_is_given_later_stops_what_waits(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", at(9))
+    clinic.flow("store")
+    clinic.land("ehr", an_appointment("a1"))
+    clinic.release()
+    clinic.land("ehr", labelled("PSY"))
+    clinic.flow("store")
+    assert where(clinic, "appointment") == ("idle", "sensitivity_label")
+    clinic.land("ehr", at(11))
+    clinic.flow("store")
+    assert len(store.all("Appointment")) == 1, "the label was taken back"
+
+
+def test_the_label_of_one_record_is_not_that_of_its_patient(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    marked = {"meta": {"security": [{"system": ACT, "code": "HIV"}]}}
+    clinic.land("ehr", at(10), an_appointment("a1", **marked), an_appointment("a2"))
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (1, 1)
+
+
+def test_whose_number_is_a_test_callers_never_leaves(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", at(10, phone="(617) 555-0142"), an_appointment("a1"), a_patient("p2"))
+    clinic.release()
+    applied = lay_down(clinic, test_callers=[TESTER])
+    assert (applied.changed, applied.marked) == (True, 1)
+    clinic.flow("store")
+    assert [each["identifier"][0]["value"] for each in store.all("Patient")] == ["MRN-p2"]
+    assert where(clinic, "appointment") == ("idle", "test_caller")
+    clinic.land("ehr", a_patient("p3", phone="617-555-0142"))
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 1
+    again = lay_down(clinic, test_callers=[TESTER])
+    assert (again.changed, again.version) == (False, applied.version)
+    lay_down(clinic)
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (3, 1)
+
+
+def test_a_policy_laid_down_after_planning_still_counts(
+    clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", at(10))
+    clinic.release()
+    once_planned(monkeypatch, lambda: lay_down(clinic, rules=[{"name": "stop", "actions": ["write"]}]))
+    done = clinic.flow("store")
+    assert done.outcomes["outdated"] == 1
+    assert (where(clinic), store.writes()) == (("idle", "workspace_rule"), [])
+    assert clinic.lane("store")["reason_detail"] == "rule:stop"
+
+
+def test_a_rule_keeps_back_a_field_and_sends_the_rest(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    lay_down(clinic, rules=[{"name": "no-phone", "actions": ["write"], "sinks": ["store"], "fields": ["telecom"]}])
+    clinic.land("ehr", at(10))
+    clinic.flow("store")
+    patient = store.all("Patient")[0]
+    assert patient["name"][0]["family"] == "Okafor"
+    assert "telecom" not in patient
+    assert {(each["atom"], each["code"]) for each in clinic.lane("store")["withheld"]} == {
+        ("telecom[phone|home]", "workspace_rule")
+    }
+
+
+def test_what_a_source_may_do_without_review_is_a_setting(clinic: Clinic, ehr: System) -> None:
+    clinic.source("ehr", ehr, threshold=0.4, **BOTH)
+    ehr.put(a_patient())
+    clinic.poll("ehr", "Patient")
+    spoken(clinic)
+    clinic.flow("ehr")
+    before = len(ehr.writes())
+    assert {each["code"] for each in clinic.lane("ehr")["withheld"]} == {"not_reviewed"}
+    lay_down(clinic, without_review={"voice_agent": ["patient.address"]})
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before
+    lay_down(clinic, without_review={"voice_agent": ["patient.telecom"]})
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before + 1
+
+
+def test_a_source_may_need_review_of_what_else_is_believed(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    lay_down(clinic, without_review={"ehr": ["patient"]})
+    clinic.land("ehr", at(10), an_appointment("a1"))
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (1, 0)
+    assert where(clinic, "appointment") == ("idle", "not_reviewed")
+
+
+def out(clinic: Clinic, channel: str, name: str = "ehr:Patient:p1", **more: Any) -> None:
+    facts = {"opt_outs": [{"channel": channel, "opted_out": True}]}
+    clinic.say(canonical_id=name, entity_type="patient", confidence=0.3, facts=facts, **more)
+
+
+@pytest.mark.usefixtures("typed")
+def test_check_answers_for_the_whole_person(compared: Clinic, ehr: System, store: System) -> None:
+    clinic = compared
+    two_systems(clinic, ehr, store)
+    clinic.land("ehr", at(10), an_appointment("a1"))
+    clinic.land("crm", in_crm())
+    ask = ("policy", "check", "ehr:Appointment:a1")
+    assert run(clinic, *ask, "--action", "contact", "--channel", "phone")["allowed"]
+    out(clinic, "phone", "crm:Patient:c9")
+    same(clinic, "ehr:Patient:p1", "crm:Patient:c9")
+    found = run(clinic, *ask, "--action", "contact", "--channel", "phone")
+    assert (found["allowed"], found["purpose"]) == (False, "outreach")
+    with clinic.database.begin(clinic.workspace) as tx:
+        crm = reading.entity_id(tx, clinic.workspace, "crm:Patient:c9")
+    assert found["refused"] == [{"code": "opted_out", "rests_on": [f"entity:{crm}"]}]
+    assert run(clinic, *ask, "--action", "contact", "--channel", "sms")["allowed"]
+    assert run(clinic, *ask, "--action", "write", "--sink", "store")["allowed"]
+    clinic.land("crm", of_crm(kind="deny"))
+    found = run(clinic, *ask, "--action", "write", "--sink", "store")
+    assert [each["code"] for each in found["refused"]] == ["consent_withdrawn"]
+    assert run(clinic, *ask, "--action", "write", code=1)
+    assert run(clinic, *ask, "--action", "sell", code=2)
+    with clinic.database.begin(clinic.workspace) as tx:
+        noted = rows(tx, "SELECT action FROM audit_read")
+    assert {row["action"] for row in noted} >= {"policy.check"}
+
+
+@pytest.mark.usefixtures("typed")
+def test_apply_names_the_key_that_is_wrong_and_show_shows_what_holds(clinic: Clinic, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("test_callers: ['617-555-0142']")
+    done = run(clinic, "policy", "apply", str(file), code=1)
+    assert "test_callers.0" in str(done.exception)
+    assert "617-555" not in str(done.exception)
+    file.write_text("test_callers: ['+16175550142']\ndo_not_contact: [{number: '+16175550143', channels: [sms]}]")
+    assert run(clinic, "policy", "apply", str(file)) == {"version": 1, "changed": True, "marked": 0}
+    shown = run(clinic, "policy", "show")
+    assert shown["policy"]["do_not_contact"] == [{"number": "+16175550143", "channels": ["sms"]}]
+    with clinic.database.begin(clinic.workspace) as tx:
+        entry = rows(tx, "SELECT detail FROM audit_log WHERE action = 'policy.applied'")[0]["detail"]
+    assert entry["parts"] == ["do_not_contact", "test_callers"]
+    assert "0142" not in json.dumps(entry)
+
+
+@pytest.mark.usefixtures("typed")
+def test_an_agent_sees_what_it_may_rely_on_and_what_not(clinic: Clinic, ehr: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.land("ehr", at(10, birthDate="2031-01-01"))
+    event = spoken(clinic)
+    show = ("entity", "show", "ehr:Patient:p1", "--view", "agent")
+    found = run(clinic, *show)
+    assert found["state"]["name"]["family"] == "Okafor"
+    assert "birth_date" not in found["state"], "it is authoritative, and cannot be"
+    doubted = {each["field"]: each["why"] for each in found["unverified"]}
+    assert doubted["birth_date"] not in ("not_reviewed", "rejected")
+    assert doubted["telecom[email|home]"] == "not_reviewed"
+    assert found["state"]["telecom"][0]["value"] == "+16175550101"
+    clinic.judge(event)
+    found = run(clinic, *show)
+    assert {each["field"] for each in found["unverified"]} == {"birth_date"}
+    lay_down(clinic, rules=[{"name": "no-address", "actions": ["read"], "purposes": ["payment"], "fields": ["name"]}])
+    found = run(clinic, *show, "--purpose", "payment")
+    assert "name" not in found["state"]
+    assert found["withheld"] == [{"field": "name", "code": "workspace_rule", "rests_on": ["rule:no-address"]}]
+    with clinic.database.begin(clinic.workspace) as tx:
+        noted = rows(tx, "SELECT action FROM audit_read")
+    assert "entity.show.agent" in {row["action"] for row in noted}
+
+
+@pytest.mark.usefixtures("typed")
+def test_what_may_not_be_read_is_absent_with_the_reason(clinic: Clinic, ehr: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.land("ehr", labelled("42CFRPart2"))
+    found = run(clinic, "entity", "show", "ehr:Patient:p1", "--view", "agent")
+    assert (found["allowed"], found["state"], found["unverified"]) == (False, {}, [])
+    assert found["refused"][0]["code"] == "sensitivity_label"
+    assert "Okafor" not in json.dumps(found)
+    assert run(clinic, "entity", "show", "ehr:Patient:p1", "--view", "agent", "--purpose", "emergency")["allowed"]
