@@ -91,7 +91,7 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
         each["identifier"] = _CANONICAL_BITS if any(system == CANONICAL for system, _ in shared) else _IDENTIFIER_BITS
     common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
     held = held_back(one, other, levels, name_share=common, identified=identified)
-    if one.generation and other.generation and one.generation != other.generation:
+    if held == "generation":
         each["generation"] = _GENERATION_BITS
     bits += each.get("identifier", 0.0) + each.get("generation", 0.0)
     return Evidence(one.record, other.record, bits, levels, each, None, held, weights.version)

@@ -15,6 +15,10 @@ HELD_BITS: Final = 1.5
 ONLY_PHONE: Final = "only_phone"
 _COMMON: Final = 1e-5
 """The share of people with one given and one family name from which on the pair of names is common: 1 in 100,000."""
+_CHILD_SINCE: Final = 2008
+"""Who was born since is a child, as of this version of the rules."""
+_A_GENERATION: Final = 15
+"""Years by which a parent is older at least."""
 _SAYS_NOTHING: Final = frozenset({"different", "region_differs"})
 _BESIDES_NAMES: Final = frozenset({"phone", "email", "place"})
 
@@ -27,21 +31,28 @@ def counted_bits(bits: float, held: str | None) -> float:
 def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float, identified: bool) -> str | None:
     """Why a pair may not link by itself, or None.
 
-    ``generation``: senior and junior. ``given_name``: another given name, and neither a mailbox (or only one, and
-    another middle name) nor an identifier in common: twins and siblings share all the rest. ``common_name``: nothing
-    but a common name and a date of birth; ``first_of_january``: a name and a date that stands for an unknown one.
-    ``only_phone``: one of the two is nothing but a phone, which both have (see phones); ``phone_alone``: they have
-    nothing but a phone to compare.
+    ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
+    child goes by. ``given_name``: another given name, and neither a mailbox that one of the two is named in (or only
+    that, and another middle name, or another family name and no date of birth) nor an identifier in common: twins and
+    siblings share all the rest. ``family_name``:
+    another family name, and nothing in common by which to reach them. ``common_name``: nothing but a common name and
+    a date of birth; ``first_of_january``: a name and a date that stands for an unknown one. ``only_phone``: one of the
+    two is nothing but a phone, which both have (see phones); ``phone_alone``: they have nothing but a phone to compare.
     """
     if identified:
         return None
-    if one.generation and other.generation and one.generation != other.generation:
+    if _are_of_two_generations(one, other):
         return "generation"
-    if levels.get("given") == "different" and (levels.get("email") != "equal" or levels.get("middle") == "different"):
-        return "given_name"
+    if levels.get("given") == "different":
+        theirs = levels.get("email") == "equal" and _is_own_mailbox(one, other)
+        nameless = levels.get("family") == "different" and "birth" not in levels
+        if not theirs or nameless or levels.get("middle") == "different":
+            return "given_name"
     if set(levels) <= {"phone", "sex"}:
         lone = (one.is_only_phone or other.is_only_phone) and bool(one.phones & other.phones)
         return ONLY_PHONE if lone else "phone_alone"
+    if levels.get("family") == "different" and not _reached_alike(levels):
+        return "family_name"
     agreeing = {name for name, level in levels.items() if level not in _SAYS_NOTHING}
     if not agreeing & _BESIDES_NAMES:
         days = [person.birth[1:] for person in (one, other) if person.birth]
@@ -50,3 +61,35 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         if name_share >= _COMMON:
             return "common_name"
     return None
+
+
+def _are_of_two_generations(one: Identity, other: Identity) -> bool:
+    if one.generation and other.generation:
+        return one.generation != other.generation
+    if one.birth is None or other.birth is None:
+        return False
+    younger, older = max(one.birth[0], other.birth[0]), min(one.birth[0], other.birth[0])
+    return younger >= _CHILD_SINCE and younger - older >= _A_GENERATION
+
+
+def _is_own_mailbox(one: Identity, other: Identity) -> bool:
+    """Whether a mailbox of both is named after one of them, and not after a family or a parent."""
+    return any(
+        _is_named(address.partition("@")[0], person)
+        for address in one.emails & other.emails
+        for person in (one, other)
+        if person.given
+    )
+
+
+def _is_named(box: str, person: Identity) -> bool:
+    if len(person.given) >= 3 and person.given[:4] in box:
+        return True
+    letters = box.rstrip("0123456789")
+    initial = letters.startswith(person.given[0]) or letters.endswith(person.given[0])
+    return initial and person.family != "" and person.family[:5] in box
+
+
+def _reached_alike(levels: Levels) -> bool:
+    at_home = levels.get("place") in ("equal", "equal_and_code", "alike", "alike_and_code")
+    return at_home or levels.get("phone") == "equal" or levels.get("email") in ("equal", "close")

@@ -149,7 +149,7 @@ def decide(
         store.request(tx, workspace_id, kind, [entity])
     action = "link.same" if same else "link.different"
     detail = {"other": other, "label": label}
-    audit.append(tx, workspace_id, actor=actor, action=action, object=one, detail=detail, reason=reason, now=now)
+    audit.append(tx, workspace_id, actor=actor, action=action, object=one, detail=detail, now=now)
 
 
 def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int, tell: EntitiesResolved) -> Resolved:
