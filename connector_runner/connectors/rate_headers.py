@@ -54,6 +54,9 @@ def http_date(text: str | None) -> datetime | None:
 
 def pace_of(headers: Mapping[str, str], now: datetime) -> Pace | None:
     """The allowance as the answer states it, None when it does not."""
+    # Each of their names has the word, and most answers have none of them.
+    if not any("limit" in name.lower() for name in headers):
+        return None
     for read in (_structured, _separate, _hubspot, _salesforce):
         pace = read(headers, now)
         if pace is not None:

@@ -61,7 +61,7 @@ def rules_but(*codes: str) -> Without:
 
     def taken(patch: pytest.MonkeyPatch) -> None:
         left = tuple(rule for rule in classify.RULES if rule.cause not in codes)
-        patch.setattr(classify, "_rules_of", lambda status: tuple(rule for rule in left if rule.may_hold(status)))
+        patch.setattr(classify, "_rules_of", lambda *about: tuple(rule for rule in left if rule.may_hold(*about)))
 
     return taken
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 from connector_runner.connectors.classification.crm_rules import CRM_RULES
@@ -37,15 +37,16 @@ class Classified:
     reply: Reply
 
 
-@cache
-def _rules_of(status: int) -> tuple[Rule, ...]:
-    """Those that can hold for a status, of which HTTP has a thousand at most."""
-    return tuple(rule for rule in RULES if rule.may_hold(status))
+@lru_cache(2000)
+def _rules_of(status: int, vendor: str, purpose: Purpose) -> tuple[Rule, ...]:
+    """Those that can hold for answers of a status to requests for a purpose."""
+    return tuple(rule for rule in RULES if rule.may_hold(status, vendor, purpose))
 
 
 def rule_for(evidence: Evidence) -> Rule:
     """The rule that an answer falls under."""
-    return next((rule for rule in _rules_of(evidence.status) if rule.holds(evidence)), NOTHING_KNOWN)
+    able = _rules_of(evidence.status, evidence.vendor, evidence.purpose)
+    return next((rule for rule in able if rule.holds(evidence)), NOTHING_KNOWN)
 
 
 def classify(answer: Answer, purpose: Purpose, vendor: str, now: datetime) -> Classified:

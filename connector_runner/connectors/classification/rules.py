@@ -39,17 +39,19 @@ class Rule:
     placed: bool | None = None
     wait: Wait = None
 
-    def may_hold(self, status: int) -> bool:
-        """Whether this rule is about answers of such a status at all."""
-        return not self.status or status in self.status or status // 100 in self.status
+    def may_hold(self, status: int, vendor: str, purpose: Purpose) -> bool:
+        """Whether this rule is about answers of such a status of such a vendor to such requests at all."""
+        return (
+            (not self.status or status in self.status or status // 100 in self.status)
+            and (not self.vendors or vendor in self.vendors)
+            and (not self.purposes or purpose in self.purposes)
+        )
 
     def holds(self, evidence: Evidence) -> bool:
         """Whether this rule is about such an answer."""
         return (
-            self.may_hold(evidence.status)
+            self.may_hold(evidence.status, evidence.vendor, evidence.purpose)
             and (not self.codes or not self.codes.isdisjoint(evidence.codes))
-            and (not self.vendors or evidence.vendor in self.vendors)
-            and (not self.purposes or evidence.purpose in self.purposes)
             and (self.shape is None or self.shape == evidence.shape)
             and (self.retry_after is None or self.retry_after == evidence.retry_after)
             and (self.placed is None or self.placed == bool(evidence.where))

@@ -163,9 +163,9 @@ def refuses_credential(answer: Answer) -> bool:
 
 def _without(url: str, names: frozenset[str]) -> str:
     """The URL without these query parameters."""
-    parts = urlsplit(url)
-    if not names or not parts.query:
+    if not names or "?" not in url:
         return url
+    parts = urlsplit(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in names]
     return parts._replace(query=urlencode(kept)).geturl()
 
