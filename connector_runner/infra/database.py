@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 __all__ = [
     "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "before_commit", "copy_json", "copy_lines",
-    "copy_rows", "copy_text", "execute", "hot", "id_array", "later", "once", "one", "rows", "tuples",
+    "copy_rows", "copy_text", "execute", "gather", "hot", "id_array", "later", "once", "one", "rows", "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"
@@ -330,6 +330,15 @@ def later(tx: Tx, sql: str, /, **params: Any) -> None:
     What is wrong with it is raised there.
     """
     _session(tx).later(sql, params)
+
+
+def gather(tx: Tx, sql: str, /, **row: Any) -> None:
+    """As ``later``, for a statement over arrays: ``row`` goes with all others that are given for it meanwhile.
+
+    ``sql`` has an array for each parameter (``CAST(:name AS text[])``); a row says one element of it: a text, number,
+    bytes, or None. It may change nothing that another statement of the same message looks at.
+    """
+    _session(tx).gather(sql, row)
 
 
 def id_array(ids: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -63,6 +63,28 @@ def for_driver(sql: str) -> str:
     return _ESCAPED.sub(r"\1", _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%")))
 
 
+def array_of(values: Iterable[Any]) -> str:
+    """An array of texts, numbers, bytes or NULLs as Postgres reads one (PostgreSQL manual, Array Input and Output).
+
+    A list would be written out as an expression with a node an element.
+    """
+    return "{" + ",".join([_element(value) for value in values]) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, int | float):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no element of an array")
+
+
 class Session(psycopg2.extensions.connection):
     """A connection that collects statements. Its transactions are begun and ended by ``infra.database`` alone."""
 
@@ -70,6 +92,7 @@ class Session(psycopg2.extensions.connection):
         super().__init__(*args, **kwargs)
         self._opening = b""
         self._waiting: list[bytes] = []
+        self._gathered: dict[str, list[Mapping[str, Any]]] = {}
         self._before: list[Callable[[], object]] = []
         self._afterwards: list[Callable[[], None]] = []
         self.known: dict[str, Any] = {}
@@ -90,6 +113,7 @@ class Session(psycopg2.extensions.connection):
     def start(self, sql: str, params: Mapping[str, Any]) -> None:
         """A transaction begins with ``sql``, which is sent with its first statement."""
         self._waiting.clear()
+        self._gathered.clear()
         self._before.clear()
         self._afterwards.clear()
         self.known.clear()
@@ -107,6 +131,13 @@ class Session(psycopg2.extensions.connection):
         """Run a statement with the next one, or with the COMMIT. What is wrong with it shows there."""
         statement, missing = self._planned_or_plain(sql)
         self._waiting.append(missing + self._written(statement, params))
+
+    def gather(self, sql: str, row: Mapping[str, Any]) -> None:
+        """As ``later``, all rows of a statement at once: each parameter is the array of what the rows say for it.
+
+        They go after what was put off, in the order in which the statements were first given.
+        """
+        self._gathered.setdefault(sql, []).append(row)
 
     def before(self, call: Callable[[], object]) -> None:
         """Call it when the transaction is about to be committed; what it runs belongs to the transaction."""
@@ -129,6 +160,7 @@ class Session(psycopg2.extensions.connection):
 
     def run(self, cursor: Any, sql: str, params: Mapping[str, Any]) -> None:
         """Send what waits and ``sql``, in one message; the answer is to ``sql``. Raises psycopg2.Error."""
+        self._put_together()
         statement, missing = self._planned_or_plain(sql)
         if self._begun and not self._waiting and not missing:
             self._carry_out(cursor, statement, params)
@@ -140,6 +172,8 @@ class Session(psycopg2.extensions.connection):
         """COMMIT or ROLLBACK, where there is anything to it. Raises psycopg2.Error."""
         if how == "ROLLBACK":
             self._waiting.clear()
+            self._gathered.clear()
+        self._put_together()
         if self._begun or self._waiting:
             with self.cursor() as cursor:
                 self._waiting.append(how.encode())
@@ -148,9 +182,16 @@ class Session(psycopg2.extensions.connection):
 
     def flush(self) -> None:
         """Send what waits. Raises psycopg2.Error."""
+        self._put_together()
         if self._waiting or not self._begun:
             with self.cursor() as cursor:
                 self._send(cursor)
+
+    def _put_together(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, {}
+            for sql, found in gathered.items():
+                self.later(sql, {name: array_of([row[name] for row in found]) for name in found[0]})
 
     def _written(self, sql: str, params: Mapping[str, Any]) -> bytes:
         with self.cursor() as cursor:

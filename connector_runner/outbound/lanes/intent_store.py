@@ -5,8 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one
+from connector_runner.infra.database import Row, Tx, execute, gather, hot, id_array, one
 from connector_runner.outbound.lanes.lane import Lane
+
+_OPEN: Final = hot(
+    "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key, body_hash,"
+    " precondition, resolve_after) SELECT i.ws, i.lane, i.sink, i.intent, i.fence, i.operation, i.key, i.hash,"
+    " i.precondition, clock_timestamp() + i.quiet * interval '1 second' FROM unnest(CAST(:ws AS uuid[]),"
+    " CAST(:lane AS uuid[]), CAST(:sink AS uuid[]), CAST(:intent AS uuid[]), CAST(:fence AS bigint[]),"
+    " CAST(:operation AS text[]), CAST(:key AS text[]), CAST(:hash AS bytea[]), CAST(:precondition AS text[]),"
+    " CAST(:quiet AS float8[]))"
+    " i(ws, lane, sink, intent, fence, operation, key, hash, precondition, quiet)"
+)
+_LOG: Final = hot(
+    "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence, attempt,"
+    " operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref, sink_etag,"
+    " mapping_version, causes, sealed) SELECT w.ws, w.write, w.sink, w.lane, w.entity, w.intent, w.phase, w.fence,"
+    " w.attempt, w.operation, w.key, w.hash, w.precondition, w.outcome, w.status, w.code, w.ref, w.etag, w.mapping,"
+    " CAST(w.causes AS uuid[]), w.sealed FROM unnest(CAST(:ws AS uuid[]), CAST(:write AS uuid[]),"
+    " CAST(:sink AS uuid[]), CAST(:lane AS uuid[]), CAST(:entity AS uuid[]), CAST(:intent AS uuid[]),"
+    " CAST(:phase AS text[]), CAST(:fence AS bigint[]), CAST(:attempt AS int[]), CAST(:operation AS text[]),"
+    " CAST(:key AS text[]), CAST(:hash AS bytea[]), CAST(:precondition AS text[]), CAST(:outcome AS text[]),"
+    " CAST(:status AS int[]), CAST(:code AS text[]), CAST(:ref AS text[]), CAST(:etag AS text[]),"
+    " CAST(:mapping AS text[]), CAST(:causes AS text[]), CAST(:sealed AS bytea[]))"
+    " w(ws, write, sink, lane, entity, intent, phase, fence, attempt, operation, key, hash, precondition, outcome,"
+    " status, code, ref, etag, mapping, causes, sealed)"
+)
 
 
 def insert_intent(
@@ -21,13 +45,9 @@ def insert_intent(
     quiet_period_s: float,
 ) -> None:
     """Open an intent; the primary key refuses a second one on the same lane, by the COMMIT at the latest."""
-    later(
+    gather(
         tx,
-        hot(
-            "INSERT INTO open_intent (workspace_id, lane_id, sink_id, intent_id, fence, operation, idempotency_key,"
-            " body_hash, precondition, resolve_after) VALUES (:ws, :lane, :sink, :intent, :fence, :operation, :key,"
-            " :hash, :precondition, clock_timestamp() + :quiet * interval '1 second')"
-        ),
+        _OPEN,
         ws=lane.workspace_id,
         lane=lane.lane_id,
         sink=lane.sink_id,
@@ -44,14 +64,20 @@ def insert_intent(
 _CLOSE: Final = hot("DELETE FROM open_intent WHERE lane_id = :lane AND intent_id = :intent")
 
 
+_CLOSE_ALL: Final = hot(
+    # By key, one by one.
+    "DELETE FROM open_intent WHERE lane_id = ANY(CAST(:lanes AS uuid[])) AND intent_id = ANY(CAST(:intents AS uuid[]))"
+)
+
+
 def close_intent(tx: Tx, lane: Lane, intent_id: str) -> bool:
     """Close an intent whose outcome is known; False when it was closed before."""
     return execute(tx, _CLOSE, lane=lane.lane_id, intent=intent_id) == 1
 
 
 def close_unasked(tx: Tx, lane: Lane, intent_id: str) -> None:
-    """The same, along with the next statement."""
-    later(tx, _CLOSE, lane=lane.lane_id, intent=intent_id)
+    """The same, along with the next statement and others that are closed."""
+    gather(tx, _CLOSE_ALL, lanes=lane.lane_id, intents=intent_id)
 
 
 def resolve_later(tx: Tx, lane: Lane, intent_id: str, quiet_period_s: float) -> None:
@@ -97,15 +123,9 @@ def insert_write(
     sink_etag: str | None = None,
 ) -> None:
     """Append to the write log."""
-    later(
+    gather(
         tx,
-        hot(
-            "INSERT INTO write_log (workspace_id, write_id, sink_id, lane_id, entity_id, intent_id, phase, fence,"
-            " attempt, operation, idempotency_key, body_hash, precondition, outcome, http_status, code, sink_ref,"
-            " sink_etag, mapping_version, causes, sealed) VALUES (:ws, :write, :sink, :lane, :entity, :intent, :phase,"
-            " :fence, :attempt, :operation, :key, :hash, :precondition, :outcome, :status, :code, :ref, :etag,"
-            " :mapping, CAST(:causes AS uuid[]), :sealed)"
-        ),
+        _LOG,
         ws=lane.workspace_id,
         write=write_id,
         sink=lane.sink_id,
