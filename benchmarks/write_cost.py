@@ -27,7 +27,9 @@ from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.lanes.drain import drain
+from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.outbound.releasing.release import release
+from connector_runner.resolution import service as resolution
 from connector_runner.settings import Settings
 
 ANALYZED = "entity, event, adopted_record, sync_lane, open_intent, write_log, sent_value, record_version"
@@ -156,6 +158,8 @@ def phase(
 ) -> dict[str, Any]:
     """Append, then measure the way out alone."""
     append(runner, workspace_id, events)
+    # Nobody is made in a sink before they were compared with those who are known.
+    resolution.work_off(runner.database, workspace_id, now=utc_now(), tell=sinks_hear)
     with runner.database.engine.connect() as connection:
         # As autovacuum does within a minute: plans are for tables as they are.
         connection.exec_driver_sql(f"ANALYZE {ANALYZED}")
