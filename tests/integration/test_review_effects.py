@@ -1,0 +1,125 @@
+"""What an answer does to what is on its way out: revived, or stopped, with simulated systems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound.engine import Outbound
+from connector_runner.review import items, policy_store, queue
+from connector_runner.review.deciding import EventsHandler
+from connector_runner.review.items import Action, Answer, Item
+from connector_runner.review.loop import Loop, Subscriber
+from connector_runner.world.service import World
+from tests.integration.outbound_stack import MAPPINGS, Clinic, System, a_patient, once_planned
+from tests.integration.review_desk import Scripted
+from tests.integration.test_drain import BOTH, PATIENTS, phones, spoken
+
+SHE = {"name": {"family": "Okafor", "given": ["Ada"]}, "birth_date": "1982-03-04", "gender": "female"}
+NAME = "voice_agent:Patient:ada"
+
+
+class Office:
+    """The clinic's people, and its judge."""
+
+    def __init__(self, clinic: Clinic, word: str) -> None:
+        self.clinic = clinic
+        outbound: Outbound = clinic.outbound
+        outbound.world._subscribers = (*outbound.world._subscribers, Subscriber(lambda workspace: None))
+        self.world: World = outbound.world
+        self.judge = Scripted(otherwise=word)
+        self.loop = Loop(clinic.database, self.world, outbound.sealer, self.judge)
+        self.handlers = {items.EVENTS: EventsHandler(self.world, MAPPINGS, outbound.sealer)}
+
+    def answer(self, action: Action, **more: Any) -> None:
+        """The answer to the one open item."""
+        workspace = self.clinic.workspace
+        with self.clinic.database.begin(workspace) as tx:
+            (item,), _ = queue.listing(tx, workspace, status=["pending"])
+        answer = Answer(action, "ruth", more.get("notes"), more.get("data"))
+        done = self.clinic.database.retrying(
+            workspace, lambda tx: queue.decide(tx, self.handlers, workspace, item.id, answer, now=utc_now())
+        )
+        assert isinstance(done, Item), done
+
+
+def said_both(clinic: Clinic) -> None:
+    clinic.say(entity_type="patient", canonical_id=NAME, facts=SHE)
+    times = {"start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:20:00Z"}
+    clinic.say(
+        entity_type="appointment", source="manual", canonical_id="manual:Appointment:a1",
+        facts={"status": "booked", **times, "patient": {"ref": NAME},
+               "participant": [{"actor": {"ref": NAME}, "status": "accepted"}]},
+    )  # fmt: skip
+
+
+def test_an_approval_revives_what_failed_on_confidence_and_what_waited_for_it(clinic: Clinic, store: System) -> None:
+    clinic.source("store", store, **BOTH)
+    office = Office(clinic, "unclear")
+    said_both(clinic)
+    clinic.flow("store")
+    assert store.writes() == []
+    waits = clinic.lane("store", "appointment")
+    assert waits["reason"] == "dependency_below_threshold"
+    office.loop.run(clinic.workspace)
+    clinic.flow("store")
+    assert store.writes() == []
+
+    office.answer("approved")
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (1, 1)
+
+
+def test_a_judges_word_revives_them_as_well(clinic: Clinic, store: System) -> None:
+    clinic.source("store", store, **BOTH)
+    office = Office(clinic, "supported")
+    said_both(clinic)
+    clinic.flow("store")
+    office.loop.run(clinic.workspace)
+    clinic.flow("store")
+    assert (len(store.all("Patient")), len(store.all("Appointment"))) == (1, 1)
+
+
+def with_a_phone_to_send(clinic: Clinic, ehr: System) -> tuple[Office, int]:
+    """The judge passed a phone, but a person sees it too; its lane is ready."""
+    clinic.source("ehr", ehr, **PATIENTS)
+    ehr.put(a_patient())
+    clinic.poll("ehr", "Patient")
+    clinic.flow("ehr")
+    office = Office(clinic, "supported")
+    with clinic.database.begin(clinic.workspace) as tx:
+        policy_store.save(tx, clinic.workspace, {"sample": 1}, actor="test", now=utc_now())
+    spoken(clinic)
+    office.loop.run(clinic.workspace)
+    clinic.release()
+    assert clinic.lane("ehr")["state"] == "ready"
+    return office, len(ehr.writes())
+
+
+def test_a_rejection_stops_what_is_ready_to_go(clinic: Clinic, ehr: System) -> None:
+    office, before = with_a_phone_to_send(clinic, ehr)
+    office.answer("rejected", notes="another caller")
+    clinic.drain("ehr")  # before any release has looked
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before
+    assert phones(ehr.get("Patient/p1")) == ["617-555-0101"]
+    assert clinic.lane("ehr")["state"] == "idle"
+
+
+def test_a_rejection_that_comes_while_the_write_is_planned_stops_it(
+    clinic: Clinic, ehr: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office, before = with_a_phone_to_send(clinic, ehr)
+    once_planned(monkeypatch, lambda: office.answer("rejected", notes="another caller"))
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before
+
+
+def test_a_correction_goes_in_place_of_what_was_heard(clinic: Clinic, ehr: System) -> None:
+    office, before = with_a_phone_to_send(clinic, ehr)
+    office.answer("corrected", data={"telecom": [{"system": "phone", "use": "home", "value": "+16175550444"}]})
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before + 1
+    assert phones(ehr.get("Patient/p1")) == ["+16175550444"]
