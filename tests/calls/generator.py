@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-from tests.calls import phrases, values
+from tests.calls import phrases, unseen, values
 from tests.calls.values import Value
 
 WHEN: Final = datetime(2026, 3, 2, 15, tzinfo=UTC)
@@ -30,6 +30,14 @@ ENTITY_TYPES: Final = {
     "medication_order": ("medicine",),
     "appointment": ("start",),
 }
+_SMALL_TALK: Final = {**phrases.SMALL_TALK, "unseen": unseen.SMALL_TALK}
+_RELATIVES: Final = {**phrases.RELATIVES, "unseen": unseen.RELATIVES}
+_NOUNS: Final = {**phrases.NOUNS, "unseen": unseen.NOUNS}
+_ASKS: Final = {**phrases.ASKS, "unseen": unseen.ASKS}
+_TRUE: Final = {**phrases.TRUE, "unseen": unseen.TRUE}
+_FALSE: Final = {**phrases.FALSE, "unseen": unseen.FALSE}
+_SPECIAL_TRUE: Final = {**phrases.SPECIAL_TRUE, "unseen": unseen.SPECIAL_TRUE}
+_SPECIAL_FALSE: Final = {**phrases.SPECIAL_FALSE, "unseen": unseen.SPECIAL_FALSE}
 _SHARES: Final = ("patient",) * 12 + ("insurance_plan", "allergy_intolerance", "medication_order", "appointment")
 
 
@@ -78,7 +86,7 @@ def _call(random: Random, number: int, book: str) -> Call:
     entity_type = random.choice(_SHARES)
     kinds = list(ENTITY_TYPES[entity_type])
     random.shuffle(kinds)
-    turns: list[str] = [*random.choice(phrases.SMALL_TALK[book])]
+    turns: list[str] = [*random.choice(_SMALL_TALK[book])]
     facts: dict[str, Any] = {}
     claims = []
     for kind in kinds[: random.choice((1, 1, 2, 3))]:
@@ -89,7 +97,7 @@ def _call(random: Random, number: int, book: str) -> Call:
         claims.append(said.claim)
         turns += lines
         if random.random() < 0.3:
-            turns += random.choice(phrases.SMALL_TALK[book])
+            turns += random.choice(_SMALL_TALK[book])
     return Call(number, book, entity_type, facts, tuple(_turn(line) for line in turns), tuple(claims))
 
 
@@ -120,9 +128,9 @@ def _fragment(random: Random, book: str, kind: str) -> tuple[_Fragment, list[str
         "r": random.choice(value.read),
         "w": random.choice(other.said),
         "x": random.choice(other.read),
-        "rel": random.choice(phrases.RELATIVES[book]),
-        "noun": "" if special else random.choice(phrases.NOUNS[book][kind]),
-        "ask": "" if special else random.choice(phrases.ASKS[book][kind]),
+        "rel": random.choice(_RELATIVES[book]),
+        "noun": "" if special else random.choice(_NOUNS[book][kind]),
+        "ask": "" if special else random.choice(_ASKS[book][kind]),
     }
     found = next(iter(value.facts.values()))
     said = Said(value.atom, found[0] if isinstance(found, list) else found, category, (filled["v"], filled["r"]))
@@ -134,8 +142,8 @@ def _template(random: Random, book: str, kind: str) -> tuple[str, phrases.Templa
         return "language", random.choice(phrases.OTHER_LANGUAGE)
     special = kind not in phrases.SPOKEN_OF
     if random.random() < 0.55:
-        return "true", random.choice(phrases.SPECIAL_TRUE[book][kind] if special else phrases.TRUE[book])
-    wrong = phrases.SPECIAL_FALSE[book][kind] if special else phrases.FALSE[book]
+        return "true", random.choice(_SPECIAL_TRUE[book][kind] if special else _TRUE[book])
+    wrong = _SPECIAL_FALSE[book][kind] if special else _FALSE[book]
     category = random.choice(sorted(wrong))
     return category, random.choice(wrong[category])
 

@@ -48,6 +48,8 @@ def serving() -> Iterator[Model]:
     model = Model()
 
     class Handler(BaseHTTPRequestHandler):
+        disable_nagle_algorithm = True
+
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             model.asked.append(request)

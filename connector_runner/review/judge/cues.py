@@ -38,13 +38,16 @@ OTHER_PERSON: Final = re.compile(
     r"|\b(?:he|she|him|his|her|hers|their|theirs|them|they)\b(?!\s+(?:said|told me))|\b(?:he|she|they)'(?:s|re"
     r"|d|ll)\b"
     r"|\b(?:lives|works (?:at|for|as)|takes|prefers|goes by)\b|\bis allergic\b|\b(?:mr|mrs|ms|dr)\.? [a-z]+'s\b"
-    r"|\b(?:reach|call|text|contact|try|ring) (?!me\b|us\b|back\b|it\b|the\b|at\b|on\b|my\b|this\b|that\b|from\b|is\b"
-    r"|about\b|and\b|or\b|you\b|to\b|for\b|in\b|was\b|number\b|[\d(+]|one\b|two\b|three\b|four\b|five\b|six\b|seven\b"
-    r"|eight\b|nine\b|zero\b|oh\b|double\b|triple\b|your\b|today\b)[a-z]+"
     r"|\b[a-z]{2,}(?<!it)(?<!that)(?<!what)(?<!here)(?<!there)(?<!this)(?<!who)(?<!let)'s (?:\w+ )?"
     r"(?:number|phone|cell|mobile|e-?mail|address|birthday|birth|date of birth|dob|insurance|member|line|house"
     r"|place)\b"
 )
+OTHER_REACHED: Final = re.compile(
+    r"\b(?:reach|call|text|contact|try|ring) (?!me\b|us\b|back\b|it\b|the\b|at\b|on\b|my\b|this\b|that\b|from\b|is\b"
+    r"|about\b|and\b|or\b|you\b|to\b|for\b|in\b|was\b|number\b|[\d(+]|one\b|two\b|three\b|four\b|five\b|six\b|seven\b"
+    r"|eight\b|nine\b|zero\b|oh\b|double\b|triple\b|your\b|today\b)[a-z]+"
+)
+"""Somebody else as whom to reach, in the very words that a value belongs to."""
 SELF: Final = re.compile(r"\b(?:my|mine|i|i'm|i've|i'd|i'll|me|myself)\b")
 YOU: Final = re.compile(r"\b(?:you|your|yours|you're|you've|yourself)\b")
 FOR_ANOTHER: Final = re.compile(
@@ -61,7 +64,8 @@ DENIED: Final = re.compile(
     r"|disconnected|wrong|incorrect|mistaken?|outdated|out of date|expired|stopped|quit|discontinued|off of"
     r"|instead of"
     r"|rather than|except|other than|changed from|was my|used|ago|until|once (?:had|was|lived)|rid of|cancel(?:l?ed)?"
-    r"|(?:false|fake|made up|joke|joking|kidding|typo)|as a kid|growing up)\b"
+    r"|(?:false|fake|made up|joke|joking|kidding|typo)|as a kid|growing up|was on|were on|(?:came|come|taken"
+    r"|took me|weaned) off|was taking)\b"
 )
 SUPPOSED: Final = re.compile(
     r"\b(?:if|unless|maybe|perhaps|probably|possibly|might|could(?! you| i| we)|suppose|supposing"
@@ -74,7 +78,9 @@ SUPPOSED: Final = re.compile(
     r"|when i move|planning|plan to|moving|someday|eventually|(?<!that )(?<!it )would be|would have|wish|test"
     r"|testing|example"
     r"|dummy|sample"
-    r"|i forget|let me check|have to check|check on|double check|depends|starting|temporary|temporarily|for now)\b"
+    r"|i forget|(?:it|that|this|they)'ll|it will|after (?:the|my|our|we|i)|once (?:i|we|the)|as soon as"
+    r"|when (?:i|we)|let me check|have to check|check on|double check|depends|starting|temporary|temporarily"
+    r"|for now)\b"
 )
 REPORTED: Final = re.compile(
     r"\b(?:said|says|told|wrote|written|shows?|showed|listed|according|claims?|claimed|on file|your (?:system"
@@ -84,7 +90,8 @@ REPORTED: Final = re.compile(
     r"|you've got|you guys have|you got|you sent|it has|printed|pretended|asked me to say|tell you)\b"
 )
 TAKEN_BACK: Final = re.compile(
-    r"\b(?:scratch that|strike that|mistaken?|by mistake|(?:got|have) (?:it|that|my [a-z]+(?: [a-z]+)?) wrong"
+    r"\b(?:scratch that|(?:change|update|switch|correct|fix) (?:that|it|this|the [a-z]+|my [a-z ]{1,20}) to"
+    r"|strike that|mistaken?|by mistake|(?:got|have) (?:it|that|my [a-z]+(?: [a-z]+)?) wrong"
     r"|never ?mind|forget (?:that|it|what)|ignore that|disregard|misspoke|mis-spoke"
     r"|take that back|i (?:gave|told|said|read) (?:you )?(?:the |that |it )?(?:wrong|incorrect)|made (?:that|it) up"
     r"|(?:just |only )?(?:joking|kidding)|(?:don't|do not) (?:save|record|write|put|update|change|use|keep|note"
@@ -120,7 +127,8 @@ CONFIRMS: Final = re.compile(
     r"|have i got|do i have|sound (?:right|good|ok|okay)|look (?:right|good)|confirm|verify|accurate|yes"
     r"|still (?:current|good"
     r"|valid|right|correct|the|your)|work for you|does that work|(?:shall|should|can|may) i (?:book|schedule"
-    r"|reserve|put|pencil|set|keep|use)|okay|ok|would that work|match|got it)\b"
+    r"|reserve|put|pencil|set|keep|use)|okay|ok|would that work|match|got it|(?:would you like"
+    r"|do you want) (?:that|this|it|me to (?:book|schedule))(?: one| time| slot)?)\b"
 )
 ANOTHER_QUESTION: Final = re.compile(
     r"\b(?:would you|do you|did you|can you|could you|can i|may i|could i|shall|should we|anything else|want|like to"
@@ -163,9 +171,11 @@ CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "medication": re.compile(r"\b(?:take|taking|prescri\w+|refills?|medications?|medicines?|meds|dose|dosage|on)\b"),
 }  # fmt: skip
 FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
-    "phone": re.compile(r"\b(?:fax|reference|claim|case|account|policy|invoice|order|member|subscriber|social"
-        r"|ticket|tracking"
-                        r"|confirmation|card|pager|license|pin|record number|group|routing|zip)\b"),
+    "phone": re.compile(
+        r"\b(?:fax|pager|social|ssn|invoice|tracking|routing|member|subscriber|group|policy|reference|ticket"
+        r"|confirmation"
+        r"|zip|pin|(?:claim|case|order|account|card|license|record|extension) (?:number|id|code|is))\b"
+    ),
     "fax": re.compile(r"\b(?:pager|reference|claim|account)\b"),
     "member_id": re.compile(r"\b(?:group|claim|reference|phone|confirmation|order|social|license|rx|bin|pcn)\b"),
     "birth": re.compile(r"\b(?:appointment|surgery|wedding|anniversary|admitted|discharged|visit|started|since)\b"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from rapidfuzz import fuzz
+
 from connector_runner.review.judge.claims import Kind, Piece
 from connector_runner.review.judge.moments import Said, dates, same_time, times
 from connector_runner.review.judge.speech import Number, Speech, Token, runs_of, tokens_of
@@ -56,13 +58,16 @@ _LEADS: Final = frozenset(
         *("that's", "be", "reads", "as", "have", "on", "under", ":", ",", ".", "?", "!", "it", "id", "number", "card"),
         *("says", "spelled", "correct", "right", "okay", "ok", "sure", "got", "confirm"),
         *("still", "see", "was", "now", "just", "with", "using", "be", "give", "mean", "reading", "not", "for", "down"),
+        *("heard", "hear", "have", "has", "had", "shows", "listed", "put", "new", "my", "your", "read", "gave", "take"),
     }
 )
+_ALIKE: Final = 60.0
+"""So many letters in a hundred make a spelling one of this name and not of another."""
 _MAIL = re.compile(r"[a-z0-9][\w.+-]*@[\w-]+(?:\.[\w-]+)+")
 _SPOKEN_MAIL = re.compile(r"(?:\bat\s+|@\s*)[\w-]+\s*(?:\bdot\b|\.)\s*(?:com|org|net|edu|gov|us|io|co)\b")
 _STREET = re.compile(
-    r"\b(?:\d+|ten|[a-z]*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:[ -][a-z]+)?|hundred|one|two|three|four|five"
-    r"|six|seven|eight|nine)\s+(?:[a-z]+\.?\s+){1,3}(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|ct"
+    r"\b(?:\d+|ten|[a-z]*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:[ -][a-z]+)?|hundred|one|two|three|four"
+    r"|five|six|seven|eight|nine)\s+(?:[a-z]+\.?\s+){1,3}(?:st|street|ave|avenue|rd|road|dr|drive|ln|lane|blvd|boulevard|ct"
     r"|court|pl|place|ter|terrace|cir|circle|pkwy|parkway|hwy|highway|sq|square|way|trail)\b"
 )
 _NAMED = re.compile(r"\b(?:(first|last|family|sur) ?name(?: is|'s|,)?|name(?: is|'s))\s+(?:actually\s+)?([^\W\d_]+)")
@@ -227,7 +232,7 @@ def _family(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard]
         for letters, start, end in _spelled(tokens):
             if letters == piece.value.replace(" ", ""):
                 yield Heard(start, end, turn, same=True, spelled=True)
-            elif letters[:1] == piece.value[:1] and abs(len(letters) - len(piece.value)) <= 2:
+            elif letters[:1] == piece.value[:1] and fuzz.ratio(letters, piece.value) >= _ALIKE:
                 yield Heard(start, end, turn, same=False, spelled=True)
     wanted = ("first",) if piece.kind == "given" else ("last", "family", "sur")
     for found in _NAMED.finditer(speech.text):

@@ -197,7 +197,7 @@ def _of_another(speech: Speech, place: _Place, *, agent: bool) -> bool:
     heard = place.heard
     if speech.text[heard.start : heard.end].endswith("'s") or speech.text[heard.end : heard.end + 2] == "'s":
         return True
-    if cues.OTHER_PERSON.search(place.owned) or cues.OTHER_PERSON.search(place.after):
+    if any(cues.OTHER_PERSON.search(said) or cues.OTHER_REACHED.search(said) for said in (place.owned, place.after)):
         return True
     own = cues.YOU if agent else cues.SELF
     if own.search(place.owned) or own.search(place.after):
@@ -341,8 +341,8 @@ def _agreed(speech: Speech, statements: list[Statement]) -> list[Statement]:
         and not cues.DENIED.search(_sentence_of(speech, statement.heard))
     ]
     return [
-        replace(statement, why="wished")
-        if statement.why == OK and not any(start > statement.heard.start for start in booked)
+        replace(statement, why=OK if any(start > statement.heard.start for start in booked) else "wished")
+        if statement.why in (OK, "asked") and speech.speaker(statement.heard.turn) == "caller"
         else statement
         for statement in statements
     ]
