@@ -75,9 +75,14 @@ def show_one(
 
 def _show_agent(name: str, purpose: Purpose, workspace: str | None, as_json: bool) -> None:
     runner = open_runner()
-    mappings = runner.mappings
-    now = utc_now()
-    found = _read("show.agent", name, workspace, lambda tx, ws, n: agent_view.show(tx, mappings, ws, n, purpose, now))
+    workspace_id = workspace_of(runner, workspace)
+    mappings, now = runner.mappings, utc_now()
+    with runner.database.begin(workspace_id) as tx:
+        found = agent_view.show(tx, mappings, workspace_id, name, purpose, now)
+        detail = {"view": "agent", "purpose": purpose, "allowed": found["allowed"]}
+        audit.record_read(
+            tx, workspace_id, actor=ACTOR, action="entity.show", object=found["id"], detail=detail, now=now
+        )
 
     def tell() -> None:
         typer.echo(f"{found['entity_type']} {found['id']} ({found['canonical_id']}), {found['record_status']}")

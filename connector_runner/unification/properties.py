@@ -17,6 +17,8 @@ from connector_runner.unification.us_dates import iso_date
 NPI_SYSTEM: Final = "http://hl7.org/fhir/sid/us-npi"
 _MILLISECONDS = re.compile(r"-?\d{6,14}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CHANNELS: Final = ("email", "phone", "sms")
+_NO: Final = frozenset({"false", "no", "0"})
 _COLUMNS: Final = ("street", "city", "state", "postalCode", "country")
 
 
@@ -54,6 +56,16 @@ def property_address(value: Any, path: str, run: Run) -> list[Fact] | None:
     return address_columns(columns, path, run) if columns else None
 
 
+def opt_out_properties(value: Any, path: str, run: Run) -> list[Fact] | None:
+    """Of [no e-mail, no calls, no texts]: which of these a contact asked for; a word that is no yes or no is a yes."""
+    found = []
+    for channel, column in zip(_CHANNELS, value, strict=True):
+        written = str(column).strip().lower() if column is not None else ""
+        if written:
+            found.append({"channel": channel, "opted_out": written not in _NO})
+    return found or None
+
+
 def npi_property(value: Any, path: str, run: Run) -> list[Fact] | None:
     """A provider's NPI as an identifier."""
     number = text(str(value) if type(value) is int else value, path, run)
@@ -81,6 +93,7 @@ def ehr_patient(value: Any, path: str, run: Run) -> list[Fact] | None:
 
 INBOUND: Final[dict[str, Transform]] = {
     "property_date": property_date,
+    "opt_out_properties": opt_out_properties,
     "property_address": property_address,
     "npi_property": npi_property,
     "specialty_property": specialty_property,

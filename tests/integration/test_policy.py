@@ -338,8 +338,8 @@ def test_an_agent_sees_what_it_may_rely_on_and_what_not(clinic: Clinic, ehr: Sys
     assert "name" not in found["state"]
     assert found["withheld"] == [{"field": "name", "code": "workspace_rule", "rests_on": ["rule:no-address"]}]
     with clinic.database.begin(clinic.workspace) as tx:
-        noted = rows(tx, "SELECT action FROM audit_read")
-    assert "entity.show.agent" in {row["action"] for row in noted}
+        noted = rows(tx, "SELECT detail FROM audit_read WHERE action = 'entity.show'")
+    assert [row["detail"]["purpose"] for row in noted] == ["treatment", "treatment", "payment"]
 
 
 @pytest.mark.usefixtures("typed")
