@@ -28,6 +28,7 @@ from connector_runner.review.verdicts import Verdict, event_of, note
 from connector_runner.world import reading
 from connector_runner.world import store as world_store
 from connector_runner.world.changes import EntityChange
+from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
 from connector_runner.world.service import World
@@ -111,26 +112,17 @@ class Loop:
         ids = [each.entity_id for each in taken]
         asked = item_store.asked_before(tx, workspace_id, ids)
         by_id = {each.entity_id: each for each in taken}
-        found = []
-        materials: dict[str, Material | None] = {}
-        for view in reading.views(tx, ids):
-            left = _new(standing(view), asked, view, policy)
-            of_session = pending_store.sessions(tx, workspace_id, list(left.doubtful)) if left.doubtful else {}
-            for session in {each for each in of_session.values() if each} - materials.keys():
-                materials[session] = material.of_session(tx, self.sealer, workspace_id, session)
-            cases = tuple(
-                Case(
-                    workspace_id,
-                    view.entity_id,
-                    view.entity_type,
-                    tuple(e for e in view.events if e.id in of_session and of_session[e.id] == session),
-                    view,
-                    materials.get(session) if session else None,
-                )
-                for session in sorted(set(of_session.values()), key=lambda name: name or "")
+        viewed = [(view, _new(standing(view), asked, view, policy)) for view in reading.views(tx, ids)]
+        doubted = [event for _, left in viewed for event in left.doubtful]
+        of_session = pending_store.sessions(tx, workspace_id, doubted) if doubted else {}
+        named = sorted({session for session in of_session.values() if session})
+        materials = {each: material.of_session(tx, self.sealer, workspace_id, each) for each in named}
+        return [
+            Looked(
+                by_id[view.entity_id], view, left, _cases(workspace_id, view, left, of_session, materials), view.stamp
             )
-            found.append(Looked(by_id[view.entity_id], view, left, cases, view.stamp))
-        return found
+            for view, left in viewed
+        ]
 
     def _judged(self, looked: Sequence[Looked]) -> dict[str, list[Judgement]]:
         """Entity -> the judgements of its cases; of one that failed too often, that nobody judged it."""
@@ -216,6 +208,24 @@ class Loop:
         views = {each.view.entity_id: each.view for each in judged}
         for entity_id, row in item_store.open_of_all(tx, workspace_id, items.EVENTS, list(views)).items():
             trim(tx, workspace_id, row["id"], row["asked"], views[entity_id], now=now)
+
+
+def _cases(
+    workspace_id: str,
+    view: EntityView,
+    left: Standing,
+    of_session: Mapping[str, str | None],
+    materials: Mapping[str, Material | None],
+) -> tuple[Case, ...]:
+    """A case for each conversation that doubtful events of an entity came of, and one for those that came of none."""
+    events: dict[str, list[StoredEvent]] = {}
+    for event in view.events:
+        if event.id in left.doubtful:
+            events.setdefault(of_session[event.id] or "", []).append(event)
+    return tuple(
+        Case(workspace_id, view.entity_id, view.entity_type, tuple(found), view, materials.get(session))
+        for session, found in sorted(events.items())
+    )
 
 
 def _new(open_now: Standing, asked: Mapping[str, list[list[str]]], view: EntityView, policy: ReviewPolicy) -> Standing:
