@@ -63,7 +63,8 @@ DENIED: Final = re.compile(
     r"|moved (?:out|from|away)|back when"
     r"|disconnected|wrong|incorrect|mistaken?|outdated|out of date|expired|stopped|quit|discontinued|off of"
     r"|instead of"
-    r"|rather than|except|other than|changed from|was my|used|ago|until|once (?:had|was|lived)|rid of|cancel(?:l?ed)?"
+    r"|rather than|except|(?:any|no|every)thing but|all but|other than|changed from|was my|used|ago|until"
+    r"|once (?:had|was|lived)|rid of|cancel(?:l?ed)?"
     r"|(?:false|fake|made up|joke|joking|kidding|typo)|as a kid|growing up|was on|were on|(?:came|come|taken"
     r"|took me|weaned) off|was taking)\b"
 )
@@ -149,6 +150,10 @@ ADDRESSED: Final = re.compile(
     r"|\bpre-?verified\b|\bconfidence (?:is|of|to|=)|\brespond (?:only )?with\b|\btranscript (?:is|was|ends|begins)\b"
     r"|\b(?:all|every|these) (?:fields?|claims?|values?) (?:are|is|as)\b|\bend of (?:call|transcript|conversation)\b"
 )
+_NAMING: Final = re.compile(
+    r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who am i|who is this|who is calling"
+    r"|who's (?:this|calling)|under)\b"
+)
 CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "phone": re.compile(r"\b(?:phones?|numbers?|cells?|mobile|call(?:ing)?|reach|text|contact|landline|line"
         r"|digits|ring|cellphone)\b"),
@@ -157,10 +162,8 @@ CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "member_id": re.compile(r"\b(?:member|subscriber|policy|insurance|id|card|identification)\b"),
     "birth": re.compile(r"\b(?:birth ?(?:day|date)?|born|dob|d\.o\.b|b-?day|birthdate)\b"),
     "start": re.compile(r""),
-    "given": re.compile(r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who|whom"
-        r"|under|am i)\b"),
-    "family": re.compile(r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who|whom"
-        r"|under|am i)\b"),
+    "given": _NAMING,
+    "family": _NAMING,
     "gender": re.compile(r"\b(?:gender|sex|male|female|i'm a|i am a)\b"),
     "street": re.compile(r"\b(?:address|live|living|home|reside|mail|moved (?:to|into)|street|house|place"
         r"|located|stay)\b"),

@@ -178,7 +178,7 @@ def _flaw(speech: Speech, piece: Piece, place: _Place, labels: frozenset[str]) -
         return "reported"
     asked = _question(speech, place, agent=agent)
     own = cues.CONTEXT[piece.kind].search(around) is not None
-    if not own and not cues.CONTEXT[piece.kind].search(asked):
+    if not own and not place.heard.spelled and not cues.CONTEXT[piece.kind].search(asked):
         return "out_of_context"
     foreign = cues.FOREIGN.get(piece.kind)
     if foreign is not None and foreign.search(f"{place.clause} | {place.after}" if own else f"{around} | {asked}"):
