@@ -22,11 +22,6 @@ def replace_evidence(
 
     What was linked stays marked so.
     """
-    touches = (
-        "(p.one = ANY(CAST(:ids AS uuid[])) OR p.other = ANY(CAST(:ids AS uuid[])))"
-        " AND p.one <> ALL(CAST(:later AS uuid[])) AND p.other <> ALL(CAST(:later AS uuid[]))"
-        " AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = p.one AND f.other = p.other)"
-    )
     kept = (
         "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
         " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
@@ -35,9 +30,17 @@ def replace_evidence(
         tx,
         "WITH fresh AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid,"
         "  other uuid, bits double precision, levels jsonb, weights jsonb, veto text, held text, version text)),"
-        f" gone AS (DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND {touches} AND NOT {kept}),"
-        f" lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost, veto = NULL WHERE p.workspace_id = :ws"
-        f"  AND {touches} AND {kept})"
+        # Each side by its own index: with one condition on both, the planner may read the whole table.
+        " known AS MATERIALIZED (SELECT one, other FROM pair_evidence WHERE workspace_id = :ws"
+        "  AND one = ANY(CAST(:ids AS uuid[])) UNION SELECT one, other FROM pair_evidence WHERE workspace_id = :ws"
+        "  AND other = ANY(CAST(:ids AS uuid[]))),"
+        " stale AS MATERIALIZED (SELECT one, other FROM known k WHERE one <> ALL(CAST(:later AS uuid[]))"
+        "  AND other <> ALL(CAST(:later AS uuid[]))"
+        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = k.one AND f.other = k.other)),"
+        " gone AS (DELETE FROM pair_evidence p USING stale s WHERE p.workspace_id = :ws AND p.one = s.one"
+        f"  AND p.other = s.other AND NOT {kept}),"
+        " lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost, veto = NULL FROM stale s"
+        f"  WHERE p.workspace_id = :ws AND p.one = s.one AND p.other = s.other AND {kept})"
         " INSERT INTO pair_evidence AS p (workspace_id, one, other, bits, levels, weights, veto, held, version)"
         " SELECT :ws, one, other, bits, levels, weights, veto, held, version FROM fresh ORDER BY one, other"
         " ON CONFLICT (workspace_id, one, other) DO UPDATE SET bits = excluded.bits, levels = excluded.levels,"
