@@ -19,6 +19,7 @@ ALL = {
     "claim": [],
     "reconcile_walk": [],
     "push_latency": [],
+    "review_rate": [],
     "explain": [],
     "poll_cost": [],
     "cadence": ["--sources", "50", "--minutes", "2"],
