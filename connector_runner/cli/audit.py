@@ -9,11 +9,13 @@ import typer
 
 from connector_runner.audit import anchors, log, store, verifying
 from connector_runner.audit.chain import Anchor
+from connector_runner.cli import audit_reading
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, watching, workspace_of
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 
 app = typer.Typer(help="The hash-chained log.", no_args_is_help=True)
+audit_reading.add_to(app)
 
 Kept = Annotated[
     list[Path] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import importlib.util
 import os
 import re
 import sys
@@ -12,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +29,14 @@ from connector_runner.kernel.errors import Misconfigured, RunnerError
 from connector_runner.kernel.ids import new_id
 from connector_runner.observability import sealing_reads, store
 from connector_runner.settings import Settings
+
+
+def _current_context() -> typer.Context | None:
+    """Of the command that runs. Newer versions of typer have a copy of click of their own, older ones use click."""
+    home = "typer._click.globals" if importlib.util.find_spec("typer._click") is not None else "click"
+    found: typer.Context | None = importlib.import_module(home).get_current_context(silent=True)
+    return found
+
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Workspace = Annotated[str | None, typer.Option("--workspace", "-w", help="Needed where there are several.")]
@@ -76,7 +84,7 @@ def open_runner(*, start: bool = False) -> Runner:
     if start and settings.database_url is None:
         migrations.upgrade(runner.addresses.database_url)
     checked = ready(runner, wait_s=SCHEMA_WAIT_S)
-    context = click.get_current_context(silent=True)
+    context = _current_context()
     if context is not None:
         context.find_root().call_on_close(lambda: _seal(checked))
     return checked
@@ -96,7 +104,7 @@ def on_behalf_of_user() -> None:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in some containers
         user = str(os.getuid())
-    context = click.get_current_context(silent=True)
+    context = _current_context()
     if context is not None:
         authority = Authority(f"os:{user}", context.command_path.partition(" ")[2], new_id())
         context.find_root().with_resource(acting(authority))

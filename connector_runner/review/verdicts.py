@@ -112,6 +112,7 @@ def note(
         object=verdict.event_id,
         detail={
             "event_id": event.id,
+            "entity_id": event.entity_id,
             "kind": verdict.kind,
             "fields": sorted({field_of(field) for field in verdict.fields}),
             **({"version": verdict.version} if verdict.version else {}),

@@ -88,6 +88,7 @@ def test_a_likeness_that_does_not_tell_is_for_a_person(clinic: Clinic, ehr: Syst
     assert [patient["id"] for patient in ehr.all("Patient")] == ["p1"]
     assert clinic.lane("ehr")["sink_ref"] == "Patient/p1"
     with clinic.database.begin(clinic.workspace) as tx:
+        assert len(rows(tx, "SELECT 1 FROM audit_log WHERE action = 'outbound.adopted' AND actor = 'op'")) == 1
         assert clinic.outbound.quarantine.count_open(tx, clinic.workspace) == 0
     with pytest.raises(BadRecord, match="nobody asks"):
         decide(clinic.outbound, clinic.workspace, lane["lane_id"], None, actor="op")
@@ -126,6 +127,8 @@ def test_a_person_may_say_that_it_is_somebody_else(clinic: Clinic, ehr: System) 
     lane = clinic.lane("ehr")
     assert lane["reason"] == "possible_duplicate", "two who are both the same are not one"
     decide(clinic.outbound, clinic.workspace, lane["lane_id"], None, actor="op")
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert len(rows(tx, "SELECT 1 FROM audit_log WHERE action = 'outbound.not_a_duplicate' AND actor = 'op'")) == 1
     clinic.flow("ehr")
     assert len(ehr.all("Patient")) == 3
     assert clinic.lane("ehr")["reason"] == "landed"

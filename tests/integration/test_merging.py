@@ -135,6 +135,9 @@ def test_merged_written_and_reverted_leaves_both_systems_as_if_never_merged(
         assert content(store.get("Patient/c1")) == before["store"]
         for name in (EHR, STORE):
             assert state(clinic, name) == state(clinic, name, together=False) == apart[name]
+    with clinic.database.begin(clinic.workspace) as tx:
+        repairs = rows(tx, "SELECT actor FROM audit_log WHERE action = 'outbound.repair'")
+    assert repairs
     written = len(ehr.writes()), len(store.writes())
     settle(clinic)
     assert (len(ehr.writes()), len(store.writes())) == written, "it stays so"

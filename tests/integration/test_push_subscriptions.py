@@ -51,6 +51,7 @@ def test_a_rest_hook_change_lands(runner: Runner, workspace: str, ehr: Ehr, web:
     clinic = clinic_of(runner, workspace, ehr, web)
     clinic.keep()
     assert ehr.subscriptions() == [], "the secret is known to every receiver before the server learns it"
+    assert len(clinic.query("SELECT 1 FROM audit_log WHERE action = 'push.secret_made'")) == 1
     clinic.later(5)
     clinic.keep()
     until("active", lambda: ehr.subscriptions()[0]["status"] == "active")

@@ -90,6 +90,7 @@ def test_a_correction_is_a_new_event_that_holds(desk: ReviewDesk) -> None:
     assert done.completed_action == "corrected"
     assert desk.state(said["entity_id"]) == data
     assert set(desk.confidences(said["entity_id"]).values()) == {AUTHORITATIVE}
+    assert "review.corrected" in desk.actions()
     made = [row["event_type"] for row in desk.rows("SELECT event_type FROM event")]
     assert sorted(made) == ["patient.corrected", "patient.created", "review.approved", "review.rejected"]
     labels = {row["field"]: row["holds"] for row in desk.rows("SELECT field, holds FROM label")}
@@ -168,6 +169,7 @@ def test_what_was_superseded_meanwhile_is_not_decided(desk: ReviewDesk) -> None:
     refused = desk.answer(item.id, "approved")
     assert isinstance(refused, Refused)
     assert refused.code == "superseded"
+    assert "review.refused" in desk.actions()
     (change,) = refused.changed
     assert (change["event_id"], change["because"], change["by"]) == (said["id"], "superseded", later["id"])
     assert change["fields"] == ["name", "telecom"]
@@ -263,6 +265,7 @@ def test_the_judge_loses_a_category_in_which_it_is_wrong_and_only_a_person_gives
         switching.restore(tx, desk.workspace, "contact", actor="ruth", reason="prompt mended", now=utc_now())
         with pytest.raises(BadRecord):
             switching.restore(tx, desk.workspace, "contact", actor="ruth", reason="again", now=utc_now())
+    assert desk.actions().count("review.category_restored") == 1
     said, item = asked(desk, home("+16175558888"))
     assert item.reason == "sample"
     assert set(desk.confidences(said["entity_id"]).values()) == {REVIEWED}
