@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, workspace_of
+from connector_runner.infra.queue import REVIEW
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord
@@ -45,6 +46,8 @@ def add(
         workspace_id,
         lambda tx: material.put(tx, runner.sealer, workspace_id, session, body, actor=ACTOR, now=utc_now()),
     )
+    if kept.new:
+        runner.publisher.hint(REVIEW, workspace_id=workspace_id)
     told = f"{kept.turns} turns, {kept.characters} characters{'' if kept.new else ', known already'}"
     show(asdict(kept), as_json, lambda: typer.echo(told))
 

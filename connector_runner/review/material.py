@@ -16,6 +16,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.review import material_store as store
+from connector_runner.review import pending_store
 from connector_runner.review.transcript import Material, Turn, read
 from connector_runner.world.events import StoredEvent
 
@@ -36,7 +37,8 @@ class Kept:
 def put(tx: Tx, sealer: Sealer, workspace_id: str, session: str, body: Any, *, actor: str, now: datetime) -> Kept:
     """Keep what was said in a conversation, audited. The same again changes nothing; other words are a further number.
 
-    ``session`` is the ``correlation_id`` of the events that came of it; ``body`` as ``transcript.read`` takes it.
+    ``session`` is the ``correlation_id`` of the events that came of it, which are judged again if they were there
+    first; ``body`` as ``transcript.read`` takes it.
     Raises BadRecord for what is no transcript or too large, Conflict when another writer was first: begin again.
     """
     if not isinstance(session, str) or not 0 < len(session) <= LONGEST_SESSION:
@@ -55,6 +57,9 @@ def put(tx: Tx, sealer: Sealer, workspace_id: str, session: str, body: Any, *, a
     audit.append(
         tx, workspace_id, actor=actor, action="material.added", object=session, detail={"n": n, **size}, now=now
     )
+    heard_of = store.entities_of(tx, workspace_id, session)
+    if heard_of:
+        pending_store.request(tx, workspace_id, heard_of)
     return Kept(session, n, **size, new=True)
 
 

@@ -13,10 +13,15 @@ import pytest
 
 from connector_runner.infra.database import Database, execute, one, rows
 from connector_runner.infra.sealing import Sealer
+from connector_runner.intake import appending
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.review import material
 from connector_runner.review.transcript import LONGEST_BYTES
+from connector_runner.settings import PROJECT_ROOT
+from connector_runner.unification.loader import load_mappings
+from connector_runner.world.service import World
 
+MAPPINGS = load_mappings(PROJECT_ROOT / "mappings")
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 TURNS = [{"speaker": "agent", "text": "Your name?"}, {"speaker": "caller", "text": "Hildegard Quatermass."}]
 
@@ -105,3 +110,22 @@ def test_what_is_empty_is_kept_as_empty(database: Database, workspace: str, seal
         found = material.of_session(tx, sealer, workspace, "call-1")
     assert found is not None
     assert (found.text, found.turns) == ("", ())
+
+
+def test_what_was_heard_before_its_transcript_came_is_judged_again(
+    database: Database, workspace: str, sealer: Sealer
+) -> None:
+    facts = {"telecom": [{"system": "phone", "use": "mobile", "value": "+12125550143"}]}
+    event = {"source": "voice_agent", "entity_type": "patient", "facts": facts, "correlation_id": "call-1"}
+    outcome = database.retrying(
+        workspace, lambda tx: appending.append(tx, World(), MAPPINGS, workspace, [event], actor="test", now=NOW)
+    )
+    with database.begin(workspace) as tx:
+        execute(tx, "DELETE FROM pending_review WHERE workspace_id = :ws", ws=workspace)
+    put(database, sealer, workspace, TURNS, "call-2")
+    with database.begin(workspace) as tx:
+        assert rows(tx, "SELECT entity_id FROM pending_review") == []
+    put(database, sealer, workspace, TURNS)
+    with database.begin(workspace) as tx:
+        found = rows(tx, "SELECT entity_id FROM pending_review")
+    assert [row["entity_id"] for row in found] == [outcome.events[0]["entity_id"]]
