@@ -70,18 +70,19 @@ class World:
         named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
         relationships.save_identifiers(tx, workspace_id, named)
         others = sorted((touched.keys() | (seen_again & known.keys())) - alone)
+        doubtful = {event.entity_id for event in events if NONE < confidence_class(event.confidence) < HIGH}
         if others:
             # Made by others before or meanwhile, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
-            self._fold(tx, workspace_id, others, now, names | {e.entity_id: e.canonical_id for e in known.values()})
+            names |= {e.entity_id: e.canonical_id for e in known.values()}
+            doubtful |= self._fold(tx, workspace_id, others, now, names)
         created = frozenset(touched.keys() - known.keys())
         if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
             raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
         # An entity keeps the type that it was made with, whatever later events call it.
         kinds = {event.entity_id: event.entity_type for event in events}
         kinds |= {entity: row.entity_type for entity, row in known.items()}
-        doubtful = {event.entity_id for event in events if NONE < confidence_class(event.confidence) < HIGH}
         changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched)]
         self._tell(tx, workspace_id, changes)
         return Appended(len(events), created, frozenset(touched) - created)
@@ -159,7 +160,8 @@ class World:
         entity_ids: Sequence[str],
         now: datetime,
         canonical: Mapping[str, str],
-    ) -> None:
+    ) -> set[str]:
+        """Fold entities anew; those of them in which a judge's word does not stand against a system of record."""
         by_entity: dict[str, list[StoredEvent]] = {entity: [] for entity in entity_ids}
         for event in store.events_of(tx, entity_ids):
             by_entity[event.entity_id].append(event)
@@ -178,6 +180,7 @@ class World:
         before = store.states_of(tx, entity_ids)
         store.save_projections(tx, workspace_id, projections, now)
         relationships.save_changed(tx, workspace_id, [(p.entity_id, p.state) for p in projections], before)
+        return {p.entity_id for p in projections if "conflicts" in p.provenance}
 
     def _tell(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
         if changes:

@@ -153,6 +153,19 @@ def test_a_safety_field_that_a_system_of_record_contradicts_goes_to_a_person(des
     assert desk.confidences(known["entity_id"])["language"] == REVIEWED
 
 
+def test_what_a_system_of_record_contradicts_later_goes_to_a_person_too(desk: ReviewDesk) -> None:
+    heard = desk.say({"birth_date": "1983-03-04"})
+    desk.run()
+    assert desk.confidences(heard["entity_id"]) == {"birth_date": REVIEWED}
+    desk.say({"birth_date": "1982-03-04"}, entity_id=heard["entity_id"], source="manual", as_of="2020-01-01T00:00:00Z")
+    assert desk.state(heard["entity_id"])["birth_date"] == "1982-03-04"
+    desk.run()
+    item = desk.item()
+    assert (item.reason, item.event_ids) == ("conflict", (heard["id"],))
+    assert isinstance(desk.answer(item.id, "approved", notes="saw the passport"), Item)
+    assert desk.state(heard["entity_id"])["birth_date"] == "1983-03-04"
+
+
 def test_a_share_of_what_passed_is_shown_to_people(desk: ReviewDesk) -> None:
     with desk.database.begin(desk.workspace) as tx:
         policy_store.save(tx, desk.workspace, {"sample": 0.5}, actor="ruth", now=utc_now())
