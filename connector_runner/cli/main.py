@@ -22,6 +22,7 @@ from connector_runner.cli import (
     policy,
     processes,
     quarantine,
+    resolution,
     review,
     services,
     sources,
@@ -68,6 +69,7 @@ app.add_typer(keys.values, name="secret")
 app.add_typer(sources.app, name="source")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(links.app, name="link")
+app.add_typer(resolution.app, name="resolution")
 app.add_typer(events.app, name="event")
 app.add_typer(transcripts.app, name="transcript")
 app.add_typer(entities.app, name="entity")

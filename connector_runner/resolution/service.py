@@ -54,6 +54,11 @@ def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> No
             store.request(tx, workspace_id, kind, changed)
 
 
+def thresholds_of(kind: str, size: int) -> Thresholds:
+    """The thresholds of a population; only patients are so many that strangers are met who are alike."""
+    return thresholds(size) if kind == "patient" else SMALLEST
+
+
 def resolve(
     database: Database, workspace_id: str, *, now: datetime, limit: int = BATCH, tell: EntitiesResolved = nobody
 ) -> Resolved:
@@ -218,4 +223,4 @@ def _judge(
     weights = shipped()
     evidence = [judge(known[a], known[b], weights, population) for a, b in sorted(pairs) if a in known and b in known]
     evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)
-    return len(evidence), thresholds(population.size) if kind == "patient" else SMALLEST
+    return len(evidence), thresholds_of(kind, population.size)
