@@ -214,6 +214,17 @@ def test_whose_number_is_a_test_callers_never_leaves(clinic: Clinic, ehr: System
     assert (len(store.all("Patient")), len(store.all("Appointment"))) == (3, 1)
 
 
+def test_a_test_callers_number_is_known_however_an_agent_writes_it(clinic: Clinic, store: System) -> None:
+    clinic.source("store", store, threshold=0.4, **BOTH)
+    lay_down(clinic, test_callers=[TESTER], without_review={"voice_agent": ["patient"]})
+    facts = {"name": {"family": "Okafor"}, "telecom": [{"system": "phone", "value": "617.555.0142"}]}
+    clinic.say(canonical_id="voice_agent:Patient:v1", entity_type="patient", confidence=0.5, facts=facts)
+    clinic.flow("store")
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert [row["test_caller"] for row in rows(tx, "SELECT test_caller FROM patient_mark")] == [True]
+    assert store.writes() == []
+
+
 def test_a_policy_laid_down_after_planning_still_counts(
     clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +304,10 @@ def test_check_answers_for_the_whole_person(compared: Clinic, ehr: System, store
     clinic.land("crm", of_crm(kind="deny"))
     found = run(clinic, *ask, "--action", "write", "--sink", "store")
     assert [each["code"] for each in found["refused"]] == ["consent_withdrawn"]
+    shown = run(clinic, "outbound", "preview", "ehr:Appointment:a1", "--sink", "store")
+    assert (shown["reason"], shown["detail"]) == ("consent_withdrawn", found["refused"][0]["rests_on"][0])
+    why = run(clinic, "entity", "explain", "ehr:Appointment:a1", "--sink", "store")["sinks"][0]
+    assert why["decision"] == {"action": "none", "reason": shown["reason"], "detail": shown["detail"]}
     assert run(clinic, *ask, "--action", "write", code=1)
     assert run(clinic, *ask, "--action", "sell", code=2)
     with clinic.database.begin(clinic.workspace) as tx:

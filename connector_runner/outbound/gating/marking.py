@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from connector_runner.infra.database import Tx
 from connector_runner.outbound.gating import mark_store
 from connector_runner.outbound.gating.consent_store import Mark
 from connector_runner.policy import labels, policies
 from connector_runner.policy.settings import PolicySettings
+from connector_runner.unification.phones import normalise_phone
+
+_NUMBERS: Final = frozenset({"phone", "sms", "fax", "pager"})
 
 
 def follow(tx: Tx, workspace_id: str, patient_ids: Sequence[str]) -> list[str]:
@@ -30,14 +33,17 @@ def follow(tx: Tx, workspace_id: str, patient_ids: Sequence[str]) -> list[str]:
 def mark(policy: PolicySettings, entity_id: str, labelled: Any, telecom: Any) -> Mark:
     """What a record with these labels and numbers bears; a label that keeps nobody from anything is none."""
     bears = tuple(sorted(each for each in labels.marks(labelled) if labels.category(each) is not None))
-    return Mark(entity_id, bears, not policy.tested.isdisjoint(points(telecom, "phone", "sms", "fax", "pager")))
+    return Mark(entity_id, bears, not policy.tested.isdisjoint(points(telecom, *_NUMBERS)))
 
 
 def points(telecom: Any, *systems: str) -> frozenset[str]:
     """The values of a patient's points of contact of some kinds."""
     items = telecom if isinstance(telecom, list) else []
-    return frozenset(
-        str(item["value"])
-        for item in items
-        if isinstance(item, dict) and item.get("system") in systems and item.get("value")
-    )
+    found = [item for item in items if isinstance(item, dict) and item.get("system") in systems and item.get("value")]
+    return frozenset(_point(str(item["system"]), str(item["value"])) for item in found)
+
+
+def _point(system: str, value: str) -> str:
+    """A number in E.164, whoever wrote it down and however; an address as it is."""
+    number = normalise_phone(value) if system in _NUMBERS else None
+    return value if number is None else number[0]
