@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final
 
-from tests.calls import phrases, unseen, values
+from tests.calls import held_out, phrases, unseen, values
 from tests.calls.values import Value
 
 WHEN: Final = datetime(2026, 3, 2, 15, tzinfo=UTC)
@@ -30,14 +30,14 @@ ENTITY_TYPES: Final = {
     "medication_order": ("medicine",),
     "appointment": ("start",),
 }
-_SMALL_TALK: Final = {**phrases.SMALL_TALK, "unseen": unseen.SMALL_TALK}
-_RELATIVES: Final = {**phrases.RELATIVES, "unseen": unseen.RELATIVES}
-_NOUNS: Final = {**phrases.NOUNS, "unseen": unseen.NOUNS}
-_ASKS: Final = {**phrases.ASKS, "unseen": unseen.ASKS}
-_TRUE: Final = {**phrases.TRUE, "unseen": unseen.TRUE}
-_FALSE: Final = {**phrases.FALSE, "unseen": unseen.FALSE}
-_SPECIAL_TRUE: Final = {**phrases.SPECIAL_TRUE, "unseen": unseen.SPECIAL_TRUE}
-_SPECIAL_FALSE: Final = {**phrases.SPECIAL_FALSE, "unseen": unseen.SPECIAL_FALSE}
+_SMALL_TALK: Final = {**phrases.SMALL_TALK, "unseen": unseen.SMALL_TALK, "held_out": held_out.SMALL_TALK}
+_RELATIVES: Final = {**phrases.RELATIVES, "unseen": unseen.RELATIVES, "held_out": held_out.RELATIVES}
+_NOUNS: Final = {**phrases.NOUNS, "unseen": unseen.NOUNS, "held_out": held_out.NOUNS}
+_ASKS: Final = {**phrases.ASKS, "unseen": unseen.ASKS, "held_out": held_out.ASKS}
+_TRUE: Final = {**phrases.TRUE, "unseen": unseen.TRUE, "held_out": held_out.TRUE}
+_FALSE: Final = {**phrases.FALSE, "unseen": unseen.FALSE, "held_out": held_out.FALSE}
+_SPECIAL_TRUE: Final = {**phrases.SPECIAL_TRUE, "unseen": unseen.SPECIAL_TRUE, "held_out": held_out.SPECIAL_TRUE}
+_SPECIAL_FALSE: Final = {**phrases.SPECIAL_FALSE, "unseen": unseen.SPECIAL_FALSE, "held_out": held_out.SPECIAL_FALSE}
 _SHARES: Final = ("patient",) * 12 + ("insurance_plan", "allergy_intolerance", "medication_order", "appointment")
 
 
