@@ -125,7 +125,7 @@ def _reaching(tx: Tx, workspace_id: str, view: EntityView, facts: Facts) -> Fact
     """With how the patient is reached, and what was said against that on any record of the same person."""
     people = consent_store.people(tx, workspace_id, view.entity_id, view.entity_type, view.now)
     views = reading.views(tx, people, together=False)
-    out = [OptOut(channel, each.entity_id) for each in views for channel in _opted_out(each.folded.atoms)]
+    out = [OptOut(channel, each.entity_id) for each in views for channel in closed_channels(each.folded.atoms)]
     numbers = [points(each.state.get("telecom"), "phone", "sms") for each in views]
     emails = [points(each.state.get("telecom"), "email") for each in views]
     return Facts(
@@ -138,7 +138,7 @@ def _reaching(tx: Tx, workspace_id: str, view: EntityView, facts: Facts) -> Fact
     )
 
 
-def _opted_out(atoms: dict[str, Settled]) -> Sequence[str]:
+def closed_channels(atoms: dict[str, Settled]) -> Sequence[str]:
     """Channels that are closed: a refusal counts however faintly it was heard, until a later word that is trusted."""
     found = []
     for atom, settled in sorted(atoms.items()):
