@@ -10,6 +10,7 @@ the latency events come at a steady rate, and a process that is hinted as a work
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import threading
@@ -75,12 +76,12 @@ def rate(servers: Bench, events: int, workers: int) -> dict[str, object]:
         append(runner, workspace, range(first, min(first + AT_ONCE, events)))
     command = _WORK.format(database=servers.database_url, redis=servers.redis_url, workspace=workspace)
     # A process that has nothing to do tells what starting one costs.
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), _ended_cpu_s()
     idle = _WORK.format(database=servers.database_url, redis=servers.redis_url, workspace=servers.workspace("idle"))
     subprocess.run([sys.executable, "-c", idle], env=servers.environment(), check=True)
-    start_s = time.perf_counter() - began
+    start_s, start_cpu_s = time.perf_counter() - began, _ended_cpu_s() - before_s
     postgres = servers.postgres_cpu_s()
-    began = time.perf_counter()
+    began, before_s = time.perf_counter(), _ended_cpu_s()
     processes = [subprocess.Popen([sys.executable, "-c", command], env=servers.environment()) for _ in range(workers)]
     ended = [process.wait() for process in processes]
     if any(ended):
@@ -89,10 +90,19 @@ def rate(servers: Bench, events: int, workers: int) -> dict[str, object]:
     done = passed(runner.database, workspace)
     if done != events:
         raise SystemExit(f"only {done} of {events} events were believed: nothing to measure")
+    # Each process costs its start, as the idle one did.
+    cpu_s = _ended_cpu_s() - before_s - start_cpu_s * workers
     return {
         "events_per_s": round(events / seconds, 1),
+        "cpu_ms_an_event": round(1000 * cpu_s / events, 2),
         "postgres_cpu_ms_an_event": round(1000 * (servers.postgres_cpu_s() - postgres) / events, 2),
     }
+
+
+def _ended_cpu_s() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def passed(database: Database, workspace: str) -> int:
