@@ -103,8 +103,8 @@ class Clinic:
         if outcome["errors"] or outcome["quarantined"]:
             raise SystemExit(f"not everything was imported: {outcome['errors'][:3]}")
 
-    def compare(self, *, all_of_it: bool) -> None:
-        """Compare what waits as a worker does, or with an exact count as an export of clusters does."""
+    def compare(self, *, all_of_it: bool) -> Cost:
+        """Compare what waits as a worker does, or with an exact count as an export of clusters does; what it cost."""
         postgres, ours = self._machine.postgres_cpu_s(), time.process_time()
         now = datetime.now(UTC)
         compared = pairs = 0
@@ -120,6 +120,7 @@ class Clinic:
         cpu_s = time.process_time() - ours + self._machine.postgres_cpu_s() - postgres
         spent = self._spent
         self._spent = Cost(spent.cpu_s + cpu_s, spent.compared + compared, spent.pairs + pairs)
+        return Cost(cpu_s, compared, pairs)
 
     def run(self, arrivals: Sequence[Arrival], chunk: int) -> Cost:
         """Land chunk by chunk, comparing after each; what comparing cost."""
@@ -142,6 +143,18 @@ class Clinic:
         for name, cluster in self.rows(kind):
             found.setdefault(cluster, set()).add(name)
         return {frozenset(names) for names in found.values()}
+
+    def links(self, kind: str) -> list[tuple[str, str]]:
+        """The pairs of canonical ids that hold clusters together."""
+        with self._runner.database.begin(self.workspace) as tx:
+            found = rows(
+                tx,
+                "SELECT a.canonical_id AS one, b.canonical_id AS other FROM pair_evidence p"
+                " JOIN entity a ON a.workspace_id = p.workspace_id AND a.entity_id = p.one AND a.entity_type = :kind"
+                " JOIN entity b ON b.workspace_id = p.workspace_id AND b.entity_id = p.other WHERE p.linked",
+                kind=kind,
+            )
+        return [(row["one"], row["other"]) for row in found]
 
     def events(self) -> dict[str, int]:
         """How many links were made, and how many taken back."""

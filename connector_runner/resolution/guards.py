@@ -9,6 +9,7 @@ from typing import Final
 
 from connector_runner.resolution.comparing import Levels
 from connector_runner.resolution.identity import Identity
+from connector_runner.resolution.names import is_common
 
 HELD_BITS: Final = 1.5
 """The most that held evidence counts where clusters are made: it speaks for those around it, and never links."""
@@ -32,12 +33,12 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
     """Why a pair may not link by itself, or None.
 
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
-    child goes by. ``given_name``: another given name, and neither a mailbox that one of the two is named in (or only
-    that, and another middle name, or another family name and no date of birth) nor an identifier in common: twins and
-    siblings share all the rest. ``family_name``:
-    another family name, and nothing in common by which to reach them. ``common_name``: nothing but a common name and
-    a date of birth; ``first_of_january``: a name and a date that stands for an unknown one. ``only_phone``: one of the
-    two is nothing but a phone, which both have (see phones); ``phone_alone``: they have nothing but a phone to compare.
+    child goes by. ``given_name``: another given name, and neither an identifier in common nor a mailbox that one of
+    the two is named in (or only that, and another middle name): twins and siblings share all the rest.
+    ``family_name``: another family name, and nothing in common by which to reach them. ``name_alone``: nothing but a
+    name, or a name and a year. ``common_name``: nothing but a common name and a date of birth; ``first_of_january``:
+    a name and a date that stands for an unknown one. ``only_phone``: one of the two is nothing but a phone, which
+    both have (see phones); ``phone_alone``: they have nothing but a phone to compare.
     """
     if identified:
         return None
@@ -45,8 +46,7 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         return "generation"
     if levels.get("given") == "different":
         theirs = levels.get("email") == "equal" and _is_own_mailbox(one, other)
-        nameless = levels.get("family") == "different" and "birth" not in levels
-        if not theirs or nameless or levels.get("middle") == "different":
+        if not theirs or levels.get("middle") == "different":
             return "given_name"
     if set(levels) <= {"phone", "sex"}:
         lone = (one.is_only_phone or other.is_only_phone) and bool(one.phones & other.phones)
@@ -55,10 +55,12 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         return "family_name"
     agreeing = {name for name, level in levels.items() if level not in _SAYS_NOTHING}
     if not agreeing & _BESIDES_NAMES:
+        if levels.get("birth", "year") in ("year", "same_year", "same_decade", "different"):
+            return "name_alone"
         days = [person.birth[1:] for person in (one, other) if person.birth]
         if any(day == (1, 1) for day in days):
             return "first_of_january"
-        if name_share >= _COMMON:
+        if name_share >= _COMMON or any(is_common(person.given, person.family) for person in (one, other)):
             return "common_name"
     return None
 

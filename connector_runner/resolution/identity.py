@@ -7,6 +7,7 @@ and must never link two records.
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -174,6 +175,8 @@ def birth_date(value: Any) -> tuple[int, int, int] | None:
         return None
     year, month, day = int(found[1]), int(found[2] or 0), int(found[3] or 0)
     if not _EARLIEST_BIRTH <= year <= date.max.year or (year, month, day) in _PLACEHOLDER_DAYS:
+        return None
+    if not month <= 12 or (month and day > monthrange(year, month)[1]):
         return None
     return year, month, day
 

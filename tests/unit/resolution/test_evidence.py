@@ -46,7 +46,7 @@ def judged(one: dict[str, Any], other: dict[str, Any], *, kind: Kind = "patient"
     return judge(person(1, kind, **one), person(2, kind, **other), shipped(), town)
 
 
-ADA = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-03-04", "gender": "female"}
+ADA: dict[str, Any] = {"given": "Adaeze", "family": "Okafor", "birth_date": "1982-03-04", "gender": "female"}
 HOME = {"street": "12 Elm Street", "code": "02118", "phones": [PHONE]}
 
 
