@@ -91,6 +91,12 @@ def test_a_model_that_supports_everything_passes_nothing_false_and_most_of_the_t
     assert server.asked
 
 
+def test_so_it_is_with_words_that_no_rule_was_made_with(server: Model) -> None:
+    wrong, passed, true = outcome(server, scripts.liar, calls(CALLS, books=("held_out",)))
+    assert wrong == []
+    assert passed / true >= 0.6
+
+
 def test_an_honest_model_passes_nearly_all_that_is_true(server: Model) -> None:
     wrong, passed, true = outcome(server, scripts.honest, calls(CALLS, books=BOOKS))
     assert wrong == []

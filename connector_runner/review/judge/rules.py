@@ -88,7 +88,7 @@ def _decided(
     parts = pieces(kind, path, value)
     if parts is None:
         return verdict(UNCLEAR, "not_for_speech")
-    evidence = tuple(weigh(speech, piece, event.effective_at or event.ingested_at) for piece in parts)
+    evidence = weigh(speech, parts, event.effective_at or event.ingested_at)
     fallen = [one for one in evidence if not one.stands]
     if fallen:
         against = [one for one in fallen if one.code in _OTHERWISE and one.contrary]

@@ -14,7 +14,9 @@ from typing import Final
 
 from connector_runner.review.judge import cues
 from connector_runner.review.judge.claims import Kind, Piece
+from connector_runner.review.judge.framing import harmless, plain_yes
 from connector_runner.review.judge.hearing import Heard, hear
+from connector_runner.review.judge.places import Place, place_of, plain
 from connector_runner.review.judge.speech import Speech
 
 OK: Final = "said"
@@ -23,23 +25,10 @@ _STANDING: Final = (OK, CONFIRMED)
 _REVOKED: Final = ("denied", "taken_back")
 _LOOK_BACK: Final = 8
 
-_CONTRAST = re.compile(
-    r"(?:[,;:-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
-    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now|for me)\b)"
-)
-_MINE = re.compile(
-    r"(?:[,;:.-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
-    r"(?=(?:my|mine|i'm|i am|i live|i go by|for me)\b)"
-)
-_SHORT_STATE = re.compile(r",\s+(?:OR|IN|ME|OK|HI|OH|MA|PA|LA|DE)\b")
-_OPENING = re.compile(
-    r"\W*(?:no+|nope|nah|no no|no problem|not a problem|not at all|sorry|oh|um|uh|well|wait|actually)\b\s*[,.;:!-]+\s*"
-)
-_NOT_THE_NEXT = re.compile(r"[,;\s]*\b(?:and|but|or)?\s*(?:it's |it is )?(?:not|instead of|rather than)\W*$")
-_NEXT_CLAUSE = re.compile(r"[,;]|\band\b|\bbut\b")
 _ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:that|it|this|which)(?:'s| is| was)?\b")
 _NO = re.compile(r"\W*(?:(?:oh|um|well|sorry),? )*(?:no|nope|nah|not)\b")
 _ABOUT_IT = re.compile(r"\b(?:that|this|it|yours?|right|correct)\b")
+_REPLACED = re.compile(r"\b(?:no|nope|or|make that|well)\b")
 _OR = re.compile(r"\bor\b")
 _BUT = re.compile(r"\b(?:but|except|only|almost|nearly|partly)\b")
 _LABELLED: Final = frozenset({"phone", "street"})
@@ -82,32 +71,24 @@ class Evidence:
         return self.code == "stands"
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A mention with its surroundings. ``before`` and ``after`` are of its sentence, up to others of its kind."""
-
-    heard: Heard
-    sentence: int
-    before: str
-    after: str
-    clause: str
-    """Of ``before`` what the value belongs to."""
-    owned: str
-    """Of ``before`` what may say whose it is."""
-
-
-def weigh(speech: Speech, piece: Piece, about: datetime | None = None) -> Evidence:
-    """What the conversation has for a piece; ``about`` is when it took place."""
-    heard = hear(speech, piece, about)
-    statements = [_statement(speech, piece, heard, n) for n in range(len(heard))]
-    if piece.kind == "start":
-        statements = _agreed(speech, statements)
-    return _settled(speech, piece, statements)
+def weigh(speech: Speech, pieces: Sequence[Piece], about: datetime | None = None) -> tuple[Evidence, ...]:
+    """What the conversation has for each piece of a value; ``about`` is when it took place."""
+    found = [hear(speech, piece, about) for piece in pieces]
+    covered = [(heard.start, heard.end) for each in found for heard in each]
+    answer = []
+    for piece, heard in zip(pieces, found, strict=True):
+        statements = [_statement(speech, piece, heard, n, covered) for n in range(len(heard))]
+        if piece.kind == "start":
+            statements = _agreed(speech, statements)
+        answer.append(_settled(speech, piece, statements))
+    return tuple(answer)
 
 
-def _statement(speech: Speech, piece: Piece, heard: Sequence[Heard], n: int) -> Statement:
+def _statement(
+    speech: Speech, piece: Piece, heard: Sequence[Heard], n: int, covered: Sequence[tuple[int, int]]
+) -> Statement:
     here = heard[n]
-    place = _place(speech, heard, n)
+    place = place_of(speech, heard, n)
     speaker = speech.speaker(here.turn)
     labels = _labels(speech, piece, place)
     quotes: tuple[tuple[int, int], ...] = ((here.start, here.end),)
@@ -116,6 +97,8 @@ def _statement(speech: Speech, piece: Piece, heard: Sequence[Heard], n: int) -> 
     why = _flaw(speech, piece, place, labels)
     if speaker == "agent":
         answer, word = _answer(speech, heard, n)
+        if word is None and answer is not None and not plain_yes(speech, here.turn + 1, *answer, covered):
+            word = "unclear_answer"
         if word == "denied" and why in (None, "denied"):
             # "That is not your number?" - "No": nobody can tell what was denied.
             why = "denied" if why is None else "unclear_answer"
@@ -123,45 +106,14 @@ def _statement(speech: Speech, piece: Piece, heard: Sequence[Heard], n: int) -> 
             why = why or word or CONFIRMED
         quotes = (*quotes, answer) if answer is not None else quotes
         return Statement(here, why, labels, quotes)
-    return Statement(here, why or _afterwards(speech, piece.kind, heard, n) or OK, labels, quotes)
+    why = why or _afterwards(speech, piece.kind, heard, n)
+    start, end = here.start - len(place.owned), here.end + len(place.after)
+    if why is None and not harmless(speech, here.turn, start, end, covered):
+        why = "odd_words"
+    return Statement(here, why or OK, labels, quotes)
 
 
-def _place(speech: Speech, heard: Sequence[Heard], n: int) -> _Place:
-    here = heard[n]
-    first, last = speech.sentence_at(here.start), speech.sentence_at(here.end - 1)
-    start, end = speech.sentences[first].start, speech.sentences[last].end
-    if n and heard[n - 1].end > start:
-        start = heard[n - 1].end
-    following = n + 1 < len(heard) and heard[n + 1].start < end
-    if following:
-        end = heard[n + 1].start
-    before, after = _plain(speech, start, here.start), _plain(speech, here.end, end)
-    if following:
-        after = _NOT_THE_NEXT.sub("", after)
-        cut = _NEXT_CLAUSE.search(after)
-        after = after[: cut.start()] if cut else after
-    clause = _since_last(_CONTRAST, before)
-    while (opening := _OPENING.match(clause)) is not None:
-        clause = clause[opening.end() :]
-    return _Place(here, first, before, after, clause, _since_last(_MINE, before))
-
-
-def _since_last(pattern: re.Pattern[str], text: str) -> str:
-    clause = text
-    for found in pattern.finditer(text):
-        clause = text[found.end() :]
-    return clause
-
-
-def _plain(speech: Speech, start: int, end: int) -> str:
-    """A part of the text, without the short names of states that would be taken for words."""
-    text = speech.text[start:end]
-    for found in _SHORT_STATE.finditer(speech.material.text, start, end):
-        text = f"{text[: found.start() - start]}{' ' * len(found[0])}{text[found.end() - start :]}"
-    return text
-
-
-def _flaw(speech: Speech, piece: Piece, place: _Place, labels: frozenset[str]) -> str | None:
+def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) -> str | None:
     """Why a mention is worth nothing whoever confirms it; None where nothing speaks against it."""
     agent = speech.speaker(place.heard.turn) == "agent"
     sentence = speech.sentences[place.sentence]
@@ -171,6 +123,8 @@ def _flaw(speech: Speech, piece: Piece, place: _Place, labels: frozenset[str]) -
         return "another_person"
     if cues.DENIED.search(place.clause) or cues.DENIED.search(place.after):
         return "denied"
+    if not agent and (_REPLACED.search(place.bridge) or cues.MENDED.search(place.bridge)):
+        return "taken_back"
     around = f"{place.before} | {place.after}"
     if not agent and cues.SUPPOSED.search(_without_months(around)):
         return "supposed"
@@ -192,7 +146,7 @@ def _without_months(text: str) -> str:
     return re.sub(r"\bmay (?=\d|the \d|\w+(?:st|nd|rd|th)\b|first|second|third)", "", text)
 
 
-def _of_another(speech: Speech, place: _Place, *, agent: bool) -> bool:
+def _of_another(speech: Speech, place: Place, *, agent: bool) -> bool:
     """Whether the value is somebody else's: said so here, right after, or by what was spoken of last."""
     heard = place.heard
     if speech.text[heard.start : heard.end].endswith("'s") or speech.text[heard.end : heard.end + 2] == "'s":
@@ -212,7 +166,7 @@ def _of_another(speech: Speech, place: _Place, *, agent: bool) -> bool:
     return False
 
 
-def _question(speech: Speech, place: _Place, *, agent: bool) -> str:
+def _question(speech: Speech, place: Place, *, agent: bool) -> str:
     """What was said just before: of the same speaker's turn, and what the agent asked last."""
     found: list[str] = []
     questions = 0
@@ -228,7 +182,7 @@ def _question(speech: Speech, place: _Place, *, agent: bool) -> str:
     return " | ".join(reversed(found))
 
 
-def _labels(speech: Speech, piece: Piece, place: _Place) -> frozenset[str]:
+def _labels(speech: Speech, piece: Piece, place: Place) -> frozenset[str]:
     if piece.kind not in _LABELLED:
         return frozenset()
     agent = speech.speaker(place.heard.turn) == "agent"
@@ -251,7 +205,7 @@ def _answer(speech: Speech, heard: Sequence[Heard], n: int) -> tuple[tuple[int, 
     if any(other.turn == here.turn and other.same != here.same for other in heard):
         return answer, "alternatives"
     sentence = speech.sentences[speech.sentence_at(here.start)]
-    if _OR.search(_plain(speech, sentence.start, sentence.end)):
+    if _OR.search(plain(speech, sentence.start, sentence.end)):
         return answer, "alternatives"
     tail = speech.text[here.end : turn.end]
     if cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", tail)):
@@ -305,8 +259,13 @@ def _next_turn(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> st
         if _NO.match(said) and _ABOUT_IT.search(speech.text[speech.turns[here.turn].end : place.start]):
             return "taken_back"
         read_back = any(other.turn in range(here.turn + 1, turn) and other.same == here.same for other in heard)
-        if read_back and any(other.turn == turn and other.same != here.same for other in heard):
-            return "taken_back"
+        if again is None and not _asks_something(speech, place.start):
+            asked = speech.text[speech.turns[here.turn].end : place.start]
+            left = not read_back and "?" in asked
+            moved_on = left or cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", asked)) is not None
+            end = min(place.end, place.start + 200)
+            if not moved_on and not harmless(speech, turn, place.start, end, ()):
+                return "taken_back"
         if _ANAPHOR.match(said) and cues.OTHER_PERSON.search(said.split(".")[0]):
             return "taken_back"
         return None
@@ -377,7 +336,7 @@ def _differs(statement: Statement, piece: Piece) -> bool:
     if statement.heard.spelled:
         return True
     labelled = piece.label in cues.LABELS and statement.labels and piece.label not in statement.labels
-    return statement.stands and not labelled
+    return (statement.stands or statement.why == "odd_words") and not labelled
 
 
 def _revoked_later(speech: Speech, piece: Piece, last: Statement) -> bool:

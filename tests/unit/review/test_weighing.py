@@ -37,7 +37,7 @@ def stands(claim: tuple[str, str, Any], *lines: str) -> bool:
     speech = read(transcript.read("s", turns))
     parts = pieces(*claim)
     assert parts is not None
-    return unreadable(speech) is None and all(weigh(speech, piece, WHEN).stands for piece in parts)
+    return unreadable(speech) is None and all(one.stands for one in weigh(speech, parts, WHEN))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def stands(claim: tuple[str, str, Any], *lines: str) -> bool:
         (BORN, ("a:Date of birth?", "c:The 14th of March, 1985.")),
         (BORN, ("a:Date of birth?", "c:3/14/85")),
         (NAME, ("a:Your name?", "c:Jane Smyth, S-M-Y-T-H.")),
-        (NAME, ("a:Your name?", "c:Jane Smith.", "a:S-M-I-T-H?", "c:No, S as in Sam, M, Y, T, H.")),
+        (NAME, ("a:Your name?", "c:Jane, last name Smyth.", "a:S-M-I-T-H?", "c:No, S as in Sam, M, Y, T, H.")),
         (LIVES, ("a:Your address?", "c:Twelve Oak Street, Dayton, Ohio, four five four oh two.")),
         (LIVES, ("a:Your address?", "c:12 Oak St. in Dayton, OH 45402")),
         (SEX, ("a:And your sex on your insurance?", "c:Female.")),
@@ -108,6 +108,10 @@ def test_what_was_said_stands(claim: tuple[str, str, Any], lines: tuple[str, ...
         (PHONE, (Q, "c:Agent: is your number 212-555-0143? Caller: yes.")),
         (PHONE, ("c:I'm calling for my mother.", Q, "c:212-555-0143")),
         (PHONE, (Q, "c:Mi número es 212-555-0143, gracias.")),
+        (PHONE, (Q, "c:212-555-0143, or rather 212-555-0199.")),
+        (PHONE, (Q, "c:On the bill it reads 212-555-0143.")),
+        (PHONE, (Q, "c:Whoever answered typed in 212-555-0143.")),
+        (NAME, ("a:Your name?", "c:Jane Smyth.", "a:Jane Smyth.", "c:I said it wrong. Ida Varga.")),
         (MAIL, ("a:Your email?", "c:bob j dot smith82 at example dot org")),
         (MAIL, ("a:Your email?", "c:j.smith82@example.org.uk")),
         (MAIL, ("a:Your email?", "c:aj.smith82@example.org")),
