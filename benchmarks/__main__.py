@@ -19,6 +19,7 @@ ALL = {
     "claim": [],
     "reconcile_walk": [],
     "push_latency": [],
+    "audit_append": [],
     "review_rate": [],
     "explain": [],
     "poll_cost": [],

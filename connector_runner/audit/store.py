@@ -8,15 +8,17 @@ from typing import Any
 from sqlalchemy import text
 
 from connector_runner.audit.chain import Anchor, Entry, Read, genesis
-from connector_runner.infra.database import Row, Tx, execute, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 
 _BATCH = 1000
+_LOWEST = -(1 << 63)
+"""Below every number, those too that nobody but an intruder gives."""
 
 
 def lock_head(tx: Tx, workspace_id: str) -> tuple[int, bytes, int]:
     """Lock the head of the chain; its number, its hash and the id of this transaction."""
-    sql = "SELECT n, hash, txid_current() AS txid FROM audit_head WHERE workspace_id = :ws FOR UPDATE"
+    sql = hot("SELECT n, hash, txid_current() AS txid FROM audit_head WHERE workspace_id = :ws FOR UPDATE")
     row = one(tx, sql, ws=workspace_id)
     if row is None:
         execute(
@@ -49,17 +51,20 @@ def add(tx: Tx, workspace_id: str, chained: Sequence[tuple[Entry, bytes, bytes]]
     ]
     later(
         tx,
-        "INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
-        " SELECT :ws, n, at, actor, action, object, detail, txid, decode(previous, 'hex'), decode(hash, 'hex')"
-        " FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (n bigint, at timestamptz, actor text, action text,"
-        " object text, detail jsonb, txid bigint, previous text, hash text)",
+        hot(
+            "INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
+            " SELECT CAST(:ws AS uuid), n, at, actor, action, object, detail, txid, decode(previous, 'hex'),"
+            " decode(hash, 'hex')"
+            " FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (n bigint, at timestamptz, actor text, action text,"
+            " object text, detail jsonb, txid bigint, previous text, hash text)"
+        ),
         ws=workspace_id,
         entries=exact_json.dumps(documents),
     )
     entry, _, digest = chained[-1]
     later(
         tx,
-        "UPDATE audit_head SET n = :n, hash = :hash WHERE workspace_id = :ws",
+        hot("UPDATE audit_head SET n = :n, hash = :hash WHERE workspace_id = :ws"),
         ws=workspace_id,
         n=entry.n,
         hash=digest,
@@ -83,13 +88,13 @@ def surplus(tx: Tx, workspace_id: str) -> int | None:
     return row["n"] if row is not None else None
 
 
-def walk(tx: Tx, workspace_id: str, up_to: int, *, after: int | None = None) -> Iterator[tuple[Entry, bytes, bytes]]:
+def walk(tx: Tx, workspace_id: str, up_to: int, *, after: int = _LOWEST) -> Iterator[tuple[Entry, bytes, bytes]]:
     """Entries to number ``up_to`` in order, each with its previous hash and its hash, in bounded memory."""
     while True:
         found = rows(
             tx,
             "SELECT n, at, actor, action, object, detail, txid, previous_hash, hash FROM audit_log"
-            " WHERE workspace_id = :ws AND n <= :up_to AND (CAST(:after AS bigint) IS NULL OR n > :after)"
+            " WHERE workspace_id = :ws AND n <= :up_to AND n > :after"
             " ORDER BY n LIMIT :batch",
             ws=workspace_id,
             up_to=up_to,
