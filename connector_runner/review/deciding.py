@@ -49,8 +49,8 @@ class EventsHandler:
     sealer: Sealer
 
     def lock(self, tx: Tx, workspace_id: str, item: Item) -> None:
-        """Lock the entity: nothing joins its events until the answer is carried out."""
-        world_store.lock_entities(tx, [item.entity_id])
+        """Lock the entity, or who adopted its record: nothing joins its events until the answer is carried out."""
+        world_store.lock_entities(tx, [reading.entity_id(tx, workspace_id, item.entity_id)])
 
     def changed(self, tx: Tx, workspace_id: str, item: Item, *, now: datetime) -> Sequence[Mapping[str, Any]]:
         """Events that are not said any more, or that a person judged elsewhere; the item asks about them no more."""

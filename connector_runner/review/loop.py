@@ -161,6 +161,7 @@ class Loop:
         verdicts = self._decided(tx, workspace_id, routed)
         asked = self._asked(tx, workspace_id, routed)
         self._let_go(tx, workspace_id, still)
+        self._pass_on(tx, workspace_id, [each.entity_id for each in gone])
         pending_store.settle(tx, workspace_id, [*(each.taken for each in still), *gone], [each.taken for each in moved])
         return Reviewed(len(taken), verdicts, asked, len(moved))
 
@@ -201,6 +202,16 @@ class Loop:
                 now=now,
             )
         return len(wanted)
+
+    def _pass_on(self, tx: Tx, workspace_id: str, gone: Sequence[str]) -> None:
+        """Have what was said of entities that are there no more judged of those that their records count for now."""
+        if not gone:
+            return
+        ended = [row["id"] for row in item_store.open_of_all(tx, workspace_id, items.EVENTS, gone).values()]
+        item_store.end(tx, workspace_id, ended, items.WITHDRAWN, self.clock())
+        holders = world_store.adopted(tx, gone)
+        if holders:
+            pending_store.request(tx, workspace_id, sorted(holders.values()))
 
     def _let_go(self, tx: Tx, workspace_id: str, judged: Sequence[Looked]) -> None:
         """Take out of open items what is not said any more, or was answered elsewhere."""

@@ -14,6 +14,7 @@ from connector_runner.review.items import Item
 from connector_runner.review.transcript import Material
 from connector_runner.unification.loader import MappingSet
 from connector_runner.world import reading
+from connector_runner.world.atoms import field_of
 from connector_runner.world.fold import VERDICT_PREFIX
 from connector_runner.world.reading import EntityView
 
@@ -22,7 +23,11 @@ _AROUND: Final = 160
 
 
 def summary(workspace_id: str, item: Item) -> dict[str, Any]:
-    """The item alone: ids, codes and times; of protected data only what the keys of its atoms tell."""
+    """The item alone: ids, codes and times. Of atoms only the fields are told, as their keys may hold what was said."""
+    analysis = item.analysis
+    if analysis is not None:
+        told = [{**word, "path": field_of(word["path"])} for word in analysis.get("fields", ())]
+        analysis = {**analysis, **({"fields": told} if told else {})}
     return {
         "id": item.id,
         "workspace_id": workspace_id,
@@ -37,7 +42,7 @@ def summary(workspace_id: str, item: Item) -> dict[str, Any]:
         "category": item.category,
         "status": item.status,
         "version": item.version,
-        "judge_analysis": item.analysis,
+        "judge_analysis": analysis,
         "assigned_to": item.assigned_to,
         "completed_action": item.completed_action,
         "completed_by": item.completed_by,
@@ -53,6 +58,7 @@ def context(tx: Tx, sealer: Sealer, workspace_id: str, item_id: str) -> dict[str
     view = reading.view(tx, workspace_id, item.entity_id)
     said = material.of_session(tx, sealer, workspace_id, item.session_id) if item.session_id else None
     found = summary(workspace_id, item) | {
+        "judge_analysis": item.analysis,
         "asked": {event: list(atoms) for event, atoms in item.asked.items()},
         "notes": item.notes,
         "events": events(tx, workspace_id, item.event_ids, view),

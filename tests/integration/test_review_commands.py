@@ -65,6 +65,7 @@ def test_pages_of_items_have_the_shape_of_the_platform(desk: ReviewDesk) -> None
         "id", "workspace_id", "session_id", "event_ids", "entity_id", "entity_type", "priority", "reason", "status",
         "judge_analysis", "assigned_to", "completed_action", "completed_at", "created_at",
     } <= last["items"][0].keys()  # fmt: skip
+    assert {word["path"] for word in last["items"][0]["judge_analysis"]["fields"]} == {"name", "telecom"}
     assert run(desk, "list", "--type", "appointment")["items"] == []
     assert "unclear" in told(desk, "list")
     told(desk, "list", "--status", "lost", code=2)

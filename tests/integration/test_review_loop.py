@@ -9,7 +9,7 @@ from connector_runner.kernel.clock import utc_now
 from connector_runner.review import items, pending_store, policy_store
 from connector_runner.review.items import Item, Refused
 from connector_runner.review.loop import MOST_ATTEMPTS
-from connector_runner.world.confidence import CONVERSATION, REVIEWED
+from connector_runner.world.confidence import CONVERSATION, HUMAN_APPROVED, REVIEWED
 from tests.integration.review_desk import ADA, ReviewDesk
 
 PHONE = "telecom[phone|home]"
@@ -223,3 +223,26 @@ def test_two_records_that_may_be_the_same_are_one_question(desk: ReviewDesk) -> 
         assert not items.withdraw(tx, desk.workspace, kind="match", entity_id=other, other_id=one, now=utc_now())
     found: list[Item] = desk.items(status=["expired"])
     assert [item.id for item in found] == [asked[0]]
+
+
+def test_an_answer_follows_a_record_to_the_entity_that_adopted_it(desk: ReviewDesk) -> None:
+    """The agent's patient, whose record in the EHR was met first: by a poll before, by our write afterwards."""
+    desk.judge.otherwise = "unclear"
+    ours = desk.say({"gender": "female"}, source="manual")
+    met = desk.say({"language": "es"}, canonical_id="ehr:Patient:7", entity_type="patient")
+    desk.run()
+    assert desk.item().entity_id == met["entity_id"]
+    with desk.database.begin(desk.workspace) as tx:
+        desk.world.adopt(tx, desk.workspace, "ehr:Patient:7", ours["entity_id"], desk.workspace, now=utc_now())
+    assert isinstance(desk.answer(desk.item().id, "approved"), Item)
+    assert desk.confidences(ours["entity_id"])["language"] == HUMAN_APPROVED
+
+
+def test_what_waits_while_its_record_is_adopted_is_judged_of_who_adopts_it(desk: ReviewDesk) -> None:
+    ours = desk.say({"gender": "female"}, source="manual")
+    desk.say({"language": "es"}, canonical_id="ehr:Patient:8", entity_type="patient")
+    with desk.database.begin(desk.workspace) as tx:
+        desk.world.adopt(tx, desk.workspace, "ehr:Patient:8", ours["entity_id"], desk.workspace, now=utc_now())
+    assert desk.run().verdicts == 0
+    assert desk.run().verdicts == 1
+    assert desk.confidences(ours["entity_id"])["language"] == REVIEWED
