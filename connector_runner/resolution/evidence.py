@@ -76,8 +76,8 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
         bits, levels, each, held = judge_locations(one, other)
         return Evidence(one.record, other.record, bits, levels, each, None, held, locations.VERSION)
     if one.kind == "practitioner":
-        bits, levels, each, veto = judge_practitioners(one, other)
-        return Evidence(one.record, other.record, bits, levels, each, veto, version=practitioners.VERSION)
+        bits, levels, each, veto, held = judge_practitioners(one, other)
+        return Evidence(one.record, other.record, bits, levels, each, veto, held, practitioners.VERSION)
     levels = compare(one, other)
     veto = contradiction(one, other)
     if veto is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from rapidfuzz.distance import OSA
 
-from connector_runner.resolution.comparing import Levels, compare
+from connector_runner.resolution.comparing import Levels, compare, shared_identifiers
 from connector_runner.resolution.identity import NPI_SYSTEM, Identity
 from connector_runner.resolution.names import words
 
@@ -17,8 +17,9 @@ _NPI_BITS: Final = 40.0
 _GIVEN: Final = {"equal": 6.0, "nickname": 4.0, "close": 3.0, "near": 2.5, "initial": 2.0, "swapped": 5.0}
 _FAMILY: Final = {"equal": 8.0, "close": 6.0, "part": 4.0, "near": 4.0, "swapped": 6.0}
 _SPECIALTY: Final = {"equal": 4.0, "different": -12.0}
+_IDENTIFIER_BITS: Final = 20.0
 _PRIOR: Final = -9.0
-"""For two colleagues who share a name and nothing else is known. Kept where names alone stay a possible match."""
+"""For two colleagues who share a name and nothing else is known."""
 _DIFFERENT: Final = -8.0
 _SHORT: Final = {
     "cards": "cardiovascular", "cardiology": "cardiovascular", "obgyn": "obstetrics gynecology",
@@ -26,16 +27,19 @@ _SHORT: Final = {
     "peds": "pediatrics", "gi": "gastroenterology", "ent": "otolaryngology", "heme": "hematology",
 }  # fmt: skip
 
-Judgement = tuple[float, Levels, dict[str, float], str | None]
+Judgement = tuple[float, Levels, dict[str, float], str | None, str | None]
 
 
 def judge_practitioners(one: Identity, other: Identity) -> Judgement:
-    """Bits, levels, the weight of each field, and why they cannot be the same (another NPI), if so."""
+    """Bits, levels, the weight of each field, why they cannot be the same (another NPI), and why they may not link.
+
+    ``name_alone``: neither a number nor a specialty tells two who are called alike.
+    """
     mine, theirs = _npis(one), _npis(other)
     names = compare(one, other)
     levels: Levels = {name: level for name, level in names.items() if name in ("given", "family")}
     if mine and theirs and not mine & theirs:
-        return VETO, {**levels, "npi": "different"}, {"npi": VETO}, "npi"
+        return VETO, {**levels, "npi": "different"}, {"npi": VETO}, "npi", None
     weights = {"prior": _PRIOR}
     if mine & theirs:
         levels["npi"], weights["npi"] = "equal", _NPI_BITS
@@ -47,7 +51,10 @@ def judge_practitioners(one: Identity, other: Identity) -> Judgement:
         alike = any(is_same_specialty(a, b) for a in one.specialties for b in other.specialties)
         levels["specialty"] = "equal" if alike else "different"
         weights["specialty"] = _SPECIALTY[levels["specialty"]]
-    return sum(weights.values()), levels, weights, None
+    if any(system != NPI_SYSTEM for system, _ in shared_identifiers(one, other)):
+        weights["identifier"] = _IDENTIFIER_BITS
+    held = None if {"npi", "specialty"} & levels.keys() or "identifier" in weights else "name_alone"
+    return sum(weights.values()), levels, weights, None, held
 
 
 def is_same_specialty(one: str, other: str) -> bool:

@@ -167,3 +167,40 @@ def test_specialties_in_other_words(one: str, other: str) -> None:
 def test_specialties_that_only_look_alike() -> None:
     assert not is_same_specialty("Internal Medicine", "Family Medicine")
     assert not is_same_specialty("Neurology", "Urology")
+
+
+def test_practitioners_who_are_only_called_alike_are_a_question() -> None:
+    alone = judged({"given": "Ada", "family": "Lin"}, {"given": "Ada", "family": "Lin"}, kind="practitioner")
+    assert (alone.held, alone.counted < LINKS) == ("name_alone", True)
+    licence = [{"system": "urn:board:ma", "value": "L-4411"}]
+    numbered = {"given": "Ada", "family": "Lin", "identifier": licence}
+    assert judged(numbered, numbered, kind="practitioner").counted > LINKS
+
+
+def test_a_name_alone_does_not_link() -> None:
+    rare = {"given": "Adaeze", "family": "Okafor"}
+    assert judged(rare, rare).held == "name_alone"
+    assert judged(rare | {"birth_date": "1982"}, rare | {"birth_date": "1982"}).held == "name_alone"
+
+
+def test_a_name_that_is_common_everywhere_is_common_where_few_were_seen() -> None:
+    smith = {"given": "James", "family": "Johnson", "birth_date": "1982-03-04"}
+    assert judged(smith, smith).held == "common_name"
+
+
+def test_a_child_is_not_the_parent_whose_phone_and_mailbox_it_goes_by() -> None:
+    contact = HOME | {"emails": ["okafor@mail.example"]}
+    child = ADA | contact | {"birth_date": "2015-06-01"}
+    assert judged(ADA | contact, child).held == "generation"
+
+
+def test_twins_with_their_parents_mailbox_are_two() -> None:
+    contact = HOME | {"emails": ["mokafor@mail.example"]}
+    assert judged(ADA | contact, ADA | contact | {"given": "Chioma"}).held == "given_name"
+    own = HOME | {"emails": ["adaeze.okafor@mail.example"]}
+    assert judged(ADA | own, ADA | own | {"given": "Chioma"}).held is None
+
+
+def test_names_that_changed_places_are_found_with_a_slip() -> None:
+    assert judged(ADA | HOME, ADA | HOME | {"given": "Okafr", "family": "Adaeze"}).levels["given"] == "swapped"
+    assert judged(ADA | HOME, ADA | HOME | {"given": "Okafor", "family": "Chioma"}).levels["given"] == "different"

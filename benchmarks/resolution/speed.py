@@ -1,0 +1,66 @@
+"""CPU of comparing one more record, as the population grows: ours and Postgres', under row-level security.
+
+python -m benchmarks.resolution.speed [--sizes 10000 200000] [--more 1000]
+
+The people are the sandbox's. To each size the population is landed and compared; then ``--more`` records come, each
+compared as a worker does it, in batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.machine import bench, report
+from benchmarks.resolution.landing import Arrival, Clinic
+from connector_runner.sandbox.demographics import patient, people
+
+_CHUNK = 5_000
+_TODAY = date(2026, 1, 1)
+
+
+def main() -> None:
+    """Grow one workspace to each size in turn, and measure there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 200_000])
+    parser.add_argument("--more", type=int, default=1_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch, bench() as machine:
+        clinic, arriving, landed = Clinic(machine, "speed", Path(scratch)), _arrivals(), 0
+        first: float | None = None
+        for size in arguments.sizes:
+            while landed < size:
+                some = list(islice(arriving, min(_CHUNK, size - landed)))
+                clinic.land(some)
+                landed += len(some)
+            whole = clinic.compare(all_of_it=True)
+            clinic.land(islice(arriving, arguments.more))
+            landed += arguments.more
+            cost = clinic.compare(all_of_it=False)
+            each = cost.cpu_s / max(cost.compared, 1) * 1000
+            first = first or each
+            figures = {
+                "records": size,
+                "cpu_ms_a_record_of_all": round(whole.cpu_s / max(whole.compared, 1) * 1000, 3),
+                "cpu_ms_a_new_record": round(each, 3),
+                "compared": cost.compared,
+                "pairs_a_record": round(cost.pairs / max(cost.compared, 1), 2),
+                "against_the_first": round(each / first, 2),
+                "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            }
+            report("resolution.speed", figures)
+
+
+def _arrivals() -> Iterator[Arrival]:
+    for person in people(11, _TODAY):
+        found = patient(person, "org-1", "doc-1")
+        yield Arrival("ehr", f"ehr:Patient:{person.id}", dict(found))
+
+
+if __name__ == "__main__":
+    main()
