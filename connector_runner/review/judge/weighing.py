@@ -23,6 +23,8 @@ OK: Final = "said"
 CONFIRMED: Final = "confirmed"
 _STANDING: Final = (OK, CONFIRMED)
 _REVOKED: Final = ("denied", "taken_back")
+MOST_MENTIONS: Final = 200
+"""Of what is said more often than this in one conversation no rule can make sense."""
 _LOOK_BACK: Final = 8
 
 _ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:that|it|this|which)(?:'s| is| was)?\b")
@@ -77,6 +79,9 @@ def weigh(speech: Speech, pieces: Sequence[Piece], about: datetime | None = None
     covered = [(heard.start, heard.end) for each in found for heard in each]
     answer = []
     for piece, heard in zip(pieces, found, strict=True):
+        if len(covered) > MOST_MENTIONS:
+            answer.append(Evidence(piece, "too_often"))
+            continue
         statements = [_statement(speech, piece, heard, n, covered) for n in range(len(heard))]
         if piece.kind == "start":
             statements = _agreed(speech, statements)
@@ -341,15 +346,18 @@ def _differs(statement: Statement, piece: Piece) -> bool:
 
 def _revoked_later(speech: Speech, piece: Piece, last: Statement) -> bool:
     """Whether, turns later, the caller takes back what he said, or begins to mend a value of this kind."""
-    since = speech.sentence_at(last.quotes[-1][1] - 1)
-    for n in range(since + 1, len(speech.sentences)):
-        sentence = speech.sentences[n]
-        if speech.speaker(sentence.turn) != "caller" or _elsewhere(speech, piece.kind, n, since):
-            continue
+    own, elsewhere = cues.TOPICS[cues.TOPIC_OF[piece.kind]], False
+    pattern = cues.CONTEXT[piece.kind]
+    for sentence in speech.sentences[speech.sentence_at(last.quotes[-1][1] - 1) + 1 :]:
         said = speech.text[sentence.start : sentence.end]
+        if own.search(said) or cues.EVERYTHING.search(said):
+            elsewhere = False
+        elif not elsewhere:
+            elsewhere = any(topic.search(said) for topic in cues.TOPICS.values())
+        if elsewhere or speech.speaker(sentence.turn) != "caller":
+            continue
         if cues.TAKEN_BACK.search(said):
             return True
-        pattern = cues.CONTEXT[piece.kind]
         if pattern.pattern and cues.MENDED.search(said) and pattern.search(said) and not sentence.asks:
             return True
     return False

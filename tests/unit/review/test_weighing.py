@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -170,3 +171,23 @@ def test_what_was_not_said_so_does_not(claim: tuple[str, str, Any], lines: tuple
 )
 def test_what_no_words_of_a_caller_can_bear_out_is_left_to_people(claim: tuple[str, str, Any]) -> None:
     assert pieces(*claim) is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["c:Okay.", "a:Okay."] * 10_000,
+        [Q, "c:212-555-0143."] * 3_000,
+        ["c:" + "1 " * 60_000],
+        ["c:" + "a" * 120_000],
+        ["c:" + "a-" * 60_000],
+        ["c:" + "my mother " * 12_000],
+        ["c:" + "212-555-0143, " * 9_000],
+        ["c:" + "five " * 24_000],
+        ["c:" + "no wait, actually " * 7_000],
+    ],
+)
+def test_long_and_strange_talk_takes_seconds_and_bears_nothing_out(lines: list[str]) -> None:
+    started = time.process_time()
+    assert not stands(PHONE, *lines, Q, "c:555-0143")
+    assert time.process_time() - started < 15
