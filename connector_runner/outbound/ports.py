@@ -229,11 +229,17 @@ class Desk(Protocol):
     def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
         """As ``still``, for several at once: the ids of the lanes of which it is so."""
 
-    def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
-        """In the transaction that opens ``intent``: whose the record is that may come to be."""
+    def announce(self, tx: LaneTx, opened: Sequence[tuple[Lane, Intent]]) -> None:
+        """In the transaction that opens the intents: whose the records are that may come to be."""
 
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
         """``ref`` is the entity's record there. ``body``: as it stands there, our words in it; None: without them."""
+
+    def arrived(self, tx: LaneTx, lanes: Sequence[Lane]) -> None:
+        """The entities of these have records there by now, which they had not: who waits for them may go on.
+
+        In the transaction that settled the lanes, after all of them.
+        """
 
     def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
         """The sink will not take what was sent; whether somebody was promised it, so that trying again is no use."""

@@ -117,20 +117,26 @@ class World:
         A record that a poll met first has an entity of its own by then; its events count for the adopting
         entity from now on, and the projection that they had made goes.
         """
-        record_id = entity_id_of(workspace_id, record_key)
-        if record_id == entity_id:
+        self.adopt_all(tx, workspace_id, {record_key: entity_id}, data_source_id, now=now)
+
+    def adopt_all(
+        self, tx: Tx, workspace_id: str, entities: Mapping[str, str], data_source_id: str, *, now: datetime
+    ) -> None:
+        """The same of several records of a source at once: record key -> entity."""
+        keys = {entity_id_of(workspace_id, key): key for key in entities}
+        records = {record: (key, entities[key]) for record, key in keys.items() if record != entities[key]}
+        joined = store.adopt(tx, workspace_id, records, data_source_id)
+        if not joined:
             return
-        if not store.adopt(tx, workspace_id, record_id, record_key, entity_id, data_source_id):
-            return
-        # Waits for a page that is landing this record now; one that begins later finds the record adopted.
-        if store.hold_place(tx, workspace_id, record_id, now):
-            store.remove_projection(tx, record_id)
-            return
-        gone = store.lock_entities(tx, [record_id])
-        relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
-        store.remove_projection(tx, record_id)
-        self.refold(tx, workspace_id, [entity_id], now=now)
-        self._tell(tx, workspace_id, [EntityChange(row.entity_id, row.entity_type, False) for row in gone.values()])
+        # Waits for a page that is landing one of them now; one that begins later finds the record adopted.
+        empty = store.hold_places(tx, workspace_id, joined, now)
+        store.remove_projections(tx, empty)
+        for record_id in sorted(joined - empty):
+            gone = store.lock_entities(tx, [record_id])
+            relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
+            store.remove_projections(tx, [record_id])
+            self.refold(tx, workspace_id, [records[record_id][1]], now=now)
+            self._tell(tx, workspace_id, [EntityChange(row.entity_id, row.entity_type, False) for row in gone.values()])
 
     def remember_sent(
         self, tx: Tx, workspace_id: str, record_key: str, atoms: Sequence[SentAtom], *, now: datetime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -270,46 +270,46 @@ def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
     return {row["record_id"]: row["entity_id"] for row in found}
 
 
-def adopt(tx: Tx, workspace_id: str, record_id: str, record_key: str, entity_id: str, data_source_id: str) -> bool:
-    """Join a record to an entity; False when it already was."""
-    return (
-        execute(
-            tx,
-            hot(
-                "INSERT INTO adopted_record (workspace_id, record_id, record_key, entity_id, data_source_id)"
-                " VALUES (:ws, :record, :key, :entity, :source) ON CONFLICT DO NOTHING"
-            ),
-            ws=workspace_id,
-            record=record_id,
-            key=record_key,
-            entity=entity_id,
-            source=data_source_id,
-        )
-        == 1
+def adopt(tx: Tx, workspace_id: str, records: Mapping[str, tuple[str, str]], data_source_id: str) -> set[str]:
+    """Join records (id -> key and entity) to entities; those that were not joined to any before."""
+    ordered = sorted(records)
+    found = rows(
+        tx,
+        hot(
+            "INSERT INTO adopted_record (workspace_id, record_id, record_key, entity_id, data_source_id)"
+            " SELECT :ws, a.record, a.key, a.entity, :source FROM unnest(CAST(:records AS uuid[]),"
+            " CAST(:keys AS text[]), CAST(:entities AS uuid[])) a(record, key, entity) ORDER BY a.record"
+            " ON CONFLICT DO NOTHING RETURNING record_id"
+        ),
+        ws=workspace_id,
+        records=id_array(ordered),
+        keys=[records[record][0] for record in ordered],
+        entities=id_array(records[record][1] for record in ordered),
+        source=data_source_id,
     )
+    return {row["record_id"] for row in found}
 
 
-def hold_place(tx: Tx, workspace_id: str, entity_id: str, now: datetime) -> bool:
-    """Put an empty projection where there is none, once whoever else is making one is done; False if they did."""
-    return (
-        execute(
-            tx,
-            hot(
-                "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, state, provenance, confidence,"
-                " event_count, first_seen_at, last_event_at, updated_at)"
-                " VALUES (:ws, :id, '', '', '{}', '{}', 0, 0, :now, :now, :now) ON CONFLICT DO NOTHING"
-            ),
-            ws=workspace_id,
-            id=entity_id,
-            now=now,
-        )
-        == 1
+def hold_places(tx: Tx, workspace_id: str, entity_ids: Iterable[str], now: datetime) -> set[str]:
+    """Put empty projections where there are none, once whoever else is making one is done; those where they did not."""
+    found = rows(
+        tx,
+        hot(
+            "INSERT INTO entity (workspace_id, entity_id, entity_type, canonical_id, state, provenance, confidence,"
+            " event_count, first_seen_at, last_event_at, updated_at)"
+            " SELECT :ws, id, '', '', '{}', '{}', 0, 0, :now, :now, :now FROM unnest(CAST(:ids AS uuid[])) id"
+            " ORDER BY id ON CONFLICT DO NOTHING RETURNING entity_id"
+        ),
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+        now=now,
     )
+    return {row["entity_id"] for row in found}
 
 
-def remove_projection(tx: Tx, entity_id: str) -> None:
-    """Take away the projection of an entity whose record another one adopted; its events stay."""
-    later(tx, hot("DELETE FROM entity WHERE entity_id = :id"), id=entity_id)
+def remove_projections(tx: Tx, entity_ids: Iterable[str]) -> None:
+    """Take away the projections of entities whose records others adopted; their events stay."""
+    later(tx, hot("DELETE FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[]))"), ids=id_array(entity_ids))
 
 
 def entity_exists(tx: Tx, entity_id: str) -> bool:

@@ -145,3 +145,21 @@ def test_a_record_that_was_found_missing_and_shows_again_unchanged_is_alive(data
     assert again == [1, 0]
     view = show(database, workspace, "ehr:Patient:1")
     assert (view.folded.status, view.state["name"]["family"]) == ("active", "Okafor")
+
+
+def test_records_are_adopted_together_though_a_poll_met_some_first(database: Database, workspace: str) -> None:
+    """One that nobody met, one that a poll met, one that is adopted already, and one that is the entity's own."""
+    land(database, workspace, *(a_record(a_patient(name)) for name in ("1", "2", "3")))
+    land(database, workspace, a_record(a_patient("met"), day=2), origin=STORE)
+    one, two, three = (entity_id_of(workspace, f"ehr:Patient:{name}") for name in ("1", "2", "3"))
+    adopt(database, workspace, three)
+    made = {"store:Patient:new": one, "store:Patient:met": two, "store:Patient:copy": one, "ehr:Patient:3": three}
+    for _ in range(2):
+        database.retrying(workspace, lambda tx: World().adopt_all(tx, workspace, made, STORE.data_source_id, now=NOW))
+    assert names_of(database, workspace) == ["ehr:Patient:1", "ehr:Patient:2", "ehr:Patient:3"]
+    with database.begin(workspace) as tx:
+        joined = rows(tx, "SELECT record_key, entity_id FROM adopted_record ORDER BY 1")
+    assert [(row["record_key"], row["entity_id"]) for row in joined] == [
+        ("store:Patient:copy", three), ("store:Patient:met", two), ("store:Patient:new", one),
+    ]  # fmt: skip
+    assert set(show(database, workspace, two).records) == {"ehr:Patient:2", "store:Patient:met"}

@@ -155,12 +155,15 @@ class Clinic:
         """Those of which it is so still."""
         return {lane.lane_id for lane, planned in plans if self.still(tx, lane, planned)}
 
-    def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
+    def announce(self, tx: LaneTx, opened: Sequence[tuple[Lane, Intent]]) -> None:
         """Nobody else needs to know."""
 
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
-        """The lane's row knows; who waits for it is woken."""
-        if lane.sink_ref is None:
+        """The lane's row knows."""
+
+    def arrived(self, tx: LaneTx, lanes: Sequence[Lane]) -> None:
+        """Who waits for them is woken."""
+        for lane in lanes:
             self.wake(tx, lane.entity_id)
 
     def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:

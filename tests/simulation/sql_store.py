@@ -103,7 +103,7 @@ class VirtualLaneTx(SqlLaneTx):
 
     def wake(self, sink_id: str, entity_id: str) -> int:
         """As the product does."""
-        return wake_dependents(self.tx, self.of.workspace_id, sink_id, entity_id)
+        return wake_dependents(self.tx, self.of.workspace_id, sink_id, [entity_id])
 
     def place(self, sink_id: str, entity_id: str) -> str | None:
         """Where the sink has an entity's record."""

@@ -114,6 +114,9 @@ class SqlDesk:
             if lane.sink_ref is None and lane.entity_id in views
         }
         standing = duplicate_search.standing(own, self.workspace_id, named) if named else {}
+        new = [views[lane.entity_id] for lane in lanes if lane.lane_id in named]
+        if new:
+            member_store.look_ahead(own, self.workspace_id, {e: view.entity_type for view in new for e in view.members})
         return {
             lane.lane_id: Seen(views[lane.entity_id], standing.get(lane.lane_id))
             for lane in lanes
@@ -188,12 +191,17 @@ class SqlDesk:
         refusal = self.outbound.planner.refusal(tx, self.workspace_id, self.terms, lane.entity_id, planned.wanted)
         return refusal is None
 
-    def announce(self, tx: LaneTx, lane: Lane, intent: Intent) -> None:
-        """Join the record that is about to be made to its entity, lest a poll that is quicker take it for another."""
-        if intent.operation == CREATE and self.terms.client_id:
-            key = canonical_id(self.terms.name, intent.resource_type, lane.client_ref)
-            self.outbound.world.adopt(
-                _own(tx), self.workspace_id, key, lane.entity_id, self.terms.sink_id, now=self.outbound.clock()
+    def announce(self, tx: LaneTx, opened: Sequence[tuple[Lane, Intent]]) -> None:
+        """Join the records that are about to be made to their entities, lest a poll that is quicker take them for
+        others."""
+        made = {
+            canonical_id(self.terms.name, intent.resource_type, lane.client_ref): lane.entity_id
+            for lane, intent in opened
+            if intent.operation == CREATE and self.terms.client_id
+        }
+        if made:
+            self.outbound.world.adopt_all(
+                _own(tx), self.workspace_id, made, self.terms.sink_id, now=self.outbound.clock()
             )
 
     def _announced(self, lane: Lane, intent: Intent, ref: str) -> bool:
@@ -202,7 +210,7 @@ class SqlDesk:
         return named and self.terms.client_id and intent.operation == CREATE
 
     def landed(self, tx: LaneTx, lane: Lane, intent: Intent, ref: str, body: Json | None) -> None:
-        """Adopt the record, remember what was sent so that its echo is known, and wake who waited for it."""
+        """Adopt the record, and remember what was sent so that its echo is known."""
         own, now = _own(tx), self.outbound.clock()
         record_key = canonical_id(self.terms.name, *ref.split("/", 1))
         if lane.sink_ref != ref and not self._announced(lane, intent, ref):
@@ -213,11 +221,14 @@ class SqlDesk:
         if undo.is_inverse(intent):
             undo.landed(own, self.outbound, self.workspace_id, lane, intent)
         refusals.lift(own, self.outbound.world, self.workspace_id, lane, intent, now)
-        if lane.sink_ref is None:
-            member_store.release_others(own, self.workspace_id, lane.entity_id)
-            wake_dependents(own, self.workspace_id, self.terms.sink_id, lane.entity_id)
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))
+
+    def arrived(self, tx: LaneTx, lanes: Sequence[Lane]) -> None:
+        """Wake who waited for their entities, and have those looked at that are one with them."""
+        own, entities = _own(tx), sorted(lane.entity_id for lane in lanes)
+        member_store.release_others(own, self.workspace_id, entities)
+        wake_dependents(own, self.workspace_id, self.terms.sink_id, entities)
 
     def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
         """Where a patient was told otherwise, put it on the record and ask for the patient to be told."""

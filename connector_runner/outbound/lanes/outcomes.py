@@ -25,6 +25,7 @@ PAUSE_S: Final = 15.0
 """A sink that refused our credential is asked so often whether it takes it by now: somebody may have renewed it."""
 QUOTA: Final = "quota"
 CONFLICT: Final = "conflict"
+LANDED: Final = "landed"
 QUOTA_S: Final = 3600.0
 """When to look again where a sink says that its allowance is used up, and not until when."""
 _OTHERS_FIRST_S: Final = 5.0
@@ -94,6 +95,9 @@ class Settler:
             settled[lane.lane_id] = self._landed(
                 tx, lane, intent, reply, "existed" if existed else "", existed, lane.lane_id in ours
             )
+        new = [lane for lane, _, _ in answered if lane.sink_ref is None and settled[lane.lane_id].outcome == LANDED]
+        if new:
+            self._desk.arrived(tx, new)
         return [settled[lane.lane_id] for lane, _, _ in answered]
 
     def landed(self, lane: Lane, intent: Intent, reply: Reply, *, code: str, looked_up: bool) -> Settled:
@@ -102,7 +106,14 @@ class Settler:
         ``looked_up``: the reply shows what was found there, which an earlier write may have made; else it is the
         sink's own account of what it made of this one, and saying it again would change nothing.
         """
-        return self._store.retrying(lambda tx: self._landed(tx, lane, intent, reply, code, looked_up))
+
+        def work(tx: LaneTx) -> Settled:
+            settled = self._landed(tx, lane, intent, reply, code, looked_up)
+            if lane.sink_ref is None and settled.outcome == LANDED:
+                self._desk.arrived(tx, [lane])
+            return settled
+
+        return self._store.retrying(work)
 
     def _landed(
         self,
@@ -147,7 +158,7 @@ class Settler:
             return self._fence_lost(lane)
         self._desk.landed(tx, lane, intent, ref, None if again else body)
         tx.settled(lane)
-        return Settled("landed")
+        return Settled(LANDED)
 
     def _not_landed(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply) -> Settled:
         outcome, code = reply.outcome, reply.code or str(reply.outcome)

@@ -154,8 +154,8 @@ class Rounds:
                     settled.append(Settled("outdated"))
                     continue
                 tx.open_intent(member.lane, intent, self.quiet_s)
-                self.desk.announce(tx, member.lane, intent)
                 opened.append((member, intent))
+            self.desk.announce(tx, [(member.lane, intent) for member, intent in opened])
         return opened, settled
 
     def _settle(self, answered: Sequence[tuple[Lane, Intent, Reply]]) -> list[Settled]:

@@ -203,7 +203,7 @@ class Together:
                     if not self.desk.still(tx, member.lane, member.planned):
                         raise Apart("outdated")
                     tx.open_intent(member.lane, intent, self.quiet_s)
-                    self.desk.announce(tx, member.lane, intent)
+                self.desk.announce(tx, [(member.lane, intent) for member, intent in steps])
         except Apart as why:
             return self._back([member for member, _ in steps], str(why))
         except Conflict:

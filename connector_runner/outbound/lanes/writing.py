@@ -353,7 +353,7 @@ class Hands:
                     tx.give_back(lane, State.READY, reason=lane.reason, counts=False)
                     return Settled("outdated")
                 tx.open_intent(lane, intent, self._quiet_s)
-                self._desk.announce(tx, lane, intent)
+                self._desk.announce(tx, [(lane, intent)])
         except Conflict:
             with self._store.begin() as tx:
                 tx.give_back(lane, State.UNKNOWN, reason="intent_open", delay_s=self._quiet_s)

@@ -75,24 +75,25 @@ def _reference(record_key: str | None) -> str | None:
 
 _DEPENDENTS = (
     " l.workspace_id = :ws AND l.sink_id = :sink AND l.entity_id IN (SELECT r.entity_id FROM relationship r"
-    " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT CAST(:entity AS uuid)"
-    " UNION SELECT record_id FROM adopted_record WHERE entity_id = :entity"
+    " WHERE r.workspace_id = :ws AND r.target_id IN (SELECT unnest(CAST(:entities AS uuid[]))"
+    " UNION SELECT record_id FROM adopted_record WHERE entity_id = ANY(CAST(:entities AS uuid[]))"
     " UNION SELECT n.entity_id FROM cluster_member m JOIN cluster_member n"
-    "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id WHERE m.entity_id = :entity"
+    "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+    "  WHERE m.entity_id = ANY(CAST(:entities AS uuid[]))"
     " UNION SELECT a.record_id FROM cluster_member m JOIN cluster_member n"
     "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
     "  JOIN adopted_record a ON a.workspace_id = n.workspace_id AND a.entity_id = n.entity_id"
-    "  WHERE m.entity_id = :entity))"
+    "  WHERE m.entity_id = ANY(CAST(:entities AS uuid[]))))"
 )
 
 
-def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) -> int:
-    """Make ready the lanes of a sink that wait for an entity which is there now, or left out a reference to it.
+def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str]) -> int:
+    """Make ready the lanes of a sink that wait for entities which are there now, or left out a reference to them.
 
-    All lanes that refer to it are locked first: one that is being planned at this moment has either seen the
+    All lanes that refer to one are locked first: one that is being planned at this moment has either seen the
     entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards.
     """
-    names = {"ws": workspace_id, "sink": sink_id, "entity": entity_id}
+    names = {"ws": workspace_id, "sink": sink_id, "entities": id_array(entity_ids)}
     found = rows(
         tx,
         hot(
@@ -126,5 +127,5 @@ def recheck_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_id: str) 
         "  AND l.due_at > clock_timestamp() AND" + _DEPENDENTS + " ORDER BY l.lane_id FOR UPDATE SKIP LOCKED)",
         ws=workspace_id,
         sink=sink_id,
-        entity=entity_id,
+        entities=id_array([entity_id]),
     )

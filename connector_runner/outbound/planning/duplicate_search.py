@@ -188,7 +188,7 @@ def _adopt(tx: Tx, outbound: Outbound, terms: SinkTerms, lane: Lane, ref: str, a
     key = canonical_id(terms.name, *ref.split("/", 1))
     outbound.world.adopt(tx, lane.workspace_id, key, lane.entity_id, terms.sink_id, now=outbound.clock())
     duplicate_store.go_on_with(tx, lane.lane_id, ref)
-    wake_dependents(tx, lane.workspace_id, lane.sink_id, lane.entity_id)
+    wake_dependents(tx, lane.workspace_id, lane.sink_id, [lane.entity_id])
     detail = {"lane_id": lane.lane_id, "entity_id": lane.entity_id, "sink": terms.name, "ref": ref}
     _audit(tx, outbound, lane, "outbound.adopted", detail, actor)
 

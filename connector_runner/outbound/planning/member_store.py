@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from connector_runner.infra.database import Tx, execute, hot, id_array, later, one, rows
+from connector_runner.infra.database import Tx, execute, hot, id_array, later, once, one, rows
 from connector_runner.outbound.lanes.lane import FRESH
 from connector_runner.outbound.planning.members import RESOLUTION_PENDING, There
 
@@ -25,8 +25,35 @@ def lanes_of(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str])
     return {row["entity_id"]: There(row["sink_ref"], row["under_way"]) for row in found}
 
 
+def look_ahead(tx: Tx, workspace_id: str, entities: Mapping[str, str]) -> None:
+    """See at one look which of these (entity -> kind) wait to be compared; ``not_compared`` goes by it from now on.
+
+    For entities that this transaction has read already: who changes after that is looked at again.
+    """
+    found = rows(
+        tx,
+        hot(
+            "SELECT p.entity_id FROM unnest(CAST(:kinds AS text[]), CAST(:ids AS uuid[])) w(kind, id)"
+            " JOIN pending_resolution p ON p.workspace_id = :ws AND p.kind = w.kind AND p.entity_id = w.id"
+        ),
+        ws=workspace_id,
+        kinds=id_array(entities.values()),
+        ids=id_array(entities),
+    )
+    waiting = {row["entity_id"] for row in found}
+    _seen(tx).update({entity: entity in waiting for entity in entities})
+
+
+def _seen(tx: Tx) -> dict[str, bool]:
+    """Entity -> whether it waits to be compared, of those that were looked at together."""
+    return once(tx, "not_compared", dict[str, bool])
+
+
 def not_compared(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str]) -> bool:
     """Whether any of these entities waits to be compared with others."""
+    seen = _seen(tx)
+    if all(entity in seen for entity in entity_ids):
+        return any(seen[entity] for entity in entity_ids)
     found = one(
         tx,
         hot(
@@ -57,18 +84,20 @@ _ASKED_AGAIN = (
 )
 
 
-def release_others(tx: Tx, workspace_id: str, entity_id: str) -> None:
-    """Ask, with the next statement, for a look at those that are one with an entity whose record is there now."""
+def release_others(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
+    """Ask, with the next statement, for a look at those that are one with entities whose records are there now."""
     later(
         tx,
         hot(
             "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
-            " SELECT n.workspace_id, n.entity_id, CAST(:prio AS integer) FROM cluster_member m JOIN cluster_member n"
-            "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id AND n.entity_id <> m.entity_id"
-            f" WHERE m.workspace_id = :ws AND m.entity_id = :id ORDER BY n.entity_id{_ASKED_AGAIN}"
+            " SELECT DISTINCT n.workspace_id, n.entity_id, CAST(:prio AS integer) FROM cluster_member m"
+            " JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+            "  AND n.entity_id <> m.entity_id"
+            " WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))"
+            f" ORDER BY n.workspace_id, n.entity_id{_ASKED_AGAIN}"
         ),
         ws=workspace_id,
-        id=entity_id,
+        ids=id_array(entity_ids),
         prio=FRESH,
     )
 

@@ -19,7 +19,7 @@ from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.lane import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
 from connector_runner.outbound.operating import parting, undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
-from connector_runner.outbound.planning import gap_store
+from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
 from connector_runner.outbound.planning.dependency_store import recheck_dependents
@@ -115,6 +115,7 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         sources = sink_store.source_ids(tx, workspace_id)
         asked = {pending.entity_id: pending.prio for pending in taken}
         seen = views(tx, list(asked))
+        member_store.look_ahead(tx, workspace_id, {e: view.entity_type for view in seen for e in view.members})
         for view in seen:
             for terms in all_terms:
                 if view.entity_type in terms.entity_types and _considered(

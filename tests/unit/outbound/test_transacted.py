@@ -25,9 +25,13 @@ class Told:
 
     landings: list[str] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    arrivals: list[str] = field(default_factory=list)
 
     def landed(self, tx: Any, lane: Lane, intent: Intent, ref: str, body: Any) -> None:
         self.landings.append(lane.entity_type)
+
+    def arrived(self, tx: Any, lanes: Any) -> None:
+        self.arrivals += [lane.entity_type for lane in lanes]
 
     def refused(self, tx: Any, lane: Lane, intent: Intent, code: str) -> bool:
         self.refusals.append(lane.entity_type)
