@@ -145,10 +145,8 @@ def test_names_are_counted_workspace_by_workspace_and_who_waits_for_it_is_compar
         (hint["task"], hint["kwargsrepr"]) for hint in hints
     ]
     with runner.database.begin(workspace_id) as tx:
-        assert [row["kind"] for row in rows(tx, "SELECT kind FROM population ORDER BY kind")] == [
-            "patient",
-            "practitioner",
-        ]
+        counted = [row["kind"] for row in rows(tx, "SELECT kind FROM population ORDER BY kind")]
+    assert counted == ["location", "patient", "practitioner"]
     assert queue.RESOLVE not in [hint["task"] for hint in hints]
     assert list(follow_ups.after_count(3, {"workspace_id": ID})) == [Hint.of(queue.RESOLVE, workspace_id=ID)]
 
