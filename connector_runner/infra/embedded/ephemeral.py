@@ -61,12 +61,12 @@ class EphemeralServices:
 
 def _erase_orphans() -> None:
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if home.stat().st_uid != os.geteuid():
-            continue
         try:
+            if home.stat().st_uid != os.geteuid():
+                continue
             owner = json.loads((home / "owner.json").read_text())
         except (FileNotFoundError, ValueError):
-            continue  # being made right now
+            continue  # being made right now, or erased by another who looks
         if not is_alive(owner.get("pid"), owner.get("since")):
             erase_services(home)
             shutil.rmtree(home, ignore_errors=True)
