@@ -23,6 +23,8 @@ from connector_runner.world.fold import VERDICT_PREFIX
 RULES_VERSION: Final = "1"
 LONGEST: Final = 512 * 1024
 """Characters: ten hours of talk. What is longer is no one conversation, and a person's to read."""
+MOST_SHOWN: Final = 6
+"""So many places are shown to the person who reads on."""
 SPOKEN_SOURCES: Final = frozenset({"voice_agent", "text_agent"})
 _OTHERWISE: Final = frozenset({"denied", "corrected", "said_otherwise"})
 
@@ -95,7 +97,8 @@ def _decided(
         if against:
             quotes = tuple(quote for one in against for statement in one.contrary for quote in statement.quotes)
             return verdict(CONTRADICTED, against[0].code, quotes)
-        return verdict(UNCLEAR, fallen[0].code)
+        shown = tuple(statement.quotes[0] for statement in fallen[0].mentioned[:MOST_SHOWN])
+        return verdict(UNCLEAR, fallen[0].code, shown)
     if field_of(path) not in SAFETY_FIELDS and all(_proven(one) for one in evidence):
         return verdict(SUPPORTED, "said_and_confirmed", _quotes(evidence))
     return Point(case, event, path, value, evidence)
