@@ -29,6 +29,8 @@ RESUME_S = 30.0 + QUIET_S + BREAKER_S
 RATE = {"per_second": 20, "burst": 10, "concurrency": 2}
 """With as few in flight, a sink that is slow to note arrivals cannot see more at once than the burst has room for."""
 WORKER, BEAT = ("worker", "--pool", "io", "-c", "8"), ("beat",)
+COMPARER = ("worker", "--pool", "cpu", "-c", "1")
+"""Nobody is made in a sink before they were compared with others, so somebody has to compare."""
 FIRST_TOKEN = "first-token"
 RESOURCES = ("Patient", "Appointment", "Consent")
 
@@ -129,6 +131,7 @@ class Clinic:
     words: int = 0
     ehr_writes: int = 0
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    comparer: subprocess.Popen[bytes] | None = None
     resumed: dict[str, float] = field(default_factory=dict)
 
     def query(self, sql: str, **values: Any) -> list[dict[str, Any]]:
@@ -193,10 +196,12 @@ class Clinic:
             self.stack.processes.remove(worker)
         while len(self.workers) < 2:
             self.workers.append(self.stack.start(*WORKER))
+        if self.comparer is None:
+            self.comparer = self.stack.start(*COMPARER)
 
     @property
     def beats(self) -> list[subprocess.Popen[bytes]]:
-        return [process for process in self.stack.processes if process not in self.workers]
+        return [process for process in self.stack.processes if process not in (*self.workers, self.comparer)]
 
     def resumes(self, what: str, since: float | None = None) -> None:
         """Wait until all is told; within 30 s, the breaker's and the quiet period of ``since``, when it could be."""
@@ -274,15 +279,23 @@ def unlike(sink: Told) -> None:
     assert max(made.values(), default=1) == 1, f"{sink.name}: created twice: {made.most_common(3)}"
 
 
+# People whom nobody takes for one another.
+FAMILIES = (
+    "Abara", "Brenninkmeyer", "Castellano", "Dvorak", "Eriksson", "Fujimoto", "Gallagher", "Hashemi", "Ivanchuk",
+    "Jankowski", "Kowalczyk", "Lindqvist", "Mbeki", "Nakashima", "Obolensky", "Papadakis",
+)  # fmt: skip
+GIVENS = ("Ada", "Boris", "Chiamaka", "Dietrich", "Esperanza", "Fyodor", "Guadalupe", "Hiroshi")
+
+
 def patient(number: int, word: int) -> dict[str, Any]:
     """One whose phone says which word this is."""
     return {
         "resourceType": "Patient",
         "id": f"d{number}",
         "identifier": [{"system": "urn:mrn", "value": f"Drill{number}"}],
-        "name": [{"use": "official", "family": f"Drill{number}", "given": ["Ada"]}],
-        "gender": "female",
-        "birthDate": f"19{number % 70 + 20}-03-04",
+        "name": [{"use": "official", "family": FAMILIES[number % 16], "given": [GIVENS[number // 16 % 8]]}],
+        "gender": ("female", "male")[number % 2],
+        "birthDate": f"19{number * 17 % 70 + 20}-{number * 5 % 12 + 1:02d}-{number * 11 % 28 + 1:02d}",
         "telecom": [{"system": "phone", "use": "home", "value": f"617-555-{word:04d}"}],
     }
 
