@@ -14,11 +14,11 @@ from fhirclient.models.provenance import Provenance
 from connector_runner.audit import exporting
 from connector_runner.audit.actions import ACTIONS, PROVENANCE
 from connector_runner.audit.reading import Logged
-from connector_runner.kernel.ids import new_id
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 891234, tzinfo=UTC)
-WORKSPACE, ENTITY, EVENT = new_id(), new_id(), new_id()
-BY = {"who": "os:alice", "through": "review approve", "correlation_id": new_id()}
+# Always the same: they name tests.
+WORKSPACE, ENTITY, EVENT, CORRELATION = (f"019cb35e-0000-7000-8000-00000000000{n}" for n in range(4))
+BY = {"who": "os:alice", "through": "review approve", "correlation_id": CORRELATION}
 
 
 def logged(action: str, about: str = ENTITY, **detail: Any) -> Logged:
