@@ -12,7 +12,6 @@ from connector_runner.audit import log as audit
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, watching, workspace_of
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.world import reading
@@ -118,8 +117,6 @@ def _decide(one: str, other: str, same: bool, reason: str, actor: str, workspace
     now = utc_now()
     with runner.database.begin(workspace_id) as tx:
         ids = [reading.entity_id(tx, workspace_id, name) for name in (one, other)]
-        if ids[0] == ids[1]:
-            raise BadRecord("both names are of one entity: one record was adopted by the other", code="one_entity")
         service.decide(tx, workspace_id, ids[0], ids[1], same=same, actor=actor, reason=reason, now=now)
     done = service.resolve(runner.database, workspace_id, now=now, tell=sinks_hear)
     outcome = {"one": ids[0], "other": ids[1], "same": same, "made": done.made, "parted": done.parted}

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from connector_runner.infra.database import Tx
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.resolution import service, store
 from connector_runner.review.items import Answer, Done, Item, Refused
 
@@ -30,7 +31,10 @@ class MatchHandler:
             return Refused("no_pair", "the item names one record only", where=item.id)
         same = answer.action == "approved"
         said = answer.notes or f"review item {item.id}"
-        service.decide(
-            tx, workspace_id, item.entity_id, item.other_id, same=same, actor=answer.actor, reason=said, now=now
-        )
+        try:
+            service.decide(
+                tx, workspace_id, item.entity_id, item.other_id, same=same, actor=answer.actor, reason=said, now=now
+            )
+        except BadRecord as refusal:
+            return Refused(refusal.code, refusal.message, where=item.id)
         return Done(detail={"one": item.entity_id, "other": item.other_id, "same": same})

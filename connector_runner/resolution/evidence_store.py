@@ -198,6 +198,22 @@ def clusters_of(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[st
     return {row["entity_id"]: row["cluster_id"] for row in found}
 
 
+def together(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Entity -> all that are one with it, itself among them, of those that are in a cluster."""
+    found = rows(
+        tx,
+        "SELECT m.entity_id, n.entity_id AS other FROM cluster_member m JOIN cluster_member n"
+        " ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
+        " WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    clusters: dict[str, set[str]] = {}
+    for row in found:
+        clusters.setdefault(row["entity_id"], set()).add(row["other"])
+    return clusters
+
+
 def members(tx: Tx, workspace_id: str, entity_id: str) -> list[Row]:
     """All entities in the cluster of one, itself among them, with their canonical ids."""
     return rows(

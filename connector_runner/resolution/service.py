@@ -14,6 +14,7 @@ from typing import Final
 
 from connector_runner.audit import log as audit
 from connector_runner.infra.database import Database, Tx
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, link_store, population_store, store
 from connector_runner.resolution.blocking import keys
@@ -24,9 +25,15 @@ from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresholds
 from connector_runner.resolution.weights import shipped
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
+from connector_runner.world.store import adopted
 
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
+ONE_ALREADY: Final = "both names are of one entity already"
+NOT_BY_A_LINK: Final = (
+    "both names are of one entity: one record was adopted by the other, which no link holds together; take back what it"
+    " was sent (outbound undo --entity … --since …), and have its own system put right what it says of another person"
+)
 SLACK: Final = 0.1
 """A population is counted anew when it changed by such a share, between the exact counts of an export."""
 
@@ -146,7 +153,15 @@ def recount(database: Database, workspace_id: str, *, now: datetime, slack: floa
 def decide(
     tx: Tx, workspace_id: str, one: str, other: str, *, same: bool, actor: str, reason: str, now: datetime
 ) -> None:
-    """Keep a person's word about two entities, which outranks the rules, and compare them anew."""
+    """Keep a person's word about two entities, which outranks the rules, and compare them anew.
+
+    A record that was adopted stands for its adopter. Raises BadRecord (``one_entity``) where both are one record, or
+    one was adopted by the other: no link holds them together, so none can be made or taken back.
+    """
+    holders = adopted(tx, [one, other])
+    one, other = holders.get(one, one), holders.get(other, other)
+    if one == other:
+        raise BadRecord(ONE_ALREADY if same else NOT_BY_A_LINK, code="one_entity", where=one)
     label = next(new_ids())
     evidence_store.ensure_pair(tx, workspace_id, pair(one, other))
     link_store.add_label(tx, workspace_id, label, pair(one, other), same=same, actor=actor, reason=reason, now=now)

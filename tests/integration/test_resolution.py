@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Database, execute, one, rows
 from connector_runner.intake.landing import Intake, Origin
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.resolution.service import subscriber
@@ -170,6 +171,30 @@ def test_a_person_may_join_what_no_rule_would_and_part_it_again(database: Databa
         work_off(database, workspace)
         assert len(grouped(database, workspace)) == clusters
     assert [event["method"] for event in events(database, workspace)] == ["person"] * 3
+
+
+def test_a_word_about_a_record_and_its_adopter_is_refused_with_what_can_be_done(
+    database: Database, workspace: str
+) -> None:
+    one_id, other_id = (say(database, workspace, name, ADA) for name in ("ehr:Patient:1", "ehr:Patient:2"))
+    third = say(database, workspace, "crm:Patient:3", called("Tuva", "Lindqvist"))
+    with database.begin(workspace) as tx:
+        WORLD.adopt(tx, workspace, "ehr:Patient:2", one_id, derived_id(workspace, "ehr"), now=NOW)
+    work_off(database, workspace)
+    for pair, same, said in (
+        ((one_id, other_id), False, "adopted by the other"),
+        ((other_id, one_id), True, "one entity already"),
+        ((one_id, one_id), True, "one entity already"),
+    ):
+        with database.begin(workspace) as tx, pytest.raises(BadRecord, match=said) as refused:
+            service.decide(tx, workspace, *pair, same=same, actor="ruth", reason="twins", now=NOW)
+        assert refused.value.code == "one_entity"
+    assert "outbound undo" in service.NOT_BY_A_LINK
+    with database.begin(workspace) as tx:
+        assert one(tx, "SELECT 1 FROM match_label") is None
+        service.decide(tx, workspace, other_id, third, same=True, actor="ruth", reason="married", now=NOW)
+    work_off(database, workspace)
+    assert grouped(database, workspace) == {frozenset({"ehr:Patient:1", "crm:Patient:3"})}, "said of the adopter"
 
 
 @pytest.mark.parametrize("statement", ["UPDATE {} SET actor = 'x'", "DELETE FROM {}", "TRUNCATE {}"])

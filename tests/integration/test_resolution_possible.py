@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from connector_runner.infra.database import Database, rows
+from connector_runner.kernel.ids import derived_id
 from connector_runner.resolution import evidence_store, service
 from connector_runner.resolution.answering import MatchHandler
 from connector_runner.review import queue
 from connector_runner.review.items import MATCH, Answer, Item, Refused
-from tests.integration.test_resolution import ADA, NOW, called, events, grouped, say, work_off
+from tests.integration.test_resolution import ADA, NOW, WORLD, called, events, grouped, say, work_off
 
 LATER = NOW + timedelta(hours=1)
 TWIN = ADA | called("Chioma")
@@ -57,6 +58,19 @@ def test_a_person_is_asked_once_about_a_pair(database: Database, workspace: str,
     say(database, workspace, "ehr:Patient:1", ADA | {"gender": "female"}, at=LATER)
     work_off(database, workspace)
     assert [row["id"] for row in open_items(database, workspace)] == [item["id"]]
+
+
+def test_an_answer_about_a_record_that_was_adopted_meanwhile_is_refused(
+    database: Database, workspace: str, twins: tuple[str, str]
+) -> None:
+    (item,) = open_items(database, workspace)
+    with database.begin(workspace) as tx:
+        WORLD.adopt(tx, workspace, "crm:Patient:1", twins[0], derived_id(workspace, "crm"), now=NOW)
+    refused = answer(database, workspace, item["id"], "rejected")
+    assert isinstance(refused, Refused)
+    assert (refused.code, "outbound undo" in refused.message) == ("one_entity", True)
+    work_off(database, workspace)
+    assert open_items(database, workspace) == [], "nobody is asked any more"
 
 
 def test_what_links_by_itself_is_not_asked_about(database: Database, workspace: str) -> None:

@@ -136,12 +136,19 @@ def look(
 
 
 def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: Mapping[str, Json]) -> set[str]:
-    """Which of these records count for somebody whom a person told apart from the lane's entity."""
+    """Which of these records count for somebody whom a person told apart from whoever is one with the lane's entity.
+
+    An adopted record is not given back by a later word, so no word that was said is passed over for it.
+    """
     records = {ref: entity_id_of(workspace_id, canonical_id(terms.name, *ref.split("/", 1))) for ref in found}
     adopted = world_store.adopted(tx, sorted(records.values()))
     owners = {ref: adopted.get(record, record) for ref, record in records.items()}
-    decided = evidence_store.decisions_among(tx, workspace_id, [lane.entity_id, *owners.values()])
-    return {ref for ref, owner in owners.items() if decided.get(pair(lane.entity_id, owner)) is False}
+    together = evidence_store.together(tx, workspace_id, {lane.entity_id, *owners.values()})
+    us = together.get(lane.entity_id, {lane.entity_id})
+    them = {owner: together.get(owner, {owner}) for owner in owners.values()}
+    decided = evidence_store.decisions_among(tx, workspace_id, us.union(*them.values()))
+    apart = {two for two, same in decided.items() if not same}
+    return {ref for ref, owner in owners.items() if any(pair(a, b) in apart for a in us for b in them[owner] - {a})}
 
 
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
