@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Row, Tx, execute, rows
+from connector_runner.infra.database import Row, Tx, execute, id_array, rows
 from connector_runner.kernel import exact_json
-from connector_runner.resolution.clusters import Pair
+from connector_runner.resolution.clusters import Pair, pair
 
 
 def add_link_events(tx: Tx, workspace_id: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -59,3 +59,43 @@ def add_label(
         reason=reason,
         now=now,
     )
+
+
+def carry_labels_over(tx: Tx, workspace_id: str, record_ids: Sequence[str], ids: Iterable[str]) -> set[Pair]:
+    """Append what people last said of records that were adopted as said of their adopters, with the same date.
+
+    The pairs of which something was said that way; of a record and its adopter nothing is. ``ids``: of new labels.
+    """
+    found = rows(
+        tx,
+        "SELECT DISTINCT ON (l.one, l.other) l.same, l.actor, l.reason, l.at,"
+        " coalesce(a.entity_id, l.one) AS one, coalesce(b.entity_id, l.other) AS other FROM match_label l"
+        " LEFT JOIN adopted_record a ON a.workspace_id = l.workspace_id AND a.record_id = l.one"
+        " LEFT JOIN adopted_record b ON b.workspace_id = l.workspace_id AND b.record_id = l.other"
+        " WHERE l.workspace_id = :ws"
+        " AND (l.one = ANY(CAST(:ids AS uuid[])) OR l.other = ANY(CAST(:ids AS uuid[])))"
+        " AND (a.entity_id IS NOT NULL OR b.entity_id IS NOT NULL)"
+        " ORDER BY l.one, l.other, l.at DESC, l.id DESC",
+        ws=workspace_id,
+        ids=id_array(record_ids),
+    )
+    said = [row | {"pair": pair(row["one"], row["other"])} for row in found if row["one"] != row["other"]]
+    execute(
+        tx,
+        "INSERT INTO match_label (workspace_id, id, one, other, same, actor, reason, at)"
+        " SELECT :ws, id, one, other, same, actor, reason, at FROM jsonb_to_recordset(CAST(:said AS jsonb))"
+        "  AS s (id uuid, one uuid, other uuid, same boolean, actor text, reason text, at timestamptz)"
+        " WHERE NOT EXISTS (SELECT 1 FROM match_label l WHERE l.workspace_id = :ws AND l.one = s.one"
+        "  AND l.other = s.other AND l.same = s.same AND l.actor = s.actor AND l.at = s.at)",
+        ws=workspace_id,
+        said=exact_json.dumps(
+            [
+                {
+                    "id": label, "one": row["pair"][0], "other": row["pair"][1], "same": row["same"],
+                    "actor": row["actor"], "reason": row["reason"], "at": row["at"].isoformat(),
+                }
+                for label, row in zip(ids, said, strict=False)
+            ]
+        ),
+    )  # fmt: skip
+    return {row["pair"] for row in said}

@@ -183,10 +183,19 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
         people |= store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
+    spoken = _spoken_of_adopters(tx, workspace_id, missing) if missing else set()
     found, bounds = _judge(tx, workspace_id, kind, people, about)
-    regrouped = regroup(tx, workspace_id, kind, about, bounds, now)
+    regrouped = regroup(tx, workspace_id, kind, spoken.union(about), bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
     return Resolved(len(taken), found, regrouped.made, regrouped.parted, more=len(taken) == limit)
+
+
+def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[str]:
+    """Let what people said of records that are not there any more be said of who adopted them; of whom it is."""
+    pairs = link_store.carry_labels_over(tx, workspace_id, gone, new_ids())
+    for two in sorted(pairs):
+        evidence_store.ensure_pair(tx, workspace_id, two)
+    return {entity for two in pairs for entity in two}
 
 
 def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> dict[str, Identity]:

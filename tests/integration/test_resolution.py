@@ -244,3 +244,27 @@ def test_junk_links_nobody(database: Database, workspace: str) -> None:
         say(database, workspace, f"crm:Patient:{number}", {"active": True})
     work_off(database, workspace)
     assert len(grouped(database, workspace)) == 8
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_persons_word_about_a_record_holds_for_whoever_adopts_it(
+    database: Database, workspace: str, same: bool
+) -> None:
+    stranger = called("Tuva", "Lindqvist") | {"birthDate": "1990-07-08"}
+    known, found = (say(database, workspace, f"{source}:Patient:1", ADA) for source in ("ehr", "crm"))
+    if same:
+        found = say(database, workspace, "crm:Patient:1", stranger, at=NOW + timedelta(minutes=1))
+    adopter = say(database, workspace, "voice:Patient:1", called("Ada", "Ekwueme"))
+    with database.begin(workspace) as tx:
+        service.decide(tx, workspace, known, found, same=same, actor="ruth", reason="seen", now=NOW)
+    work_off(database, workspace)
+    assert (frozenset({"ehr:Patient:1", "crm:Patient:1"}) in grouped(database, workspace)) is same
+    with database.begin(workspace) as tx:
+        WORLD.adopt(tx, workspace, "crm:Patient:1", adopter, derived_id(workspace, "crm"), now=NOW)
+    for _ in range(2):
+        work_off(database, workspace)
+        assert (grouped(database, workspace) == {frozenset({"ehr:Patient:1", "voice:Patient:1"})}) is same
+    with database.begin(workspace) as tx:
+        labels = rows(tx, "SELECT one, other, same, actor, at FROM match_label ORDER BY id")
+    assert [{row["one"], row["other"]} for row in labels] == [{known, found}, {known, adopter}]
+    assert {(row["same"], row["actor"], row["at"]) for row in labels} == {(same, "ruth", NOW)}
