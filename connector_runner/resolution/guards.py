@@ -20,8 +20,14 @@ _CHILD_SINCE: Final = 2008
 """Who was born since is a child, as of this version of the rules."""
 _A_GENERATION: Final = 15
 """Years by which a parent is older at least."""
+_AT_HOME_SINCE: Final = 2000
+"""Who was born since may live with the parents, as of this version of the rules."""
+_BY_A_PARENT_SINCE: Final = 2012
+"""Who was born since goes by a parent's phone and mailbox, as of this version of the rules."""
 _SAYS_NOTHING: Final = frozenset({"different", "region_differs"})
 _BESIDES_NAMES: Final = frozenset({"phone", "email", "place"})
+_BORN_ALIKE: Final = frozenset({"equal", "one_digit", "one_part", "swapped"})
+_AT_HOME: Final = frozenset({"equal", "equal_and_code", "alike_and_code", "house_and_code"})
 
 
 def counted_bits(bits: float, held: str | None) -> float:
@@ -35,10 +41,9 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
     child goes by. ``given_name``: another given name, and neither an identifier in common nor a mailbox that one of
     the two is named in (or only that, and another middle name): twins and siblings share all the rest.
-    ``family_name``: another family name, and nothing in common by which to reach them. ``name_alone``: nothing but a
-    name, or a name and a year. ``common_name``: nothing but a common name and a date of birth; ``first_of_january``:
-    a name and a date that stands for an unknown one. ``only_phone``: one of the two is nothing but a phone, which
-    both have (see phones); ``phone_alone``: they have nothing but a phone to compare.
+    ``only_phone``: one of the two is nothing but a phone, which both have (see phones); ``phone_alone``: they have
+    nothing but a phone to compare. ``family_name``: another family name, and nothing in common by which to reach
+    them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, for the rest _by_name.
     """
     if identified:
         return None
@@ -51,18 +56,53 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
     if set(levels) <= {"phone", "sex"}:
         lone = (one.is_only_phone or other.is_only_phone) and bool(one.phones & other.phones)
         return ONLY_PHONE if lone else "phone_alone"
-    if levels.get("family") == "different" and not _reached_alike(levels):
+    at_home = _are_at_one_home(one, other, levels)
+    if levels.get("family") == "different" and not at_home and not _are_reached_alike(levels):
         return "family_name"
+    return _of_one_family(one, other, levels) or _by_name(one, other, levels, at_home, name_share)
+
+
+def _of_one_family(one: Identity, other: Identity, levels: Levels) -> str | None:
+    """Families hand a name down, and whoever is young shares a home with those who have it too.
+
+    ``perhaps_parent``: one is young and the other says no date of birth, and nothing is in common but a name and a
+    home, or what a child has of a parent. ``other_birth``: dates of birth that are no slip of one another, and one is
+    young.
+    """
+    years = [person.birth[0] for person in (one, other) if person.birth]
+    if not years or max(years) < _AT_HOME_SINCE:
+        return None
+    if len(years) == 2:
+        return "other_birth" if levels.get("birth") in ("different", "same_decade") else None
+    child = max(years) >= _BY_A_PARENT_SINCE
+    return "perhaps_parent" if child or not _are_reached_alike(levels) else None
+
+
+def _by_name(one: Identity, other: Identity, levels: Levels, at_home: bool, name_share: float) -> str | None:
+    """What has a name in common and little else.
+
+    ``name_alone``: nothing but a name, or a name and a year, a town or a mailbox that is made of the name.
+    ``name_and_home``: a name and a home, another phone, and one says no date of birth: parent and child of one name.
+    ``common_name``: nothing but a common name and a date of birth; ``first_of_january``: a name and a date that
+    stands for an unknown one.
+    """
     agreeing = {name for name, level in levels.items() if level not in _SAYS_NOTHING}
+    born = levels.get("birth")
     if not agreeing & _BESIDES_NAMES:
-        if levels.get("birth", "year") in ("year", "same_year", "same_decade", "different"):
+        if born not in _BORN_ALIKE:
             return "name_alone"
         days = [person.birth[1:] for person in (one, other) if person.birth]
         if any(day == (1, 1) for day in days):
             return "first_of_january"
         if name_share >= _COMMON or any(is_common(person.given, person.family) for person in (one, other)):
             return "common_name"
-    return None
+        return None
+    if born in _BORN_ALIKE or _are_reached_alike(levels) or (born is None and levels.get("middle") == "equal"):
+        return None
+    if not at_home:
+        return None if levels.get("place") in ("code", "code_alone") else "name_alone"
+    alike = levels.get("given") == levels.get("family") == "equal" and levels["place"] in ("equal", "equal_and_code")
+    return "name_and_home" if born is None and alike and levels.get("phone") == "different" else None
 
 
 def _are_of_two_generations(one: Identity, other: Identity) -> bool:
@@ -92,6 +132,12 @@ def _is_named(box: str, person: Identity) -> bool:
     return initial and person.family != "" and person.family[:5] in box
 
 
-def _reached_alike(levels: Levels) -> bool:
-    at_home = levels.get("place") in ("equal", "equal_and_code", "alike", "alike_and_code")
-    return at_home or levels.get("phone") == "equal" or levels.get("email") in ("equal", "close")
+def _are_at_one_home(one: Identity, other: Identity, levels: Levels) -> bool:
+    """Whether both live in one house; a street alone is long, and many towns have it."""
+    place = levels.get("place")
+    return place in _AT_HOME or (place == "alike" and one.house != "" and one.house == other.house)
+
+
+def _are_reached_alike(levels: Levels) -> bool:
+    phone = levels.get("phone") in ("equal", "last_seven", "one_digit")
+    return phone or levels.get("email") in ("equal", "close")

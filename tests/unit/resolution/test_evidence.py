@@ -201,6 +201,50 @@ def test_twins_with_their_parents_mailbox_are_two() -> None:
     assert judged(ADA | own, ADA | own | {"given": "Chioma"}).held is None
 
 
+NAME: dict[str, Any] = {"given": "Adaeze", "family": "Okafor"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "held"),
+    [
+        (NAME | HOME, NAME | HOME | {"birth_date": "2015-06-01"}, "perhaps_parent"),
+        (NAME | HOME, NAME | HOME | {"birth_date": "2006-06-01"}, None),
+        (NAME | HOME, NAME | HOME | {"birth_date": "2006-06-01", "phones": [OTHER_PHONE]}, "perhaps_parent"),
+        (NAME | HOME, NAME | HOME | {"birth_date": "1990-06-01", "phones": [OTHER_PHONE]}, "name_and_home"),
+        (NAME | HOME, NAME | HOME | {"birth_date": "1990-06-01"}, None),
+    ],
+)
+def test_a_parent_and_a_child_of_one_name_and_one_home_are_a_question(
+    one: dict[str, Any], other: dict[str, Any], held: str | None
+) -> None:
+    """Of whom one says no date of birth; what a child has of a parent speaks for nothing, what is its own does."""
+    assert judged(one, other).held == judged(other, one).held == held
+    assert judged(one, other).bits > LINKS
+
+
+def test_brothers_of_one_name_are_a_question_and_a_slip_of_a_date_is_none() -> None:
+    young = NAME | HOME | {"birth_date": "2009-07-25"}
+    assert judged(young, young | {"birth_date": "1996-09-11"}).held == "other_birth"
+    assert judged(young, young | {"birth_date": "2010-07-25"}).held is None
+
+
+def test_a_name_and_a_town_or_a_mailbox_made_of_the_name_do_not_link() -> None:
+    here = NAME | {"street": "12 Elm Street", "code": "02118"}
+    there = NAME | {"street": "7 Park Lane", "code": "02134"}
+    assert judged(here, there).held == "name_alone"
+    assert judged(here | {"birth_date": "1982-03-04"}, there | {"birth_date": "1982-03-04"}).held is None
+    one, other = (NAME | {"emails": [f"adaeze.okafor@{host}.example"]} for host in ("mail", "inbox"))
+    assert judged(one, other).held == "name_alone"
+
+
+def test_one_street_in_two_towns_is_no_home() -> None:
+    here = ADA | {"street": "122 Park Lane Apt 44", "code": "02095"}
+    there = ADA | {"family": "Lindqvist", "street": "267 Park Lane Apt 54", "code": "02073"}
+    assert judged(here, there).levels["place"] == "alike"
+    assert judged(here, there).held == "family_name"
+    assert judged(here, there | {"street": "122 Park Lane Apt 4"}).held is None
+
+
 def test_names_that_changed_places_are_found_with_a_slip() -> None:
     assert judged(ADA | HOME, ADA | HOME | {"given": "Okafr", "family": "Adaeze"}).levels["given"] == "swapped"
     assert judged(ADA | HOME, ADA | HOME | {"given": "Okafor", "family": "Chioma"}).levels["given"] == "different"
