@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.outbound_stack import Clinic, System
-from tests.integration.test_drain import PATIENTS, phones
+import pytest
+
+from connector_runner.infra.database import rows
+from connector_runner.kernel.ids import entity_id_of
+from connector_runner.outbound.operating.naming import NAMES_ANOTHER
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
+from tests.integration.test_drain import BOTH, PATIENTS, phones
 from tests.integration.test_gates import a_consent
 from tests.integration.test_merging import (
     EHR,
     STORE,
+    a_contact,
     clinic,
     content,
     decide,
@@ -17,6 +23,7 @@ from tests.integration.test_merging import (
     one_person_in_both,
     settle,
     state,
+    two_systems,
 )
 
 __all__ = ["clinic"]
@@ -68,3 +75,76 @@ def test_what_was_lent_before_consent_was_withdrawn_is_still_taken_back(
     settle(clinic)
     assert held(ehr, store) == before
     assert [state(clinic, name) for name in (EHR, STORE)] == apart
+
+
+NEVER_MADE: dict[str, dict[str, Any]] = {
+    "incomplete": {"entity_types": {"patient": {"required": ["address"]}, "appointment": {}}},
+    "withdrawn": {**BOTH, "consent": "opt_out"},
+}
+
+
+@pytest.mark.parametrize("why", NEVER_MADE)
+def test_a_person_is_asked_about_what_stays_under_the_other_persons_record(
+    clinic: Clinic, ehr: System, store: System, why: str
+) -> None:
+    two_systems(clinic, ehr, store)
+    clinic.source("store", store, accept_from=["ehr"], **NEVER_MADE[why])
+    store.put(a_contact())
+    ehr.put(a_patient())
+    ehr.put(an_appointment("a1"))
+    clinic.poll("ehr", "Appointment")
+    settle(clinic, 1)
+    decide(clinic, EHR, STORE, same=True)
+    settle(clinic)
+    [made] = store.all("Appointment")
+    assert made["participant"][0]["actor"]["reference"] == "Patient/c1"
+    assert asked(clinic) == []
+
+    if why == "withdrawn":
+        clinic.land("ehr", a_consent("inactive"))
+    decide(clinic, EHR, STORE, same=False)
+    assert eventually(lambda: bool(settle(clinic, 1) or asked(clinic)), within_s=8.0)
+    [question] = asked(clinic)
+    lane = next(lane for lane in clinic.lanes("store") if lane["entity_type"] == "appointment")
+    assert (question["code"], question["subject"]) == (NAMES_ANOTHER, lane["lane_id"])
+    assert question["place"] == "participant, patient"
+    assert question["context"] == {
+        "lane_id": lane["lane_id"],
+        "entity_id": lane["entity_id"],
+        "sink_ref": f"Appointment/{made['id']}",
+        "names": entity_id_of(clinic.workspace, STORE),
+        "should_name": entity_id_of(clinic.workspace, EHR),
+    }
+    clinic.execute("UPDATE quarantine SET status = 'discarded' WHERE code = :code", code=NAMES_ANOTHER)
+    clinic.execute("UPDATE sync_lane SET due_at = clock_timestamp() WHERE lane_id = :lane", lane=lane["lane_id"])
+    settle(clinic)
+    assert asked(clinic) == [], "what a person has seen to is not asked again"
+
+    clinic.execute("UPDATE quarantine SET status = 'open' WHERE code = :code", code=NAMES_ANOTHER)
+    if why == "withdrawn":
+        clinic.land("ehr", a_consent(at=11))
+    else:
+        ehr.put({**ehr.get("Patient/p1"), "address": [{"line": ["12 Elm Street"], "city": "Boston"}]})
+    settle(clinic, 3)
+    [made] = store.all("Appointment")
+    assert made["participant"][0]["actor"]["reference"] not in ("Patient/c1", "")
+    assert asked(clinic) == [], "it names who it is of"
+
+
+def test_nobody_is_asked_while_the_right_record_is_being_made(clinic: Clinic, ehr: System, store: System) -> None:
+    one_person_in_both(clinic, ehr, store, **BOTH)
+    decide(clinic, EHR, STORE, same=True)
+    ehr.put(an_appointment("a1"))
+    clinic.poll("ehr", "Appointment")
+    settle(clinic)
+    decide(clinic, EHR, STORE, same=False)
+    settle(clinic, 3)
+    [made] = store.all("Appointment")
+    assert made["participant"][0]["actor"]["reference"] != "Patient/c1"
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert rows(tx, "SELECT 1 FROM quarantine WHERE code = :code", code=NAMES_ANOTHER) == []
+
+
+def asked(clinic: Clinic) -> list[dict[str, Any]]:
+    with clinic.database.begin(clinic.workspace) as tx:
+        return [dict(row) for row in rows(tx, "SELECT * FROM quarantine WHERE stage = 'repair' AND status = 'open'")]

@@ -21,7 +21,7 @@ from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
-from connector_runner.outbound.operating import undo, undo_store
+from connector_runner.outbound.operating import naming, undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
 from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store
 from connector_runner.outbound.planning.checking import problems_of
@@ -144,6 +144,7 @@ class SqlDesk:
                 before=lane.reason, rests_on=plan.detail, now=self.outbound.clock(),
             )  # fmt: skip
         if not isinstance(plan, Wanted):
+            naming.look(own, self.outbound, self.workspace_id, self.terms, view, lane, plan)
             return plan
         if plan.upto is not None:
             ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
@@ -220,6 +221,8 @@ class SqlDesk:
             self.outbound.world.remember_sent(own, self.workspace_id, record_key, sent, now=now)
         if undo.is_inverse(intent):
             undo.landed(own, self.outbound, self.workspace_id, lane, intent)
+        else:
+            naming.landed(own, self.workspace_id, lane)
         refusals.lift(own, self.outbound.world, self.workspace_id, lane, intent, now)
         if lane.wanted_at is not None:
             SYNC_SECONDS.labels(sink=self.terms.name).observe(max((now - lane.wanted_at).total_seconds(), 0.0))

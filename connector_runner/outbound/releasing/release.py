@@ -17,7 +17,7 @@ from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
 from connector_runner.outbound.gating.quarrels import PING_PONG
 from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.lane import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
-from connector_runner.outbound.operating import parting, undo_store
+from connector_runner.outbound.operating import naming, parting, undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
@@ -185,6 +185,9 @@ def consider(
         return True
     plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
     _ask_people(outbound, tx, workspace_id, view, lane, plan)
+    if isinstance(plan, Nothing):
+        # A lane that waits is looked at by the drain: what it waits for may be released in this very batch.
+        naming.look(tx, outbound, workspace_id, terms, view, lane, plan)
     state, reason, detail, withheld = goes_to(plan, lane)
     if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
         return False
