@@ -42,9 +42,10 @@ run: install ## Start the whole product here; Ctrl-C stops it
 	@if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/connector-runner up $(ARGS); \
 	else exec $(BIN)/connector-runner up $(ARGS); fi
 
-# They wait more than they compute, so there are more processes than processors; each has servers of its own.
+# They wait more than they compute, so there are more processes than processors; each has servers of its own. In the
+# order of their names the long stories (tests/acceptance) come first, and short files fill what is left of the time.
 test: install ## Run the tests (ARGS="-k word" to choose, WORKERS=0 for one process)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install ## Lint, formatting, types, import contracts
 	@$(BIN)/ruff check .
