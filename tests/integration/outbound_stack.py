@@ -161,6 +161,10 @@ class Clinic:
         self.outbound = replace(parts, sinks=sinks_of(self.database, parts.sealer, parts.limiter))
         return self.ids[name]
 
+    def delete(self, name: str, record_id: str, resource_type: str = "Patient") -> Landed:
+        """Land that a source has deleted a record."""
+        return self._landed(name, [SourceRecord(resource_type, record_id, b"", None, deleted=True)])
+
     def land(self, name: str, *resources: dict[str, Any]) -> Landed:
         """Land resources as a poll of ``name`` would."""
         records = []
@@ -177,6 +181,9 @@ class Clinic:
                     parse_instant(meta["lastUpdated"]) if "lastUpdated" in meta else None,
                 )
             )
+        return self._landed(name, records)
+
+    def _landed(self, name: str, records: list[SourceRecord]) -> Landed:
         intake = Intake(self.outbound.world, MAPPINGS, self.outbound.quarantine)
         origin = Origin(self.ids[name], name, "fhir_r4")
         return self.database.retrying(

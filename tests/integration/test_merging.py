@@ -310,9 +310,7 @@ def test_a_crash_after_any_step_of_the_way_back_ends_in_the_same_place(
     assert [everything(system) for system in (ehr, store)] == before
 
 
-def test_no_member_is_lost_when_a_link_is_parted_an_entity_deleted_or_adopted(
-    clinic: Clinic, ehr: System, store: System
-) -> None:
+def test_no_member_is_lost_where_words_contradict_each_other(clinic: Clinic, ehr: System, store: System) -> None:
     one_person_in_both(clinic, ehr, store)
     ehr.put(a_patient("p2"))
     poll(clinic)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations, permutations
 from typing import Any
 
 import pytest
 
 from connector_runner.infra.database import rows
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.outbound.operating.naming import NAMES_ANOTHER
+from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
 from tests.integration.test_drain import BOTH, PATIENTS, phones
 from tests.integration.test_gates import a_consent
@@ -17,16 +20,20 @@ from tests.integration.test_merging import (
     STORE,
     a_contact,
     clinic,
+    compare,
     content,
     decide,
     lane_of,
     one_person_in_both,
+    said,
     settle,
     state,
     two_systems,
 )
 
 __all__ = ["clinic"]
+
+VOICE = "voice:Person:v1"
 
 ASKING = {**PATIENTS, "consent": "opt_out"}
 WITHDRAWN = "consent_withdrawn"
@@ -148,3 +155,88 @@ def test_nobody_is_asked_while_the_right_record_is_being_made(clinic: Clinic, eh
 def asked(clinic: Clinic) -> list[dict[str, Any]]:
     with clinic.database.begin(clinic.workspace) as tx:
         return [dict(row) for row in rows(tx, "SELECT * FROM quarantine WHERE stage = 'repair' AND status = 'open'")]
+
+
+CHAIN = ("ehr:Patient:p1", "voice:Person:v1", "store:Patient:c1")
+PARTED = list(permutations(combinations(CHAIN, 2)))
+
+
+def members(clinic: Clinic, name: str) -> set[str]:
+    with clinic.database.begin(clinic.workspace) as tx:
+        view = reading.view(tx, clinic.workspace, name)
+    assert view is not None
+    names = {entity_id_of(clinic.workspace, each): each for each in CHAIN}
+    return {names[member] for member in view.members}
+
+
+def chained(clinic: Clinic, ehr: System, store: System) -> None:
+    """Three that people keep apart, for whom two links are made: the middle is one with either."""
+    one_person_in_both(clinic, ehr, store)
+    said(clinic, VOICE)
+    for two in combinations(CHAIN, 2):
+        decide(clinic, *two, same=False)
+
+
+@pytest.mark.parametrize("order", PARTED)
+def test_a_chain_comes_apart_link_by_link_in_any_order_and_nobody_is_lost(
+    clinic: Clinic, ehr: System, store: System, order: tuple[tuple[str, str], ...]
+) -> None:
+    chained(clinic, ehr, store)
+    apart = {name: state(clinic, name) for name in CHAIN}
+    for two in combinations(CHAIN, 2):
+        decide(clinic, *two, same=True)
+    assert [members(clinic, name) for name in CHAIN] == [set(CHAIN)] * 3
+    assert len({state(clinic, name) for name in CHAIN}) == 1
+    settle(clinic, 1)
+    for two in order:
+        decide(clinic, *two, same=False)
+        seen = {name: members(clinic, name) for name in CHAIN}
+        for name, together in seen.items():
+            assert name in together, "each is a member of what it is seen as"
+            assert all(seen[other] == together for other in together), "and all of those see the same"
+        assert not any(set(two) <= together for together in seen.values())
+    assert seen == {name: {name} for name in CHAIN}
+    assert {name: state(clinic, name) for name in CHAIN} == apart
+
+
+@pytest.mark.parametrize("gone", [EHR, STORE])
+def test_who_is_one_with_a_deleted_record_is_there_still_and_the_rest_stay_together(
+    clinic: Clinic, ehr: System, store: System, gone: str
+) -> None:
+    chained(clinic, ehr, store)
+    for two in combinations(CHAIN, 2):
+        decide(clinic, *two, same=True)
+    settle(clinic, 1)
+    source, _, record = gone.split(":")
+    clinic.delete(source, record)
+    compare(clinic)
+    left = [name for name in CHAIN if name != gone]
+    seen = {name: members(clinic, name) for name in CHAIN}
+    assert all(set(left) <= seen[name] for name in left)
+    assert all(name in together for name, together in seen.items())
+    with clinic.database.begin(clinic.workspace) as tx:
+        views = {name: reading.view(tx, clinic.workspace, name) for name in CHAIN}
+    assert {name: view.own_status for name, view in views.items() if view is not None} == {
+        name: "deleted" if name == gone else "active" for name in CHAIN
+    }
+    assert state(clinic, left[0]) == state(clinic, left[1])
+    for two in combinations(CHAIN, 2):
+        decide(clinic, *two, same=False)
+    assert {name: members(clinic, name) for name in CHAIN} == {name: {name} for name in CHAIN}
+
+
+def test_who_is_one_with_a_record_is_one_with_whoever_adopts_it(clinic: Clinic, ehr: System, store: System) -> None:
+    """Nobody who was linked to the record is left behind by its entity's going; the later word holds."""
+    chained(clinic, ehr, store)
+    decide(clinic, EHR, STORE, same=True)
+    assert members(clinic, EHR) == {EHR, STORE}
+    voice = entity_id_of(clinic.workspace, VOICE)
+    with clinic.database.begin(clinic.workspace) as tx:
+        clinic.outbound.world.adopt(tx, clinic.workspace, STORE, voice, clinic.ids["store"], now=utc_now())
+    compare(clinic)
+    assert members(clinic, EHR) == members(clinic, VOICE) == members(clinic, STORE) == {EHR, VOICE}
+    assert state(clinic, EHR) == state(clinic, VOICE) == state(clinic, STORE)
+    assert "ada@example.org" in state(clinic, EHR), "what the adopted record says is said still"
+    with clinic.database.begin(clinic.workspace) as tx:
+        lost = rows(tx, "SELECT 1 FROM cluster_member m LEFT JOIN entity e USING (entity_id) WHERE e.entity_id IS NULL")
+    assert lost == []
