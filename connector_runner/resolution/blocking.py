@@ -21,6 +21,11 @@ def keys(person: Identity) -> frozenset[str]:
     return frozenset((*_of_names(person), *_of_contact(person), *_of_place(person)))
 
 
+def phone_key(number: str) -> str:
+    """The key of whoever has this phone; with another area code, or none, it takes a name besides."""
+    return f"p|{number}"
+
+
 def _names(person: Identity) -> list[str]:
     return [name for name in (person.given, person.family) if len(name) > 1]
 
@@ -47,11 +52,12 @@ def _of_names(person: Identity) -> Iterator[str]:
     if person.birth is None or not person.birth[2]:
         return
     year, month, day = person.birth
+    initials = "".join(sorted(name[0] for name in (person.given, person.family) if name))
     for name in _names(person):
         yield f"nd|{name[:3]}|{year}-{month}-{day}"
         if day <= 12:
             yield f"nd|{name[:3]}|{year}-{day}-{month}"
-        heard = sound(name)
+        heard = f"{sound(name)}|{initials}"
         yield f"ny|{heard}|{year}-{month}"
         yield f"ne|{heard}|{year}--{day}"
         yield f"nf|{heard}|{month}-{day}"
@@ -60,7 +66,9 @@ def _of_names(person: Identity) -> Iterator[str]:
 
 
 def _of_contact(person: Identity) -> Iterator[str]:
-    yield from (f"p|{number[-7:]}" for number in person.phones)
+    for number in person.phones:
+        yield phone_key(number)
+        yield from (f"pn|{number[-7:]}|{name[:3]}" for name in _names(person))
     for address in person.emails:
         yield f"e|{address}"
         yield f"el|{address.partition('@')[0]}"

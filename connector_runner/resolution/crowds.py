@@ -11,6 +11,7 @@ from typing import Final
 
 from connector_runner.infra.database import Tx, id_array
 from connector_runner.resolution import crowd_store, store
+from connector_runner.resolution.blocking import phone_key
 from connector_runner.resolution.crowd_store import CAPPED, CROWDED
 from connector_runner.resolution.identity import Identity, Kind
 
@@ -20,7 +21,7 @@ MANY_NAMES: Final = 3
 
 def phone_token(kind: Kind, number: str) -> int:
     """The key under which a phone is found."""
-    return store.token(kind, f"p|{number[-7:]}")
+    return store.token(kind, phone_key(number))
 
 
 def follow(

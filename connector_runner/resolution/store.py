@@ -11,7 +11,7 @@ from connector_runner.infra.database import Row, Tx, execute, id_array, one, row
 from connector_runner.kernel import exact_json
 from connector_runner.resolution.identity import Identity, Kind
 
-KEY_CAP = 60
+KEY_CAP = 20
 """A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
 
 
