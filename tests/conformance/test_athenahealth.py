@@ -34,7 +34,7 @@ from tests.conformance.clinic import Clinic, read_all, read_on
 from tests.conformance.conftest import Say, clinic_of
 from tests.conformance.quirks import Quirk, attribute
 from tests.conformance.test_writing import OURS as REF
-from tests.integration.token_bench import call
+from tests.integration.tokens.bench import call
 
 MAPPINGS = Path(__file__).parents[2] / "mappings"
 

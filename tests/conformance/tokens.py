@@ -10,7 +10,7 @@ from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.settings import Settings
 from tests.conformance.clinic import Clinic
-from tests.integration.token_bench import TokenBench
+from tests.integration.tokens.bench import TokenBench
 
 
 def register(clinic: Clinic, request: pytest.FixtureRequest) -> None:

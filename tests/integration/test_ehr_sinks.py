@@ -12,7 +12,7 @@ from connector_runner.connectors import directory
 from connector_runner.kernel.clock import utc_now
 from connector_runner.sandbox import launch
 from tests.integration.outbound_stack import FAST, Clinic, System, a_patient, an_appointment, sinks_of
-from tests.integration.token_bench import call
+from tests.integration.tokens.bench import call
 
 TENANT = "ec2458f2-0000-4000-8000-000000000001"
 TYPES = ["patient", "condition", "appointment"]

@@ -15,7 +15,7 @@ from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.sandbox import launch
 from tests.integration.polled import Clinic, Deps, deps_of
-from tests.integration.token_bench import TokenBench, call
+from tests.integration.tokens.bench import TokenBench, call
 
 TENANT = "ec2458f2-0000-4000-8000-000000000001"
 TYPES = ("Patient", "Condition", "Appointment")

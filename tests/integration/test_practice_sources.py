@@ -13,7 +13,7 @@ from connector_runner.intake import polling
 from connector_runner.kernel.clock import utc_now
 from connector_runner.sandbox import launch
 from tests.integration.polled import Clinic, Deps, deps_of
-from tests.integration.token_bench import call
+from tests.integration.tokens.bench import call
 
 OURS = "a-195900."
 

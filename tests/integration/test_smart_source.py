@@ -21,7 +21,7 @@ from connector_runner.sandbox import launch
 from connector_runner.settings import Settings
 from tests.integration.polled import Clinic, Deps, deps_of
 from tests.integration.test_web import serving
-from tests.integration.token_bench import TokenBench, call
+from tests.integration.tokens.bench import TokenBench, call
 
 
 @pytest.fixture(scope="module")

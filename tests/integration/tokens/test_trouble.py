@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,25 +14,9 @@ from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.sink import FHIRSink
 from connector_runner.connectors.settings import parse
 from connector_runner.connectors.sinks import Capabilities, Outcome
-from connector_runner.infra.database import Database, one
-from connector_runner.infra.sealing import Sealer
+from connector_runner.infra.database import one
 from connector_runner.kernel.errors import Forbidden, Unavailable
-from connector_runner.sandbox import launch
-from tests.integration.test_tokens import EXCHANGE, KEY
-from tests.integration.token_bench import TokenBench, call, http
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[launch.Running]:
-    with launch.start("store", auth="smart") as system:
-        yield system
-
-
-@pytest.fixture
-def bench(database: Database, workspace: str, running: launch.Running) -> Iterator[TokenBench]:
-    way_out = http()
-    yield TokenBench(database, Sealer(KEY), way_out, workspace, running)
-    way_out.close()
+from tests.integration.tokens.bench import EXCHANGE, TokenBench, call
 
 
 def test_a_token_server_that_does_not_answer_leaves_no_doubt_about_the_write(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,12 @@ from connector_runner.settings import Settings
 
 CACHE = timedelta(seconds=3600)
 AUTH: TypeAdapter[Any] = TypeAdapter(Auth)
+KEY = b"k" * 32
+EXCHANGE = {
+    "kind": "bearer_token_exchange", "exchange_secret": "env:S", "exchange_secret_format": "{secret}",
+    "exchange_expires_in_field": "expires_in",
+    "exchange_param_headers": [{"header_name": "X-User", "param_name": "user_id"}],
+}  # fmt: skip
 
 
 def call(method: str, url: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
@@ -167,3 +174,18 @@ class TokenBench:
 def http() -> HTTP:
     """A way out that may call this machine."""
     return HTTP(Settings(http_allow=("127.0.0.1",)))
+
+
+def race(url: str, workspace: str, source_id: str, base_url: str, auth: dict[str, Any], out: Any) -> None:
+    """One process of several, each with ten workers."""
+    database = Database(url, pool_size=10)
+    credentials = Credentials(database, http(), Sealer(KEY))
+
+    def work(_: int) -> str:
+        opened = credentials.opener(Site(workspace, source_id, base_url), str)(AUTH.validate_python(auth), "read")
+        headers: dict[str, str] = {}
+        opened.apply(headers, [])
+        return headers["Authorization"]
+
+    with ThreadPoolExecutor(10) as pool:
+        out.put(sorted(set(pool.map(work, range(10)))))

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from connector_runner.connectors import directory
 from connector_runner.connectors.sinks import Outcome, Sink
-from connector_runner.infra.database import Database
-from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.sinks.pace_memory import SqlMemory
 from connector_runner.resilience.limiter import Limiter
-from connector_runner.sandbox import launch
 from tests.integration.outbound_stack import sinks_of
-from tests.integration.test_tokens import KEY
-from tests.integration.token_bench import TokenBench, http
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[launch.Running]:
-    with launch.start("store", auth="smart") as system:
-        yield system
-
-
-@pytest.fixture
-def bench(database: Database, workspace: str, running: launch.Running) -> Iterator[TokenBench]:
-    way_out = http()
-    yield TokenBench(database, Sealer(KEY), way_out, workspace, running)
-    way_out.close()
+from tests.integration.tokens.bench import TokenBench
 
 
 def a_practice(bench: TokenBench, redis_url: str, per_day: int) -> Sink:

@@ -1,0 +1,1 @@
+"""Tokens of a strict authorization server, of all the kinds there are."""
