@@ -15,6 +15,8 @@ Levels = dict[str, str]
 
 FIELDS: Final = ("given", "middle", "family", "birth", "sex", "phone", "email", "place")
 _ALIKE: Final = frozenset({"equal", "nickname", "close", "near"})
+_TYPED_SSNS: Final = frozenset({"123456789", "987654321", "078051120", "219099999"})
+"""Those that are typed where none is known, or were printed as examples: of whoever has one, and of nobody."""
 _SEPARATORS = re.compile(r"[._\-\d]+")
 
 
@@ -45,11 +47,12 @@ def contradiction(one: Identity, other: Identity) -> str | None:
 
 def shared_identifiers(one: Identity, other: Identity) -> frozenset[tuple[str, str]]:
     """Business identifiers that both carry, system and value."""
-    return one.identifiers & other.identifiers
+    shared = one.identifiers & other.identifiers
+    return frozenset(found for found in shared if found[0] != SSN_SYSTEM or found[1] not in _TYPED_SSNS)
 
 
 def _values(person: Identity, system: str) -> set[str]:
-    return {re.sub(r"\D", "", value) for named, value in person.identifiers if named == system}
+    return {value for named, value in person.identifiers if named == system}
 
 
 def _equal(one: str, other: str) -> str:

@@ -10,7 +10,6 @@ import re
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final, Literal
 
 from connector_runner.resolution.names import folded, parts, words
@@ -24,16 +23,37 @@ _SAME_PERSON: Final = frozenset({"replaced-by", "replaces", "seealso"})
 """Patient.link.type values that say so (FHIR R4, link-type); ``refer`` only points to where more is known."""
 SSN_SYSTEM: Final = "http://hl7.org/fhir/sid/us-ssn"
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
-_PLACEHOLDER_DAYS: Final = frozenset({(1900, 1, 1), (1970, 1, 1), (1901, 1, 1), (1800, 1, 1), (1899, 12, 31)})
-_EARLIEST_BIRTH: Final = 1850
-_PLACEHOLDER_BOXES: Final = frozenset(
-    {"test", "none", "noemail", "no", "na", "unknown", "noreply", "patient", "x", "refused", "declined", "nobody"}
+_PLACEHOLDER_DAYS: Final = frozenset(
+    {(1900, 0, 0), (1900, 1, 0), (1900, 1, 1), (1901, 1, 1), (1899, 12, 31), (1911, 11, 11), (1970, 1, 1)}
 )
+_EARLIEST_BIRTH, _LATEST_BIRTH = 1850, 2035
+"""Nobody whom a system knows was born before; an unknown date is often one in times to come (2099, 9999)."""
+_PLACEHOLDER_BOXES: Final = frozenset(
+    {
+        "test", "none", "noemail", "nomail", "no", "na", "unknown", "noreply", "donotreply", "patient", "x", "xx",
+        "xxx", "refused", "declined", "nobody", "notprovided", "notgiven", "notavailable", "noemailaddress", "email",
+        "null", "nil", "fake", "dummy", "asdf", "abc", "anonymous", "placeholder", "unk",
+    }
+)  # fmt: skip
+_PLACEHOLDER_HOSTS: Final = frozenset({"none", "noemail", "nomail", "unknown", "invalid"})
+"""First or last part of the name of a host at which nobody has a mailbox."""
+_COUNTED: Final = ("01234567890123456789", "98765432109876543210")
+"""What is typed where a number is asked for and none is known."""
+_DIRECTORY: Final = "5551212"
+"""Directory assistance in every area of North America."""
+_NO_NUMBERS: Final = frozenset(
+    {
+        "none", "na", "null", "nil", "unknown", "unk", "pending", "tbd", "refused", "declined", "test", "xxx",
+        "notavailable", "notapplicable", "notprovided", "notgiven", "noinsurance", "selfpay", "self",
+    }
+)  # fmt: skip
+_SSN: Final = re.compile(r"(?!000|666)\d{3}(?!00)\d\d(?!0000)\d{4}")
 _PLACEHOLDER_NAMES: Final = frozenset(
     {
         ("john", "doe"), ("jane", "doe"), ("baby", "doe"), ("unknown", "doe"), ("john", "roe"), ("jane", "roe"),
         ("max", "mustermann"), ("erika", "mustermann"), ("juan", "delospalotes"), ("fulano", "detal"),
         ("fulana", "detal"), ("sin", "nombre"), ("no", "name"), ("not", "known"), ("n", "n"), ("x", "x"),
+        ("n", "a"), ("na", "na"), ("null", "null"), ("not", "available"), ("not", "given"), ("not", "provided"),
     }
 )  # fmt: skip
 _PLACEHOLDER_WORDS: Final = frozenset(
@@ -42,6 +62,7 @@ _PLACEHOLDER_WORDS: Final = frozenset(
         "test", "testing", "tester", "testpatient", "patienttest", "zztest", "zzztest", "ztest", "dummy", "donotuse",
         "mustermann", "unknown", "unk", "unbekannt", "desconocido", "desconocida", "inconnu", "inconnue", "sconosciuto",
         "ignoto", "anonymous", "anonym", "anonyme", "anonimo", "unidentified", "noname", "placeholder", "deleted",
+        "none", "tbd", "xxx", "xxxx", "refused", "declined",
         "asdf", "neizvestno", "неизвестно", "неизвестный", "무명", "不明", "無名", "无名氏", "テスト", "测试",
         "試験", "مجهول",
     )
@@ -174,7 +195,7 @@ def birth_date(value: Any) -> tuple[int, int, int] | None:
     if found is None:
         return None
     year, month, day = int(found[1]), int(found[2] or 0), int(found[3] or 0)
-    if not _EARLIEST_BIRTH <= year <= date.max.year or (year, month, day) in _PLACEHOLDER_DAYS:
+    if not _EARLIEST_BIRTH <= year <= _LATEST_BIRTH or (year, month, day) in _PLACEHOLDER_DAYS:
         return None
     if not month <= 12 or (month and day > monthrange(year, month)[1]):
         return None
@@ -187,16 +208,25 @@ def phone(value: str) -> str | None:
     if len(digits) >= 11 and digits.startswith("1"):
         digits = digits[1:]
     digits = digits[:10] if 10 < len(digits) <= 13 and not value.startswith("+") else digits
-    if len(digits) < 7 or len(set(digits[-7:])) == 1 or digits in ("1234567890", "1234567"):
+    repeated = len(set(digits[-7:])) == 1 or (len(digits) > 7 and len(set(digits)) == 2)
+    if len(digits) < 7 or repeated or digits.endswith(_DIRECTORY) or _is_counted(digits):
         return None
     return digits
+
+
+def _is_counted(digits: str) -> bool:
+    return any(digits in counted for counted in _COUNTED)
 
 
 def mailbox(value: str) -> str | None:
     """An e-mail address without what follows a plus; None for a placeholder."""
     box, at, host = value.strip().lower().rpartition("@")
     box = box.partition("+")[0]
-    if not at or not host or not box or box in _PLACEHOLDER_BOXES or host in ("test.com", "none.com", "noemail.com"):
+    bare = _NOT_ALNUM.sub("", box)
+    if not at or not host or not bare or {bare, bare.rstrip("0123456789")} & _PLACEHOLDER_BOXES:
+        return None
+    first, *_, last = host.split(".") if "." in host else (host, "")
+    if first == box or host == "test.com" or {first, last} & _PLACEHOLDER_HOSTS:
         return None
     return f"{box}@{host}"
 
@@ -218,11 +248,24 @@ def _identifiers(state: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         if not isinstance(identifier, dict):
             continue
         system, value = identifier.get("system"), identifier.get("value")
-        if isinstance(system, str) and isinstance(value, str) and value.strip():
-            if system == NPI_SYSTEM and not is_npi(value.strip()):
-                continue
-            if len(set(re.sub(r"\W", "", value))) > 1:
-                yield system, value.strip()
+        if isinstance(system, str) and isinstance(value, str):
+            number = _number(system, value)
+            if number and (system != NPI_SYSTEM or is_npi(number)):
+                yield system, number
+
+
+def _number(system: str, value: str) -> str:
+    """A business identifier, an SSN as its digits; an empty text for a word or a row of digits in its place.
+
+    An SSN has no part that is all zeros, and does not begin with 666 (Social Security Administration, POMS RM
+    10201.035); with some of its digits masked it is none.
+    """
+    bare = _NOT_ALNUM.sub("", folded(value))
+    if len(set(bare)) < 2 or bare in _NO_NUMBERS:
+        return ""
+    if system == SSN_SYSTEM:
+        return bare if _SSN.fullmatch(bare) else ""
+    return value.strip()
 
 
 def is_npi(value: str) -> bool:

@@ -18,6 +18,10 @@ def _point(system: str, value: str) -> dict[str, Any]:
     return {"telecom": [{"system": system, "value": value}]}
 
 
+def _number(value: str) -> dict[str, Any]:
+    return {"identifier": [{"system": "urn:mrn", "value": value}]}
+
+
 JUNK: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("zero phone", _point("phone", "0000000000"), _point("phone", "0000000000")),
     ("fives", called("Ada") | _point("phone", "5555555555"), called("Bo") | _point("phone", "555-555-5555")),
@@ -27,10 +31,21 @@ JUNK: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         called("Ada", "Lin") | _point("email", "none@none.com"),
         called("Bo") | _point("email", "none@none.com"),
     ),
+    (
+        "zeros abroad",
+        called("Ada") | _point("phone", "+1 000 000 0000"),
+        called("Ada") | _point("phone", "0000000000"),
+    ),
+    ("counted", called("Ada") | _point("phone", "123-456-7890"), called("Ada") | _point("phone", "+11234567890")),
+    ("unknown", called("Ada") | _point("phone", "unknown"), called("Ada") | _point("phone", "unknown")),
+    ("no number", called("Ada") | _number("unknown"), called("Ada") | _number("unknown")),
+    ("zeros for a number", called("Ada") | _number("000000"), called("Ada") | _number("000000")),
     ("empty", {}, {}),
     ("sex alone", {"gender": "female"}, {"gender": "female"}),
     ("day alone", {"birthDate": "1982-03-04"}, {"birthDate": "1982-03-04"}),
     ("a placeholder day", called("John", "Smith") | {"birthDate": "1900-01-01"}, {"birthDate": "1900-01-01"}),
+    ("9999", called("Ada", "Lin") | {"birthDate": "9999-12-31"}, called("Ada", "Lin") | {"birthDate": "9999-12-31"}),
+    ("1800", called("Ada", "Lin") | {"birthDate": "1800-01-01"}, called("Ada", "Lin") | {"birthDate": "1800-01-01"}),
     ("a year", called("John", "Smith") | {"birthDate": "1982"}, called("John", "Smith") | {"birthDate": "1982"}),
     ("strangers", called("John", "Doe") | _point("phone", PHONE), called("John", "Doe") | _point("phone", PHONE)),
     ("newborns", ADA | called("Baby Girl"), ADA | called("Babygirl")),

@@ -107,6 +107,13 @@ def test_another_ssn_is_a_veto_whatever_else_agrees() -> None:
     assert judged(ADA | HOME | {"identifier": ssn[0]}, ADA | HOME | {"identifier": ssn[1]}).veto == "ssn"
 
 
+def test_an_ssn_that_anybody_types_says_nothing_of_who_it_is() -> None:
+    typed, given_out = ([{"system": SSN_SYSTEM, "value": value}] for value in ("123-45-6789", "219-45-6789"))
+    mother = {"given": "Ngozi", "family": "Okafor", "birth_date": "1955-01-30"}
+    assert "identifier" not in judged(ADA | {"identifier": typed}, mother | {"identifier": typed}).weights
+    assert "identifier" in judged(ADA | {"identifier": given_out}, mother | {"identifier": given_out}).weights
+
+
 def test_two_record_numbers_of_one_system_are_no_veto() -> None:
     mrn = [{"system": "urn:mrn", "value": "M15"}], [{"system": "urn:mrn", "value": "M27"}]
     assert judged(ADA | HOME | {"identifier": mrn[0]}, ADA | HOME | {"identifier": mrn[1]}).bits > LINKS

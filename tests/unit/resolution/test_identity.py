@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from connector_runner.resolution.blocking import keys
-from connector_runner.resolution.identity import NPI_SYSTEM, birth_date, identity_of, is_npi, mailbox, phone
+from connector_runner.resolution.identity import NPI_SYSTEM, SSN_SYSTEM, birth_date, identity_of, is_npi, mailbox, phone
 from connector_runner.resolution.names import nicknames, sound, words
 
 
@@ -15,31 +15,56 @@ def patient(**state: Any) -> Any:
     return identity_of("ehr:Patient:1", "patient", state)
 
 
-@pytest.mark.parametrize("value", ["0000000000", "5555555555", "+15555555555", "123", "", "1234567890", "999-9999"])
+@pytest.mark.parametrize(
+    "value",
+    ["0000000000", "5555555555", "+15555555555", "123", "", "1234567890", "999-9999", "+1 000 000 0000", "unknown",
+     "+44 0000000000", "00000000000", "(000) 000-0000 #201", "+11234567890", "0123456789", "987-654-3210",
+     "617-555-1212", "1212121212", "617-555-5555", "n/a"],
+)  # fmt: skip
 def test_a_placeholder_is_no_phone(value: str) -> None:
     assert phone(value) is None
 
 
 @pytest.mark.parametrize(
     ("value", "digits"),
-    [("+16175550101", "6175550101"), ("(617) 555-0101", "6175550101"), ("5550101", "5550101")],
-)
+    [("+16175550101", "6175550101"), ("(617) 555-0101", "6175550101"), ("5550101", "5550101"),
+     ("+1 617-456-7890", "6174567890"), ("+442071838750", "442071838750")],
+)  # fmt: skip
 def test_a_phone_is_its_national_digits(value: str, digits: str) -> None:
     assert phone(value) == digits
 
 
-@pytest.mark.parametrize("value", ["test@test.com", "none@none.com", "noemail@clinic.example", "ada", "@x.example"])
+@pytest.mark.parametrize(
+    "value",
+    ["test@test.com", "none@none.com", "noemail@clinic.example", "ada", "@x.example", "None@None.Example", "unknown",
+     "no.email@x.example", "no-reply@x.example", "none1@mail.example", "x@x.com", "abc@abc.com", "+a@x.example",
+     "ada@none.org", "ada@mail.invalid", "declined@clinic.example"],
+)  # fmt: skip
 def test_a_placeholder_is_no_mailbox(value: str) -> None:
     assert mailbox(value) is None
+
+
+@pytest.mark.parametrize("value", ["nora@mail.example", "abcd@mail.example", "no1lin@mail.example", "ada@localhost"])
+def test_a_mailbox_that_begins_like_a_placeholder_is_one(value: str) -> None:
+    assert mailbox(value) == value
 
 
 def test_what_follows_a_plus_is_the_same_mailbox() -> None:
     assert mailbox("Ada+clinic@Example.org") == "ada@example.org"
 
 
-@pytest.mark.parametrize("value", ["1900-01-01", "1970-01-01", "1066-05-05", "soon", None, 19820304, ""])
+@pytest.mark.parametrize(
+    "value",
+    ["1900-01-01", "1970-01-01", "1066-05-05", "soon", None, 19820304, "", "unknown", "1900", "1900-01", "1800-01-01",
+     "1899-12-31", "9999-12-31", "9999-01-01", "9999", "2099-12-31", "1753-01-01", "0001-01-01"],
+)  # fmt: skip
 def test_a_placeholder_is_no_birth_date(value: Any) -> None:
     assert birth_date(value) is None
+
+
+@pytest.mark.parametrize("value", ["1900-01-02", "1924-02-29", "2026-01-01", "2000-01-01"])
+def test_a_day_on_which_somebody_was_born_is_one(value: str) -> None:
+    assert birth_date(value) == tuple(map(int, value.split("-")))
 
 
 def test_a_partial_birth_date_keeps_what_it_says() -> None:
@@ -59,6 +84,23 @@ def test_an_npi_that_cannot_be_is_not_compared() -> None:
     assert not [value for system, value in person.identifiers if system == NPI_SYSTEM]
 
 
+def numbers(*values: str, system: str = "urn:mrn") -> set[str]:
+    found = patient(identifier=[{"system": system, "value": value} for value in values]).identifiers
+    return {value for named, value in found if named == system}
+
+
+def test_a_word_or_a_row_of_zeros_is_no_number() -> None:
+    assert numbers("unknown", "N/A", "None", "000000", "9999999", " - ", "PENDING", "self-pay") == set()
+    assert numbers("12345", " M0017 ") == {"12345", "M0017"}
+
+
+def test_an_ssn_is_its_digits_and_one_that_was_never_given_out_is_none() -> None:
+    given_out = {"219-45-6789": "219456789", "219456781": "219456781"}
+    assert numbers(*given_out, system=SSN_SYSTEM) == set(given_out.values())
+    others = ("000-45-6789", "666-45-6789", "219-00-6789", "219-45-0000", "xxx-xx-6789")
+    assert numbers(*others, system=SSN_SYSTEM) == set()
+
+
 def test_titles_are_no_names_and_a_generation_stands_apart() -> None:
     person = patient(name={"family": "Okafor MD, Jr.", "given": ["Dr. Ada", "N"]})
     assert (person.given, person.middle, person.family, person.generation) == ("ada", "n", "okafor", "jr")
@@ -70,7 +112,8 @@ def test_a_whole_name_in_one_field_is_taken_apart(name: dict[str, Any]) -> None:
     assert (person.given, person.family) == ("ada", "okafor")
 
 
-NOBODY = [("John", "Doe"), ("Test", "Patient"), ("Baby", "Okafor"), ("BabyBoy", "Li")]
+NOBODY = [("John", "Doe"), ("Test", "Patient"), ("Baby", "Okafor"), ("BabyBoy", "Li"), ("Unknown", "Unknown"),
+          ("N/A", ""), ("None", "None"), ("XXX", "Okafor"), ("Null", "Null"), ("Not", "Available")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "family"), NOBODY)
