@@ -62,20 +62,15 @@ def genesis(workspace_id: str) -> bytes:
     return sha256(f"connector_runner audit|{workspace_id}".encode()).digest()
 
 
+def content(at: datetime, actor: str, action: str, object: str, detail: Mapping[str, Any]) -> str:
+    """What an entry says, as it is hashed: a JSON array. Raises TypeError or ValueError when the detail is no JSON."""
+    return exact_json.dumps([_instant(at), actor, action, object, normalised(detail)])
+
+
 def entry_hash(workspace_id: str, previous: bytes, entry: Entry) -> bytes:
-    """32 bytes over the previous hash and everything that the entry says."""
-    text = exact_json.dumps(
-        [
-            workspace_id,
-            entry.n,
-            _instant(entry.at),
-            entry.actor,
-            entry.action,
-            entry.object,
-            normalised(entry.detail),
-            entry.txid,
-        ]
-    )
+    """32 bytes over the previous hash and everything that the entry says; ``store.chain`` has it in SQL."""
+    said = content(entry.at, entry.actor, entry.action, entry.object, entry.detail)
+    text = f'["{workspace_id}",{entry.n},{said[1:-1]},{entry.txid}]'
     return sha256(previous + text.encode()).digest()
 
 
@@ -84,9 +79,8 @@ def reads_digest(workspace_id: str, reads: Iterable[Read]) -> tuple[int, str]:
     total = sha256(workspace_id.encode())
     count = 0
     for read in sorted(reads, key=lambda read: read.read_id):
-        text = exact_json.dumps(
-            [read.read_id, _instant(read.at), read.actor, read.action, read.object, normalised(read.detail)]
-        )
+        said = content(read.at, read.actor, read.action, read.object, read.detail)
+        text = f'["{read.read_id}",{said[1:]}'
         total.update(len(text).to_bytes(4, "big") + text.encode())
         count += 1
     return count, total.hexdigest()

@@ -3,8 +3,9 @@
 Each entry's hash covers the one before it, so a changed, missing or moved entry is found by walking the chain
 (``audit.verifying``); the head row and anchors kept outside find entries cut off the end.
 
-What a transaction appends is chained at its end: the head row is locked for one message and the COMMIT, however
-long the transaction was, so entries of one transaction stand together and the chain is in the order of commits.
+What a transaction appends is chained at its end, by Postgres and in the message that brings the COMMIT: the head row
+is locked while that is carried out, however long the transaction was and however slow this process is. So entries of
+one transaction stand together, and the chain is in the order of commits.
 
 Reads of protected data, writes to sinks and links are too many to stand in line for the head row. They are noted
 unchained (``record_read``, and triggers of the tables ``write_log`` and ``link_event``); ``seal_reads`` chains one
@@ -26,7 +27,7 @@ from connector_runner.audit.chain import (
     Anchor,
     Entry,
     Read,
-    entry_hash,
+    content,
     normalised,
     reads_digest,
 )
@@ -39,8 +40,6 @@ PURGE: Final = "purge"
 """Chained at once: what may be deleted is what an entry of the same transaction names."""
 _OURS: Final = "connector_runner"
 _MAC_BYTES: Final = 16
-
-Waiting = tuple[datetime, str, str, str, Mapping[str, Any]]
 
 
 def append(
@@ -63,42 +62,31 @@ def append(
     if action in (SEAL_ACTION, ANCHOR_ACTION):
         raise ValueError("only seal_reads and anchor write this action")
     said = dict(detail or {}) | ({"reason": reason} if reason else {})
-    _append(tx, workspace_id, (now, actor, action, object, with_authority(said)))
-
-
-def _append(tx: Tx, workspace_id: str, entry: Waiting) -> None:
-    now, actor, action, what, detail = entry
-    waiting = _waiting(tx, workspace_id)
-    if not waiting:
-        before_commit(tx, partial(flush, tx, workspace_id))
-    waiting.append((now, actor, action, what, normalised(detail)))
+    _append(tx, workspace_id, content(now, actor, action, object, with_authority(said)))
     if action == PURGE:
         flush(tx, workspace_id)
 
 
-def _waiting(tx: Tx, workspace_id: str) -> list[Waiting]:
-    return once(tx, f"audit|{workspace_id}", list[Waiting])
-
-
-def flush(tx: Tx, workspace_id: str) -> int:
-    """Chain now what the transaction has appended so far; the number of the last entry, 0 where nothing waited.
-
-    Others that append wait from here to the end of the transaction.
-    """
+def _append(tx: Tx, workspace_id: str, said: str) -> None:
     waiting = _waiting(tx, workspace_id)
     if not waiting:
-        return 0
-    n, previous, txid = store.lock_head(tx, workspace_id)
-    chained = []
-    for now, actor, action, what, detail in waiting:
-        n += 1
-        entry = Entry(n, now, actor, action, what, detail, txid)
-        digest = entry_hash(workspace_id, previous, entry)
-        chained.append((entry, previous, digest))
-        previous = digest
-    waiting.clear()
-    store.add(tx, workspace_id, chained)
-    return n
+        before_commit(tx, partial(flush, tx, workspace_id))
+    waiting.append(said)
+
+
+def _waiting(tx: Tx, workspace_id: str) -> list[str]:
+    return once(tx, f"audit|{workspace_id}", list[str])
+
+
+def flush(tx: Tx, workspace_id: str) -> None:
+    """Chain what the transaction has appended so far, with its next statement.
+
+    Others that append wait from there to the end of the transaction.
+    """
+    waiting = _waiting(tx, workspace_id)
+    if waiting:
+        store.chain(tx, workspace_id, waiting)
+        waiting.clear()
 
 
 def head(tx: Tx, workspace_id: str) -> tuple[int, bytes] | None:
@@ -141,13 +129,13 @@ def seal_reads(tx: Tx, workspace_id: str, *, now: datetime, limit: int = SEAL_BA
     if not store.has_open_reads(tx, workspace_id):
         return 0
     flush(tx, workspace_id)
-    n, _, _ = store.lock_head(tx, workspace_id)
+    n, _ = store.lock_head(tx, workspace_id)
     reads = store.open_reads(tx, workspace_id, limit)
     if not reads:
         return 0
     count, digest = reads_digest(workspace_id, reads)
     detail = {"count": count, "digest": digest, "first": reads[0].read_id, "last": reads[-1].read_id}
-    _append(tx, workspace_id, (now, _OURS, SEAL_ACTION, "audit_read", detail))
+    _append(tx, workspace_id, content(now, _OURS, SEAL_ACTION, "audit_read", detail))
     flush(tx, workspace_id)
     store.mark_sealed(tx, workspace_id, [read.read_id for read in reads], n + 1)
     return count
@@ -160,7 +148,7 @@ def anchor(tx: Tx, workspace_id: str, sealer: Sealer, *, actor: str = _OURS, now
     rewrite the whole database can rewrite the whole chain, but knows no anchor's key.
     """
     flush(tx, workspace_id)
-    n, digest, _ = store.lock_head(tx, workspace_id)
+    n, digest = store.lock_head(tx, workspace_id)
     last = store.last_anchor(tx, workspace_id)
     if n == 0 or (last is not None and n == last.n + 1):
         return last
@@ -168,7 +156,7 @@ def anchor(tx: Tx, workspace_id: str, sealer: Sealer, *, actor: str = _OURS, now
     made = Anchor(workspace_id, n, digest, now, _mac(sealer, plain))
     store.add_anchor(tx, made)
     detail = with_authority({"n": n, "hash": digest.hex()})
-    _append(tx, workspace_id, (now, actor, ANCHOR_ACTION, str(n), detail))
+    _append(tx, workspace_id, content(now, actor, ANCHOR_ACTION, str(n), detail))
     return made
 
 

@@ -12,63 +12,59 @@ from connector_runner.infra.database import Row, Tx, execute, hot, id_array, lat
 from connector_runner.kernel import exact_json
 
 _BATCH = 1000
+_AT_ONCE = 100
+"""Entries of one statement: each step along its chain looks through all of them."""
+# Statement by statement: once the head is locked, the next one sees it as whoever had it before has left it.
+_CHAIN = hot(
+    "WITH RECURSIVE said AS MATERIALIZED (SELECT i, content, CAST(content AS jsonb) AS it"
+    "  FROM unnest(CAST(:contents AS text[])) WITH ORDINALITY AS s (content, i)),"
+    " chain AS (SELECT CAST(0 AS bigint) AS i, n, CAST(NULL AS bytea) AS previous, hash FROM audit_head"
+    "   WHERE workspace_id = :ws"
+    "  UNION ALL SELECT s.i, c.n + 1, c.hash, sha256(c.hash || convert_to('[\"' || CAST(:ws AS text) || '\",'"
+    "   || (c.n + 1) || ',' || substr(s.content, 2, length(s.content) - 2) || ',' || txid_current() || ']', 'UTF8'))"
+    "  FROM chain c JOIN said s ON s.i = c.i + 1)"
+    " INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
+    " SELECT :ws, c.n, CAST(it->>0 AS timestamptz), it->>1, it->>2, it->>3, it->4, txid_current(), c.previous, c.hash"
+    " FROM chain c JOIN said s ON s.i = c.i"
+)
+_MOVE_HEAD = hot(
+    "UPDATE audit_head h SET n = h.n + :count,"
+    " hash = (SELECT hash FROM audit_log WHERE workspace_id = :ws AND n = h.n + :count) WHERE h.workspace_id = :ws"
+)
 _LOWEST = -(1 << 63)
 """Below every number, those too that nobody but an intruder gives."""
 
 
-def lock_head(tx: Tx, workspace_id: str) -> tuple[int, bytes, int]:
-    """Lock the head of the chain; its number, its hash and the id of this transaction."""
-    sql = hot("SELECT n, hash, txid_current() AS txid FROM audit_head WHERE workspace_id = :ws FOR UPDATE")
-    row = one(tx, sql, ws=workspace_id)
-    if row is None:
-        execute(
-            tx,
-            "INSERT INTO audit_head (workspace_id, n, hash) VALUES (:ws, 0, :hash) ON CONFLICT DO NOTHING",
-            ws=workspace_id,
-            hash=genesis(workspace_id),
-        )
-        row = one(tx, sql, ws=workspace_id)
-    if row is None:
+def _lock_head(tx: Tx, workspace_id: str) -> None:
+    """Lock the head of the chain with the next statement; one that has none begins it."""
+    later(
+        tx,
+        hot("INSERT INTO audit_head (workspace_id, n, hash) VALUES (:ws, 0, :hash) ON CONFLICT DO NOTHING"),
+        ws=workspace_id,
+        hash=genesis(workspace_id),
+    )
+    later(tx, hot("SELECT n FROM audit_head WHERE workspace_id = :ws FOR UPDATE"), ws=workspace_id)
+
+
+def lock_head(tx: Tx, workspace_id: str) -> tuple[int, bytes]:
+    """Lock the head of the chain; its number and its hash."""
+    _lock_head(tx, workspace_id)
+    found = head(tx, workspace_id)
+    if found is None:
         raise LookupError("the head of the audit log is not visible in this transaction")
-    return row["n"], bytes(row["hash"]), row["txid"]
+    return found
 
 
-def add(tx: Tx, workspace_id: str, chained: Sequence[tuple[Entry, bytes, bytes]]) -> None:
-    """Write entries, each with its previous hash and its hash, and move the head to the last; with the COMMIT."""
-    documents = [
-        {
-            "n": entry.n,
-            "at": entry.at.isoformat(),
-            "actor": entry.actor,
-            "action": entry.action,
-            "object": entry.object,
-            "detail": entry.detail,
-            "txid": entry.txid,
-            "previous": previous.hex(),
-            "hash": digest.hex(),
-        }
-        for entry, previous, digest in chained
-    ]
-    later(
-        tx,
-        hot(
-            "INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
-            " SELECT CAST(:ws AS uuid), n, at, actor, action, object, detail, txid, decode(previous, 'hex'),"
-            " decode(hash, 'hex')"
-            " FROM jsonb_to_recordset(CAST(:entries AS jsonb)) AS e (n bigint, at timestamptz, actor text, action text,"
-            " object text, detail jsonb, txid bigint, previous text, hash text)"
-        ),
-        ws=workspace_id,
-        entries=exact_json.dumps(documents),
-    )
-    entry, _, digest = chained[-1]
-    later(
-        tx,
-        hot("UPDATE audit_head SET n = :n, hash = :hash WHERE workspace_id = :ws"),
-        ws=workspace_id,
-        n=entry.n,
-        hash=digest,
-    )
+def chain(tx: Tx, workspace_id: str, contents: Sequence[str]) -> None:
+    """Write entries of which each says what ``chain.content`` made, and move the head to the last.
+
+    With the next statement, so that the head is locked for no answer of ours. The hash is ``chain.entry_hash``.
+    """
+    _lock_head(tx, workspace_id)
+    for at in range(0, len(contents), _AT_ONCE):
+        some = contents[at : at + _AT_ONCE]
+        later(tx, _CHAIN, ws=workspace_id, contents=list(some))
+        later(tx, _MOVE_HEAD, ws=workspace_id, count=len(some))
 
 
 def head(tx: Tx, workspace_id: str) -> tuple[int, bytes] | None:
