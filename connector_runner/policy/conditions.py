@@ -20,6 +20,10 @@ _DONE_BY: Final[dict[Action, frozenset[str]]] = {
     "contact": frozenset({"use"}),
 }
 
+# v3-ParticipationType (custodian, author, who entered, informed or transcribed) and extra-security-role-type: roles of
+# who holds or made the data, or is the patient; consent-example-notAuthor.html.
+_NO_RECIPIENTS: Final = frozenset({"cst", "aut", "ent", "inf", "trans", "datasubject"})
+
 
 class Met(IntEnum):
     """Whether a condition is met. ``UNTOLD``: we are not told enough; ``UNREADABLE``: it says what we cannot read."""
@@ -36,7 +40,11 @@ def applies(node: Mapping[str, Any], asked: Asked, now: datetime) -> Met:
     return Met.NO if Met.NO in found else max(found)
 
 
-def _period(node: Mapping[str, Any], asked: Asked, now: datetime) -> Met:
+def _while(node: Mapping[str, Any], asked: Asked, now: datetime) -> Met:
+    return _period(node, now)
+
+
+def _period(node: Mapping[str, Any], now: datetime) -> Met:
     period = node.get("period")
     if period is None:
         return Met.YES
@@ -72,12 +80,28 @@ def _any(codes: Any, meant: Callable[[str], bool], known: Callable[[str], bool])
 
 
 def _actor(node: Mapping[str, Any], asked: Asked, now: datetime) -> Met:
-    """Whether it is about the recipient: it names nobody, only a role, or the system by its name."""
+    """Whether it is about the recipient: it names nobody, only a role, or the system by its name.
+
+    Whose data it is, or who wrote it, is not known here.
+    """
     actors = node.get("actor")
-    named = [actor["reference"] for actor in objects(actors) if isinstance(actor.get("reference"), Mapping)]
-    if not named:
-        return Met.YES if actors is None or objects(actors) else Met.UNREADABLE
-    return Met.YES if any(asked.recipient.lower() in _names(reference) for reference in named) else Met.NO
+    found = objects(actors)
+    if not found:
+        return Met.YES if not actors else Met.UNREADABLE
+    if any(asked.recipient.lower() in _names(each["reference"]) for each in found if _is_named(each)):
+        return Met.YES
+    getting = [each for each in found if not _roles(each) or not _NO_RECIPIENTS.issuperset(_roles(each))]
+    if any(_is_named(each) for each in getting):
+        return Met.NO
+    return Met.YES if getting else Met.UNTOLD
+
+
+def _is_named(actor: Mapping[str, Any]) -> bool:
+    return isinstance(actor.get("reference"), Mapping)
+
+
+def _roles(actor: Mapping[str, Any]) -> list[str]:
+    return codes_in(actor.get("role"))
 
 
 def _names(reference: Mapping[str, Any]) -> set[str]:
@@ -131,9 +155,20 @@ def _modified(node: Mapping[str, Any], asked: Asked, now: datetime) -> Met:
     return Met.UNREADABLE if node.get("modifierExtension") else Met.YES
 
 
+_NARROWING: Final = ("actor", "action", "securityLabel", "purpose", "class", "code", "data", "dataPeriod")
 _CONDITIONS: Final = (
-    _period, _purpose, _class, _action, _actor, _label, _code, _data, _data_period, _modified,
+    _while, _purpose, _class, _action, _actor, _label, _code, _data, _data_period, _modified,
 )  # fmt: skip
+
+
+def narrowed(node: Mapping[str, Any]) -> bool:
+    """Whether a provision is about less than everything, beside when it holds."""
+    return any(node.get(name) for name in _NARROWING)
+
+
+def in_force(node: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a provision's time may be now."""
+    return _period(node, now) is not Met.NO
 
 
 def codes_in(codes: Any) -> list[str]:

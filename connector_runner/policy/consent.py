@@ -7,7 +7,7 @@ answer is the one that shares less.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from connector_runner.kernel.clock import EARLIEST
 from connector_runner.policy import purposes
 from connector_runner.policy.asking import MISSING, UNCLEAR, WITHDRAWN, Asked, Refused
-from connector_runner.policy.conditions import Met, applies, moment, objects
+from connector_runner.policy.conditions import Met, applies, codes_in, in_force, moment, narrowed, objects
 
 Mode = Literal["none", "opt_out", "required"]
 Word = Literal["permit", "deny", "unclear"]
@@ -35,14 +35,15 @@ TRUSTED: Final = 0.8
 
 # consent.html#scopes: to be treated, advance directives. Neither is about sharing a record; research is for research.
 _OTHER_SCOPES: Final = frozenset({"treatment", "adr"})
+# consentcategorycodes and LOINC, valueset-consent-category.html: that a notice was read, which permits nothing.
+_NOTICES: Final = frozenset({"npp", "57016-8", "57017-6"})
 _RESEARCH_SCOPE: Final = "research"
 _ENDED: Final = frozenset({"inactive", "rejected"})
 _SILENT: Final = frozenset({"draft", "proposed", "entered-in-error"})
 _DENIED: Final = frozenset({"deny", "opt-out", "optout"})
 # v3-ActCode of Consent.policyRule; and consentpolicycodes, which are authorizations to share by law.
-_POLICIES: Final[dict[str, Word]] = {
-    "OPTIN": "permit", "OPTINR": "permit", "OPTOUT": "deny", "OPTOUTE": "deny", "HIPAA-AUTH": "permit",
-}  # fmt: skip
+_OPTED_IN: Final = frozenset({"optin", "optinr", "hipaa-auth"})
+_OPTED_OUT: Final = frozenset({"optout", "optoute"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,10 @@ def weigh(statements: Sequence[Statement], asked: Asked, now: datetime) -> Weigh
         facts = statement.facts
         if not _speaks(facts.get("scope"), asked):
             continue
-        status = facts.get("status")
+        status, notice = facts.get("status"), _is_notice(facts)
         made = moment(facts.get("date_time")) or EARLIEST
         if status in _ENDED:
-            if asked.action != "read":
+            if asked.action != "read" and not notice:
                 found.ended.append(statement.id)
                 found.ended_at = max(found.ended_at or made, made)
             continue
@@ -105,7 +106,7 @@ def weigh(statements: Sequence[Statement], asked: Asked, now: datetime) -> Weigh
             found.denied.append(statement.id)
         elif word == "unclear":
             found.unclear.append(statement.id)
-        elif word == "permit" and statement.confidence >= TRUSTED:
+        elif word == "permit" and statement.confidence >= TRUSTED and not notice:
             found.permitted.append(statement.id)
             found.permitted_at = max(found.permitted_at or made, made)
     return found
@@ -141,31 +142,60 @@ def _bounds(provision: Any) -> Iterator[datetime]:
         yield from _bounds(node.get("provision"))
 
 
+def naming(statements: Iterable[Statement], codes: Collection[str]) -> list[Statement]:
+    """Those of the records that speak of one of these security labels (small codes) by name."""
+    return [each for each in statements if _names_label(each.facts.get("provision"), codes)]
+
+
+def _names_label(provision: Any, codes: Collection[str]) -> bool:
+    return any(
+        not set(codes_in(node.get("securityLabel"))).isdisjoint(codes) or _names_label(node.get("provision"), codes)
+        for node in objects(provision)
+    )
+
+
 def _speaks(scope: Any, asked: Asked) -> bool:
     """Whether a record of this scope is about what is asked."""
-    code = scope.get("code") if isinstance(scope, Mapping) else None
-    if code == _RESEARCH_SCOPE:
+    codes = set(codes_in(scope))
+    if codes == {_RESEARCH_SCOPE}:
         return purposes.within(asked.purpose, purposes.RESEARCH)
-    return code not in _OTHER_SCOPES
+    return not codes or not codes <= _OTHER_SCOPES
+
+
+def _is_notice(facts: Mapping[str, Any]) -> bool:
+    """Whether it only records that a notice was read; a refusal in it is one all the same."""
+    codes = set(codes_in(facts.get("category")))
+    return bool(codes) and codes <= _NOTICES
 
 
 def _word(facts: Mapping[str, Any], asked: Asked, now: datetime) -> Word | None:
-    """What one record says to what is asked; None when it does not speak of it."""
+    """What one record says to what is asked; None when it does not speak of it.
+
+    R4 calls the root provision both a constraint to the policy and an exception to it, and gives it no type of its
+    own. So who opted out, and permits something at the root, refuses all else; and a root of no type that names
+    somebody or something may mean either: it takes nothing back from who opted out, and permits nothing.
+    """
     root = facts.get("provision")
     if root is not None and not isinstance(root, Mapping):
         return "unclear"
     root = root or {}
-    return _provision(root, _base(root.get("type"), facts.get("policy_rule")), asked, now)
+    kind, rule = root.get("type"), _rule(facts.get("policy_rule"))
+    open_ended = kind is None and narrowed(root)
+    word = rule if kind is None else _typed(kind)
+    if open_ended and rule == "permit":
+        word = "unclear"
+    found = _provision(root, word, asked, now)
+    excepted = word == "permit" or (open_ended and in_force(root, now))
+    return "deny" if found is None and rule == "deny" and excepted else found
 
 
-def _base(kind: Any, rule: Any) -> Word | None:
-    """The rule that exceptions are from: the root's own, the policy's, or that there is a consent at all."""
-    if kind is not None:
-        return _typed(kind)
-    if not isinstance(rule, Mapping) or not rule.get("code"):
-        return "permit"
+def _rule(rule: Any) -> Word | None:
+    """What the policy is that a record rests on; without one, that there is a consent at all."""
+    codes = set(codes_in(rule))
+    if not codes.isdisjoint(_OPTED_OUT):
+        return "deny"
     # A policy that is not known here permits nothing by itself; what is nested in it holds all the same.
-    return _POLICIES.get(str(rule["code"]).upper())
+    return "permit" if not codes or not codes.isdisjoint(_OPTED_IN) else None
 
 
 def _provision(node: Mapping[str, Any], word: Word | None, asked: Asked, now: datetime) -> Word | None:

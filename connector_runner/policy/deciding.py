@@ -57,12 +57,13 @@ class _Case:
     policy: PolicySettings
     mode: Mode
     weighed: Weighed
+    now: datetime
 
 
 def decide(asked: Asked, facts: Facts, policy: PolicySettings, mode: Mode, now: datetime) -> Answer:
     """Every reason against it, in order. ``mode``: whether consent is asked for."""
     weighed = consent.weigh(facts.statements, asked, now)
-    case = _Case(asked, facts, policy, mode, weighed)
+    case = _Case(asked, facts, policy, mode, weighed, now)
     refused = tuple(each for rule in _RULES for each in rule(case))
     return Answer(
         refused,
@@ -110,11 +111,15 @@ def _reaches(rule: Rule, asked: Asked) -> bool:
 
 
 def _labels(case: _Case) -> Iterable[Refused]:
-    """What a label asks for. A consent that permits serves as far as a record says what it permits."""
+    """What a label asks for. A consent that permits serves as far as a record says what it permits.
+
+    Notes of a psychotherapist are permitted by their name alone: 45 CFR 164.508(b)(3)(ii) keeps such an authorization
+    apart from every other.
+    """
     asked = case.asked
     for kind in labels.categories(case.facts.labelled):
         demanded = labels.demand(kind, asked.action, asked.purpose, case.policy.demands)
-        if demanded == "never" or (demanded == "consent" and not _permitted(case.weighed)):
+        if demanded == "never" or (demanded == "consent" and not _permitted(case, kind)):
             bearers = {
                 each for mark, found in case.facts.labelled.items() if labels.category(mark) == kind for each in found
             }
@@ -122,8 +127,13 @@ def _labels(case: _Case) -> Iterable[Refused]:
             yield Refused(code, (f"label:{kind}", *(f"entity:{each}" for each in sorted(bearers))))
 
 
-def _permitted(weighed: Weighed) -> bool:
-    return weighed.refused("required") is None
+def _permitted(case: _Case, kind: labels.Category) -> bool:
+    if case.weighed.refused("required") is not None:
+        return False
+    if kind != "psychotherapy":
+        return True
+    named = consent.naming(case.facts.statements, labels.codes_of(kind))
+    return consent.weigh(named, case.asked, case.now).refused("required") is None
 
 
 def _consent(case: _Case) -> Iterable[Refused]:

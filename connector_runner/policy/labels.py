@@ -81,6 +81,11 @@ def code_of(mark: str) -> str:
     return mark.rpartition("|")[2]
 
 
+def codes_of(kind: Category) -> frozenset[str]:
+    """The codes of a category, small."""
+    return frozenset(code.lower() for code, known in _CATEGORY_OF.items() if known == kind)
+
+
 def category(mark: str) -> Category | None:
     """The category of a label; None for one that keeps nobody from anything."""
     system, _, code = mark.rpartition("|")

@@ -30,6 +30,16 @@ def actor(name: str) -> list[dict[str, Any]]:
     return [{"role": {"coding": [{"code": "PRCP"}]}, "reference": {"ref": f"ehr:Organization:{name}"}}]
 
 
+def under(rule: str, kind: str | None = None, **root: Any) -> Statement:
+    """A record that rests on a policy of this code, which need not be the first that it names."""
+    return more(consent(kind, **root), policy_rule={"code": "house", "codings": [{"code": "house"}, {"code": rule}]})
+
+
+def of_category(statement: Statement, *codes: str) -> Statement:
+    return more(statement, category=[{"code": code} for code in codes])
+
+
+HELD = [{"role": {"coding": [{"code": "CST"}]}, "reference": {"ref": "ehr:Organization:hospital"}}]
 SOME = [{"coding": [{"code": "55284-4"}]}]
 DENY_US = {"type": "deny", "actor": actor("store")}
 DENY_LABS = {"type": "deny", "class": [{"code": "Observation"}]}
@@ -110,6 +120,30 @@ CASES: list[tuple[str, list[Statement], str | None, str | None]] = [
      WITHDRAWN, WITHDRAWN),
     ("an exception within a rule that is over", [consent(period={"end": "2025"}, provision=[DENY_LABS])], None,
      MISSING),
+    ("opted out, but for others", [under("OPTOUT", "permit", actor=actor("lab"))], WITHDRAWN, WITHDRAWN),
+    ("opted out, but for us", [under("OPTOUT", "permit", actor=actor("store"))], None, None),
+    ("opted out, but for what cannot be read", [under("OPTOUTE", "permit", purpose=[{"code": "OURS"}])], WITHDRAWN,
+     WITHDRAWN),
+    ("opted out, but for us until last year", [under("OPTOUT", "permit", period={"end": "2025"})], WITHDRAWN,
+     WITHDRAWN),
+    ("opted out of marketing", [under("OPTOUT", "deny", purpose=[{"code": "HMARKT"}])], None, MISSING),
+    ("opted out, and others are named without a word", [under("OPTOUT", actor=actor("lab"))], WITHDRAWN, WITHDRAWN),
+    ("opted out, and we are named without a word", [under("OPTOUT", actor=actor("store"))], WITHDRAWN, WITHDRAWN),
+    ("opted out until last year", [under("OPTOUT", period={"end": "2025"})], None, MISSING),
+    ("opted out, with a permission within", [under("OPTOUT", provision=[{"type": "permit", "actor": actor("store")}])],
+     None, None),
+    ("opted in, and we are named without a word", [under("OPTIN", actor=actor("store"))], UNCLEAR, UNCLEAR),
+    ("opted in, and others are named without a word", [under("OPTIN", actor=actor("lab"))], None, MISSING),
+    ("opted in for this year", [under("OPTIN", period={"end": "2026"})], None, None),
+    ("somebody is named, and nothing said of them", [consent(None, actor=actor("store"))], UNCLEAR, UNCLEAR),
+    ("what another one holds is refused", [consent("deny", actor=HELD)], WITHDRAWN, WITHDRAWN),
+    ("what another one holds is permitted", [consent(actor=HELD)], None, MISSING),
+    ("what another one holds is permitted for us", [consent(actor=[*HELD, *actor("store")])], None, None),
+    ("what another one holds is refused to others", [consent("deny", actor=[*HELD, *actor("lab")])], None, MISSING),
+    ("a notice was read", [of_category(consent(), "57016-8")], None, MISSING),
+    ("a notice is out of date", [of_category(consent(status="inactive"), "npp")], None, MISSING),
+    ("a notice was read, and sharing refused", [of_category(consent("deny"), "npp")], WITHDRAWN, WITHDRAWN),
+    ("a notice was read, and consent given", [of_category(consent(), "npp", "59284-0")], None, None),
     ("a permission that was only heard", [Statement(consent().facts, 0.5)], None, MISSING),
     ("a refusal that was only heard", [Statement(consent("deny").facts, 0.3)], WITHDRAWN, WITHDRAWN),
 ]  # fmt: skip

@@ -83,6 +83,18 @@ def test_a_permission_for_another_label_is_none_for_this() -> None:
     assert codes(asked(labels=frozenset(facts.labelled)), facts) == []
 
 
+def test_psychotherapy_notes_ask_for_a_permission_of_their_own() -> None:
+    named = said(securityLabel=[{"system": ACT, "code": "PSYTHPN"}])
+    facts = replace(labelled("PSYTHPN"), **WITH_PERMISSION)
+    assert codes(asked(labels=frozenset(facts.labelled)), facts) == ["sensitivity_label"]
+    facts = replace(labelled("PSYTHPN"), statements=(named,))
+    assert codes(asked(labels=frozenset(facts.labelled)), facts) == []
+    facts = replace(labelled("PSYTHPN"), statements=(named, said(status="inactive")))
+    assert codes(asked(labels=frozenset(facts.labelled)), facts) == []
+    facts = replace(labelled("PSYTHPN"), statements=(named, said("deny")))
+    assert "sensitivity_label" in codes(asked(labels=frozenset(facts.labelled)), facts)
+
+
 def test_a_workspace_says_otherwise_of_labels() -> None:
     stated = policy(labels={"hiv": "never", "part2": {"write": "free"}})
     assert codes(asked(), replace(labelled("HIV"), **WITH_PERMISSION), stated) == ["sensitivity_label"]
