@@ -13,7 +13,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord, Misconfigured
 from connector_runner.outbound.gating import consent_store
 from connector_runner.outbound.gating.consenting import LABELS, codes_of, facts_of
-from connector_runner.outbound.gating.marking import points
+from connector_runner.outbound.gating.marking import emails, numbers
 from connector_runner.outbound.sinks.directory import terms_of
 from connector_runner.policy import deciding
 from connector_runner.policy.asking import Action, Answer, Asked, Channel, Refused
@@ -126,15 +126,14 @@ def _reaching(tx: Tx, workspace_id: str, view: EntityView, facts: Facts) -> Fact
     people = consent_store.people(tx, workspace_id, view.entity_id, view.entity_type, view.now)
     views = reading.views(tx, people, together=False)
     out = [OptOut(channel, each.entity_id) for each in views for channel in closed_channels(each.folded.atoms)]
-    numbers = [points(each.state.get("telecom"), "phone", "sms") for each in views]
-    emails = [points(each.state.get("telecom"), "email") for each in views]
+    telecom = [each.state.get("telecom") for each in views]
     return Facts(
         facts.statements,
         tuple(out),
         facts.testers,
         facts.labelled,
-        frozenset().union(*numbers),
-        frozenset().union(*emails),
+        frozenset().union(*map(numbers, telecom)),
+        frozenset().union(*map(emails, telecom)),
     )
 
 
