@@ -1,0 +1,1 @@
+"""Polls into a real Postgres, through what goes wrong on the way."""
