@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from connector_runner.audit import log as audit
-from connector_runner.infra.database import Tx
+from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.review import material_store as store
@@ -74,9 +74,17 @@ def of_events(tx: Tx, sealer: Sealer, workspace_id: str, events: Sequence[Stored
 
 def of_session(tx: Tx, sealer: Sealer, workspace_id: str, session: str) -> Material | None:
     """What was said in a conversation, as it was last handed in; None where nothing was."""
-    row = store.of_session(tx, workspace_id, session)
-    if row is None:
-        return None
+    return of_sessions(tx, sealer, workspace_id, [session]).get(session)
+
+
+def of_sessions(tx: Tx, sealer: Sealer, workspace_id: str, sessions: Sequence[str]) -> dict[str, Material]:
+    """The same of several conversations, without those of which nothing was handed in."""
+    found = store.of_sessions(tx, workspace_id, sessions) if sessions else []
+    return {row["session"]: _opened(tx, sealer, workspace_id, row) for row in found}
+
+
+def _opened(tx: Tx, sealer: Sealer, workspace_id: str, row: Row) -> Material:
+    session = row["session"]
     content = zlib.decompress(sealer.open(tx, workspace_id, row["sealed"], _bound(session, row["n"])))
     document = orjson.loads(content)
     return Material(session, document["text"], tuple(Turn(*turn) for turn in document["turns"]))

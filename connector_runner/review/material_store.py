@@ -51,14 +51,15 @@ def add(
     )
 
 
-def of_session(tx: Tx, workspace_id: str, session: str) -> Row | None:
-    """The last that was handed in of a conversation."""
-    return one(
+def of_sessions(tx: Tx, workspace_id: str, sessions: Sequence[str]) -> list[Row]:
+    """The last that was handed in of each conversation of which anything was."""
+    return rows(
         tx,
-        "SELECT session, n, sealed FROM material WHERE workspace_id = :ws AND session = :session"
-        " ORDER BY n DESC LIMIT 1",
+        "SELECT m.* FROM unnest(CAST(:sessions AS text[])) AS s (session) CROSS JOIN LATERAL"
+        " (SELECT session, n, sealed FROM material WHERE workspace_id = :ws AND session = s.session"
+        "  ORDER BY n DESC LIMIT 1) m",
         ws=workspace_id,
-        session=session,
+        sessions=list(sessions),
     )
 
 

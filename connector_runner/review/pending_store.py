@@ -14,6 +14,8 @@ LEASE_S: Final = 120.0
 """How long whoever took an entity may judge it before another one does."""
 OVERLAP: Final = timedelta(hours=1)
 """What a scan looks at again: a transaction that began before it may have committed after it."""
+SCANNED: Final = 5000
+"""Events that one step of a scan looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,27 +148,53 @@ def sessions(tx: Tx, workspace_id: str, event_ids: Sequence[str]) -> Mapping[str
     return {row["id"]: row["correlation_id"] for row in found}
 
 
-def scan(tx: Tx, workspace_id: str, now: datetime) -> int:
-    """Ask for entities of which something was said in doubt since the last scan, should nobody have; how many."""
-    row = one(tx, "SELECT seen_until FROM review_scan WHERE workspace_id = :ws FOR UPDATE", ws=workspace_id)
-    found = execute(
+def scanned_until(tx: Tx, workspace_id: str) -> datetime | None:
+    """From where a scan looks; None where there was none yet."""
+    row = one(tx, "SELECT seen_until FROM review_scan WHERE workspace_id = :ws", ws=workspace_id)
+    return row["seen_until"] - OVERLAP if row else None
+
+
+def scan(
+    tx: Tx, workspace_id: str, since: datetime | None, now: datetime, *, limit: int = SCANNED
+) -> tuple[int, datetime | None]:
+    """Ask for entities of which something was said in doubt after ``since``, should nobody have; how many.
+
+    What the judge has passed, or a person was asked about, is left alone. One step is over about ``limit`` events;
+    the second figure is where the next one begins, None after the last.
+    """
+    step = one(
         tx,
-        "INSERT INTO pending_review (workspace_id, entity_id)"
-        " SELECT DISTINCT e.workspace_id, coalesce(a.entity_id, e.entity_id) FROM event e"
-        " LEFT JOIN adopted_record a ON a.workspace_id = e.workspace_id AND a.record_id = e.entity_id"
-        " WHERE e.workspace_id = :ws AND e.confidence > 0 AND e.confidence < 0.8"
-        " AND e.ingested_at >= coalesce(CAST(:since AS timestamptz), '-infinity') AND NOT EXISTS"
-        "  (SELECT 1 FROM review_item i WHERE i.workspace_id = :ws AND e.id = ANY(i.event_ids)"
-        "   AND i.entity_id = coalesce(a.entity_id, e.entity_id))"
-        " ORDER BY 2 ON CONFLICT DO NOTHING",
+        f"SELECT ingested_at FROM event e WHERE {_DOUBTED} ORDER BY ingested_at OFFSET :limit LIMIT 1",
         ws=workspace_id,
-        since=row["seen_until"] - OVERLAP if row else None,
+        since=since,
+        limit=limit,
     )
+    until = step["ingested_at"] if step else None
+    found = execute(tx, _MISSED, ws=workspace_id, since=since, until=until)
     execute(
         tx,
-        "INSERT INTO review_scan (workspace_id, seen_until) VALUES (:ws, :now)"
+        "INSERT INTO review_scan (workspace_id, seen_until) VALUES (:ws, :seen)"
         " ON CONFLICT (workspace_id) DO UPDATE SET seen_until = greatest(review_scan.seen_until, excluded.seen_until)",
         ws=workspace_id,
-        now=now,
+        seen=until or now,
     )
-    return found
+    return found, until
+
+
+_DOUBTED: Final = (
+    "e.workspace_id = :ws AND e.confidence > 0 AND e.confidence < 0.8"
+    " AND e.ingested_at > coalesce(CAST(:since AS timestamptz), '-infinity')"
+)
+# Event by event (OFFSET keeps the planner from joining): few are new, and the tables that tell of them are large.
+_MISSED: Final = (
+    "INSERT INTO pending_review (workspace_id, entity_id)"
+    " SELECT DISTINCT e.workspace_id, e.holder FROM (SELECT e.workspace_id, e.id, e.entity_id, coalesce((SELECT"
+    "  a.entity_id FROM adopted_record a WHERE a.workspace_id = :ws AND a.record_id = e.entity_id), e.entity_id)"
+    f"  AS holder FROM event e WHERE {_DOUBTED}"
+    "  AND e.ingested_at <= coalesce(CAST(:until AS timestamptz), 'infinity') OFFSET 0) e"
+    " WHERE NOT EXISTS (SELECT 1 FROM event v WHERE v.workspace_id = :ws AND v.entity_id IN (e.entity_id, e.holder)"
+    "  AND v.caused_by = e.id AND v.event_type = 'review.approved' AND v.facts->>'kind' = 'automated' OFFSET 0)"
+    " AND NOT EXISTS (SELECT 1 FROM review_item i WHERE i.workspace_id = :ws AND i.entity_id = e.holder"
+    "  AND e.id = ANY(i.event_ids) OFFSET 0)"
+    " ORDER BY 2 ON CONFLICT DO NOTHING"
+)

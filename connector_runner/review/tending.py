@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from connector_runner.infra.database import Database
+from connector_runner.infra.database import Database, Tx
 from connector_runner.review import pending_store, queue
 
 
@@ -25,6 +25,21 @@ def workspaces(database: Database) -> list[str]:
 
 def tend(database: Database, workspace_id: str, *, now: datetime) -> Tended:
     """Look for what nobody noted, and let go what nobody answered."""
-    found = database.retrying(workspace_id, lambda tx: pending_store.scan(tx, workspace_id, now))
+    found = _scan(database, workspace_id, now)
     expired = database.retrying(workspace_id, lambda tx: queue.expire(tx, workspace_id, now=now))
     return Tended(found, expired)
+
+
+def _scan(database: Database, workspace_id: str, now: datetime) -> int:
+    """Step by step, each in a transaction of its own: there may have been much before anybody looked."""
+
+    def step(tx: Tx) -> tuple[int, datetime | None]:
+        return pending_store.scan(tx, workspace_id, since, now)
+
+    with database.begin(workspace_id) as tx:
+        since = pending_store.scanned_until(tx, workspace_id)
+    found, since = database.retrying(workspace_id, step)
+    while since is not None:
+        more, since = database.retrying(workspace_id, step)
+        found += more
+    return found

@@ -6,7 +6,7 @@ import pytest
 
 from connector_runner.infra.database import Database, execute
 from connector_runner.kernel.clock import utc_now
-from connector_runner.review import items, pending_store, policy_store
+from connector_runner.review import items, policy_store
 from connector_runner.review.items import Item, Refused
 from connector_runner.review.loop import MOST_ATTEMPTS
 from connector_runner.world.confidence import CONVERSATION, HUMAN_APPROVED, REVIEWED
@@ -176,17 +176,6 @@ def test_a_share_of_what_passed_is_shown_to_people(desk: ReviewDesk) -> None:
     assert 8 <= len(sampled) <= 32
     assert {item.reason for item in sampled} == {"sample"}
     assert {word["weight"] for item in sampled for word in (item.analysis or {})["fields"]} == {2}
-
-
-def test_a_scan_finds_what_nobody_noted(desk: ReviewDesk) -> None:
-    desk.say()
-    with desk.database.begin(desk.workspace) as tx:
-        execute(tx, "DELETE FROM pending_review")
-        assert pending_store.scan(tx, desk.workspace, utc_now()) == 1
-    desk.judge.otherwise = "unclear"
-    desk.run()
-    with desk.database.begin(desk.workspace) as tx:
-        assert pending_store.scan(tx, desk.workspace, utc_now()) == 0, "a person is asked about it already"
 
 
 def test_an_item_about_what_is_said_otherwise_now_is_over(desk: ReviewDesk) -> None:
