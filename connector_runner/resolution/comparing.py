@@ -7,13 +7,13 @@ from typing import Final
 
 from rapidfuzz.distance import OSA, JaroWinkler, Levenshtein
 
-from connector_runner.resolution.identity import SSN_SYSTEM, Identity
+from connector_runner.resolution.identity import CANONICAL, SSN_SYSTEM, Identity
 from connector_runner.resolution.names import nicknames
 
 Levels = dict[str, str]
 """Field -> level, of those fields that both records have."""
 
-FIELDS: Final = ("given", "middle", "family", "birth", "sex", "phone", "email", "place")
+FIELDS: Final = ("given", "middle", "family", "birth", "sex", "phone", "email", "place", "identifier")
 _ALIKE: Final = frozenset({"equal", "nickname", "close", "near"})
 _TYPED_SSNS: Final = frozenset({"123456789", "987654321", "078051120", "219099999"})
 """Those that are typed where none is known, or were printed as examples: of whoever has one, and of nobody."""
@@ -31,6 +31,7 @@ def compare(one: Identity, other: Identity) -> Levels:
         "phone": _phone(one.phones, other.phones),
         "email": _email(one.emails, other.emails),
         "place": _place(one, other),
+        "identifier": _identifier(one, other),
     }
     if _are_swapped(one, other):
         found["given"] = found["family"] = "swapped"
@@ -49,6 +50,19 @@ def shared_identifiers(one: Identity, other: Identity) -> frozenset[tuple[str, s
     """Business identifiers that both carry, system and value."""
     shared = one.identifiers & other.identifiers
     return frozenset(found for found in shared if found[0] != SSN_SYSTEM or found[1] not in _TYPED_SSNS)
+
+
+def _identifier(one: Identity, other: Identity) -> str:
+    """``same_record``: one says that it is the other. ``chart_differs``: all they have of one system are numbers of
+    charts. Of another SSN see contradiction."""
+    shared = {system for system, _ in shared_identifiers(one, other)}
+    if shared:
+        return "same_record" if CANONICAL in shared else "equal"
+    both = {system for system, _ in one.identifiers} & {system for system, _ in other.identifiers}
+    both -= {CANONICAL, SSN_SYSTEM}
+    if not both:
+        return ""
+    return "chart_differs" if both <= {*one.charts, *other.charts} else "differs"
 
 
 def _values(person: Identity, system: str) -> set[str]:

@@ -13,16 +13,15 @@ from math import exp, log
 from typing import Final, Protocol
 
 from connector_runner.resolution import locations, practitioners
-from connector_runner.resolution.comparing import Levels, compare, contradiction, shared_identifiers
+from connector_runner.resolution.comparing import Levels, compare, contradiction
 from connector_runner.resolution.guards import counted_bits, held_back
-from connector_runner.resolution.identity import CANONICAL, Identity
+from connector_runner.resolution.identity import Identity
 from connector_runner.resolution.locations import judge_locations
 from connector_runner.resolution.practitioners import VETO, judge_practitioners
 from connector_runner.resolution.weights import SAME, UNRELATED, Weights
 
-_IDENTIFIER_BITS: Final = 13.0
-_CANONICAL_BITS: Final = 40.0
-"""For a source's own word that two records are of one person."""
+_SAME_RECORD_BITS: Final = 40.0
+"""For a source's own word that two records are of one person, which no table of chances is asked about."""
 _GENERATION_BITS: Final = -12.0
 """For one who is called senior where the other is called junior."""
 _LEAST: Final = 1e-4
@@ -82,18 +81,18 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
     veto = contradiction(one, other)
     if veto is not None:
         return Evidence(one.record, other.record, VETO, levels, {veto: VETO}, veto, version=weights.version)
-    crowd = "phone" in levels and levels["phone"] == "equal" and _is_crowded(one, other, population)
-    counted = {name: level for name, level in levels.items() if not (crowd and name == "phone")}
+    crowd = levels.get("phone") == "equal" and _is_crowded(one, other, population)
+    said = levels.get("identifier") == "same_record"
+    silent = {name for name, is_silent in (("phone", crowd), ("identifier", said)) if is_silent}
+    counted = {name: level for name, level in levels.items() if name not in silent}
     bits, each = _log_odds(counted, one, other, weights, population)
-    shared = shared_identifiers(one, other)
-    identified = bool(shared)
-    if identified:
-        each["identifier"] = _CANONICAL_BITS if any(system == CANONICAL for system, _ in shared) else _IDENTIFIER_BITS
+    if said:
+        each["identifier"] = _SAME_RECORD_BITS
     common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
-    held = held_back(one, other, levels, name_share=common, identified=identified)
+    held = held_back(one, other, levels, name_share=common)
     if held == "generation":
         each["generation"] = _GENERATION_BITS
-    bits += each.get("identifier", 0.0) + each.get("generation", 0.0)
+    bits += _SAME_RECORD_BITS * said + each.get("generation", 0.0)
     return Evidence(one.record, other.record, bits, levels, each, None, held, weights.version)
 
 

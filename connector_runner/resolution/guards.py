@@ -35,17 +35,19 @@ def counted_bits(bits: float, held: str | None) -> float:
     return min(bits, HELD_BITS) if held else bits
 
 
-def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float, identified: bool) -> str | None:
+def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float) -> str | None:
     """Why a pair may not link by itself, or None.
 
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
-    child goes by. ``given_name``: another given name, and neither an identifier in common nor a mailbox that one of
-    the two is named in (or only that, and another middle name): twins and siblings share all the rest.
+    child goes by. ``given_name``: another given name, and no mailbox in common that one of the two is named in (or only
+    that, and another middle name): twins and siblings share all the rest, and a family a number of its insurance.
     ``only_phone``: one of the two is nothing but a phone, which both have (see phones); ``phone_alone``: they have
     nothing but a phone to compare. ``family_name``: another family name, and nothing in common by which to reach
-    them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, for the rest _by_name.
+    them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, for the rest _by_name. What a source says
+    itself is never held back, and a number in common only by the first two.
     """
-    if identified:
+    number = levels.get("identifier")
+    if number == "same_record":
         return None
     if _are_of_two_generations(one, other):
         return "generation"
@@ -53,7 +55,9 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         theirs = levels.get("email") == "equal" and _is_own_mailbox(one, other)
         if not theirs or levels.get("middle") == "different":
             return "given_name"
-    if set(levels) <= {"phone", "sex"}:
+    if number == "equal":
+        return None
+    if levels.keys() <= {"phone", "sex", "identifier"}:
         lone = (one.is_only_phone or other.is_only_phone) and bool(one.phones & other.phones)
         return ONLY_PHONE if lone else "phone_alone"
     at_home = _are_at_one_home(one, other, levels)

@@ -22,6 +22,8 @@ CANONICAL: Final = "canonical_id"
 _SAME_PERSON: Final = frozenset({"replaced-by", "replaces", "seealso"})
 """Patient.link.type values that say so (FHIR R4, link-type); ``refer`` only points to where more is known."""
 SSN_SYSTEM: Final = "http://hl7.org/fhir/sid/us-ssn"
+_CHART_TYPES: Final = frozenset({"MR", "MRT", "PI", "PT", "AN", "VN"})
+"""Types of numbers (HL7 v2, table 0203) that are given to a chart or a stay: one person can have several."""
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
 _PLACEHOLDER_DAYS: Final = frozenset(
     {(1900, 0, 0), (1900, 1, 0), (1900, 1, 1), (1901, 1, 1), (1899, 12, 31), (1911, 11, 11), (1970, 1, 1)}
@@ -84,7 +86,8 @@ class Identity:
     """What is compared of one entity. An empty text, set or None says nothing.
 
     ``birth`` is (year, month, day), with 0 for what is not known. ``phones`` are ten national digits where the
-    number has them, else what there is. ``street`` is without spaces. ``identifiers`` are (system, value).
+    number has them, else what there is. ``street`` is without spaces. ``identifiers`` are (system, value);
+    ``charts`` are those systems that number charts and not people.
     ``never``: nobody can be told by this name (John Doe, a newborn without one).
     """
 
@@ -105,6 +108,7 @@ class Identity:
     region: str = ""
     postal_code: str = ""
     identifiers: frozenset[tuple[str, str]] = frozenset()
+    charts: frozenset[str] = frozenset()
     specialties: frozenset[str] = frozenset()
     never: bool = False
 
@@ -157,6 +161,7 @@ def identity_of(record: str, kind: Kind, state: Mapping[str, Any], canonical: st
         region=_NOT_ALNUM.sub("", folded(str(address.get("state") or ""))),
         postal_code=re.sub(r"\D", "", str(address.get("postal_code") or ""))[:5],
         identifiers=frozenset((*_identifiers(state), (CANONICAL, canonical or record))),
+        charts=frozenset(_systems_of_charts(state)),
         specialties=frozenset(_specialties(state)) if kind == "practitioner" else frozenset(),
         never=kind != "location" and _is_nobody(given, joined),
     )
@@ -252,6 +257,14 @@ def _identifiers(state: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             number = _number(system, value)
             if number and (system != NPI_SYSTEM or is_npi(number)):
                 yield system, number
+
+
+def _systems_of_charts(state: Mapping[str, Any]) -> Iterable[str]:
+    for identifier in state.get("identifier") or ():
+        if not isinstance(identifier, dict) or identifier.get("type") not in _CHART_TYPES:
+            continue
+        if isinstance(identifier.get("system"), str):
+            yield identifier["system"]
 
 
 def _number(system: str, value: str) -> str:

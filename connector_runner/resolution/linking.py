@@ -64,7 +64,7 @@ def rule_of(levels: Mapping[str, str], weights: Mapping[str, float], held: str |
     named = levels.get("given") in ("equal", "nickname") and levels.get("family") == "equal"
     if held == ONLY_PHONE:
         return ONLY_PHONE
-    if "identifier" in weights:
+    if "identifier" in weights and levels.get("identifier") not in ("differs", "chart_differs"):
         return "identifier"
     if levels.get("npi") == "equal":
         return "npi"

@@ -11,7 +11,7 @@ from typing import Final
 
 SAME: Final = "same"
 UNRELATED: Final = "unrelated"
-VERSION: Final = "patient-1"
+VERSION: Final = "patient-2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.resolution.service import subscriber
 from connector_runner.resolution.thresholds import thresholds
+from connector_runner.resolution.weights import shipped
 from connector_runner.unification.loader import load_mappings
 from connector_runner.world.service import World
 
@@ -82,7 +83,7 @@ def test_two_records_of_one_person_are_linked_with_the_evidence(database: Databa
     (made,) = events(database, workspace)
     assert (made["action"], made["method"], made["rule"]) == ("made", "rule", "phone")
     assert made["features"]["birth"]["level"] == "equal"
-    assert made["version"] == "patient-1"
+    assert made["version"] == shipped().version
 
 
 def test_comparing_again_says_nothing_new(database: Database, workspace: str) -> None:

@@ -119,6 +119,25 @@ def test_two_record_numbers_of_one_system_are_no_veto() -> None:
     assert judged(ADA | HOME | {"identifier": mrn[0]}, ADA | HOME | {"identifier": mrn[1]}).bits > LINKS
 
 
+def test_another_number_of_one_system_speaks_against_unless_it_numbers_charts() -> None:
+    licence = [{"system": "urn:licence", "value": value} for value in ("S1", "S2")]
+    chart = [{"system": "urn:mrn", "value": value, "type": "MR"} for value in ("M15", "M27")]
+    for two, level, most, least in ((licence, "differs", -4, -5), (chart, "chart_differs", 0, -0.1)):
+        found = judged(ADA | {"identifier": two[:1]}, ADA | {"identifier": two[1:]})
+        assert found.levels["identifier"] == level
+        assert least < found.weights["identifier"] <= most
+
+
+def test_one_number_links_and_waits_where_it_may_be_a_relatives() -> None:
+    number = {"identifier": [{"system": "urn:member", "value": "W17"}]}
+    assert judged(number, number | ADA).counted > LINKS
+    twin = ADA | {"given": "Chioma"}
+    child = ADA | {"birth_date": "2015-06-01"}
+    assert judged(ADA | number, twin | number).held == "given_name"
+    assert judged(ADA | number, child | number).held == "generation"
+    assert judged(ADA | number | {"birth_date": "1990-11-30"}, ADA | number).counted > LINKS
+
+
 def test_a_source_that_says_replaced_by_links() -> None:
     link = [{"other": {"ref": "ehr:Patient:2"}, "type": "replaced-by"}]
     assert judged({"given": "A", "link": link}, ADA).weights["identifier"] > LINKS
