@@ -9,7 +9,7 @@ from typing import Any
 from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.resolution import service, store
-from connector_runner.review.items import Answer, Done, Item, Refused
+from connector_runner.review.items import Answer, Asked, Done, Item, Refused
 
 
 class MatchHandler:
@@ -21,6 +21,10 @@ class MatchHandler:
 
     def changed(self, tx: Tx, workspace_id: str, item: Item, *, now: datetime) -> Sequence[Mapping[str, Any]]:
         """Nothing: a question that asks itself no more is withdrawn when the two are compared."""
+        return ()
+
+    def gone(self, tx: Tx, workspace_id: str, item: Item, asked: Asked) -> Sequence[Mapping[str, Any]]:
+        """Nothing, as above."""
         return ()
 
     def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:

@@ -16,12 +16,13 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.review import item_store, label_store, switching, verdicts
-from connector_runner.review.categories import category_of
+from connector_runner.review.categories import category_of, gravest
 from connector_runner.review.correcting import Schema, schema_of, wrong_with
 from connector_runner.review.items import EVENTS, WITHDRAWN, Answer, Asked, Done, Item, Refused
 from connector_runner.review.judge.case import SUPPORTED
 from connector_runner.review.label_store import Said
 from connector_runner.review.routing import SCORES
+from connector_runner.review.standing import remaining
 from connector_runner.review.trimming import trim
 from connector_runner.review.verdicts import Verdict, event_of
 from connector_runner.unification.loader import MappingSet
@@ -60,8 +61,18 @@ class EventsHandler:
             return [{"event_id": event, "because": WITHDRAWN} for event in item.event_ids]
         return trim(tx, workspace_id, item.id, item.asked, view, now=now)
 
+    def gone(self, tx: Tx, workspace_id: str, item: Item, asked: Asked) -> Sequence[Mapping[str, Any]]:
+        """What of ``asked`` is not said any more, or was answered; event by event."""
+        view = reading.view(tx, workspace_id, item.entity_id)
+        if view is None:
+            return [{"event_id": event, "because": WITHDRAWN} for event in asked]
+        return remaining(view, asked)[1]
+
     def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:
-        """Write verdicts, or a correction; Refused for a correction that the entity's type does not allow."""
+        """Write verdicts, or a correction; Refused for a correction that the entity's type does not allow.
+
+        What a correction does not speak of is left to be asked: nobody has said that it is true.
+        """
         view = reading.view(tx, workspace_id, item.entity_id)
         if view is None:
             return Refused("unknown_entity", "there is no such entity any more", where=item.entity_id)
@@ -87,7 +98,9 @@ class EventsHandler:
             "before": self._digests(workspace_id, view, fields),
             "after": self._digests(workspace_id, after, fields),
         }
-        return Done(tuple(event.id for event in everything), detail)
+        left = _left(after, item.asked, holds) if after and corrected else {}
+        about = gravest(category_of(view.entity_type, atom) for atoms in left.values() for atom in atoms)
+        return Done(tuple(event.id for event in everything), detail, left, about)
 
     def schema(self, view: EntityView) -> Schema:
         """The JSON Schema of a correction of an entity."""
@@ -187,6 +200,12 @@ def _holds(view: EntityView, item: Item, answer: Answer) -> dict[str, dict[str, 
         for event, atoms in asked.items()
     }
     return {event: atoms for event, atoms in found.items() if atoms}
+
+
+def _left(view: EntityView, asked: Asked, holds: Mapping[str, Mapping[str, bool]]) -> Asked:
+    """What was asked, and neither answered nor settled by the answer."""
+    rest = {event: [a for a in atoms if a not in holds.get(event, ())] for event, atoms in _atoms(view, asked).items()}
+    return remaining(view, {event: atoms for event, atoms in rest.items() if atoms})[0]
 
 
 def _atoms(view: EntityView, asked: Asked) -> dict[str, list[str]]:

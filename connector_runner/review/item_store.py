@@ -41,33 +41,8 @@ def open_of_all(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str])
     return {row["entity_id"]: row for row in found}
 
 
-def put(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], *, now: datetime) -> str:
-    """Insert an item, or join the open one of the same entity or pair; its id."""
-    known = open_of(tx, workspace_id, wanted["kind"], wanted["entity_id"], wanted["other_id"])
-    if known is None:
-        return _insert(tx, workspace_id, wanted, now)
-    asked = {**known["asked"], **{e: _joined(known["asked"].get(e), a) for e, a in wanted["asked"].items()}}
-    analysis = _with(known["analysis"], wanted["analysis"])
-    priority = min(known["priority"], wanted["priority"])
-    if (asked, analysis, priority) != (known["asked"], known["analysis"], known["priority"]):
-        execute(
-            tx,
-            "UPDATE review_item SET event_ids = CAST(:events AS uuid[]), asked = CAST(:asked AS jsonb),"
-            " analysis = CAST(:analysis AS jsonb), priority = :priority, changed_at = :now,"
-            " version = version + CASE WHEN asked <> CAST(:asked AS jsonb) THEN 1 ELSE 0 END"
-            " WHERE workspace_id = :ws AND id = :id",
-            ws=workspace_id,
-            id=known["id"],
-            events=id_array(sorted(asked)),
-            asked=exact_json.dumps(asked),
-            analysis=None if analysis is None else exact_json.dumps(analysis),
-            priority=priority,
-            now=now,
-        )
-    return str(known["id"])
-
-
-def _insert(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], now: datetime) -> str:
+def insert(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], now: datetime) -> str:
+    """Insert an item; its id."""
     item_id = new_id()
     execute(
         tx,
@@ -93,19 +68,26 @@ def _insert(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], now: datetime)
     return item_id
 
 
-def _joined(known: Sequence[str] | None, more: Sequence[str]) -> list[str]:
-    """The atoms of both; an empty list is all of them."""
-    if known is None:
-        return list(more)
-    return sorted({*known, *more}) if known and more else []
-
-
-def _with(known: Mapping[str, Any] | None, more: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Both analyses: what ``more`` says of an atom replaces what was said of it before."""
-    if known is None or more is None:
-        return more if known is None else known
-    said = {(f["event_id"], f["path"]): f for f in (*known.get("fields", ()), *more.get("fields", ()))}
-    return {**known, **more, "fields": list(said.values())} if said else {**known, **more}
+def join(tx: Tx, workspace_id: str, item_id: str, more: Mapping[str, Any], now: datetime) -> None:
+    """Let an open item ask ``more``, all of what it asks and why: whose questions changed is a further version."""
+    execute(
+        tx,
+        "UPDATE review_item SET event_ids = CAST(:events AS uuid[]), asked = CAST(:asked AS jsonb),"
+        " analysis = CAST(:analysis AS jsonb), priority = :priority, reason = :reason, category = :category,"
+        " session_id = :session, changed_at = :now,"
+        " version = version + CASE WHEN asked <> CAST(:asked AS jsonb) THEN 1 ELSE 0 END"
+        " WHERE workspace_id = :ws AND id = :id",
+        ws=workspace_id,
+        id=item_id,
+        events=id_array(sorted(more["asked"])),
+        asked=exact_json.dumps(more["asked"]),
+        analysis=None if more["analysis"] is None else exact_json.dumps(more["analysis"]),
+        priority=more["priority"],
+        reason=more["reason"],
+        category=more["category"],
+        session=more["session_id"],
+        now=now,
+    )
 
 
 def replace_asked(tx: Tx, workspace_id: str, item_id: str, asked: Mapping[str, Sequence[str]], now: datetime) -> None:
@@ -158,11 +140,11 @@ def by_id(tx: Tx, workspace_id: str, item_id: str, *, lock: bool = False) -> Row
 
 
 def claim(tx: Tx, workspace_id: str, item_id: str, actor: str, now: datetime) -> None:
-    """Give an item to somebody, as it is now."""
+    """Give an open item to somebody, as it is now."""
     execute(
         tx,
         "UPDATE review_item SET status = 'in_progress', assigned_to = :actor, claimed_at = :now,"
-        " seen = asked, changed_at = :now WHERE workspace_id = :ws AND id = :id",
+        f" seen = asked, changed_at = :now WHERE workspace_id = :ws AND id = :id AND {_OPEN}",
         ws=workspace_id,
         id=item_id,
         actor=actor,

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, Protocol
 
 from connector_runner.infra.database import Tx
 from connector_runner.review import item_store
+from connector_runner.review.categories import OTHER, gravest
+from connector_runner.review.reasons import graver
 
 Kind = Literal["events", "match"]
 Action = Literal["approved", "rejected", "corrected"]
@@ -47,7 +49,7 @@ class Item:
     """
 
     id: str
-    kind: str
+    kind: Kind
     entity_id: str
     other_id: str | None
     entity_type: str
@@ -99,10 +101,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What followed from an answer: events that were appended, and ids and digests for the log."""
+    """What followed from an answer: events that were appended, and ids and digests for the log.
+
+    ``left`` is what the answer says nothing about, and ``category`` what that is about: it is asked anew.
+    """
 
     events: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
+    left: Asked = field(default_factory=dict)
+    category: str = OTHER
 
 
 class Handler(Protocol):
@@ -113,6 +120,9 @@ class Handler(Protocol):
 
     def changed(self, tx: Tx, workspace_id: str, item: Item, *, now: datetime) -> Sequence[Mapping[str, Any]]:
         """What is not any more as it was asked about, which is taken out of the item; nothing where it stands."""
+
+    def gone(self, tx: Tx, workspace_id: str, item: Item, asked: Asked) -> Sequence[Mapping[str, Any]]:
+        """What of ``asked``, as a person saw it once, is not so any more. Changes nothing."""
 
     def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:
         """Carry an answer out. Refused for one that this kind does not know."""
@@ -130,36 +140,64 @@ def ask(
     reason: str,
     priority: int,
     analysis: Mapping[str, Any] | None = None,
-    category: str = "other",
+    category: str = OTHER,
     asked: Asked | None = None,
     session_id: str | None = None,
     now: datetime,
 ) -> str:
     """Put a question; its item's id. One that is open already for the same entity (or pair) is joined.
 
-    ``reason`` is a code. A joined item keeps the more urgent priority, the reason that it began with, and takes the
-    events, atoms and analysis in addition to its own. ``session_id`` is the conversation's.
+    ``reason`` is a code. A joined item has the graver reason and category of both and the more urgent priority, and
+    takes the events, atoms and analysis in addition to its own. ``session_id`` is the conversation's.
     """
     if other_id is not None and other_id < entity_id:
         entity_id, other_id = other_id, entity_id
-    wanted = {event: list((asked or {}).get(event, ())) for event in event_ids}
-    return item_store.put(
-        tx,
-        workspace_id,
-        {
-            "kind": kind,
-            "entity_id": entity_id,
-            "other_id": other_id,
-            "entity_type": entity_type,
-            "session_id": session_id,
-            "asked": wanted,
-            "reason": reason,
-            "category": category,
-            "priority": priority,
-            "analysis": analysis,
-        },
-        now=now,
-    )
+    wanted = {
+        "kind": kind,
+        "entity_id": entity_id,
+        "other_id": other_id,
+        "entity_type": entity_type,
+        "session_id": session_id,
+        "asked": {event: list((asked or {}).get(event, ())) for event in event_ids},
+        "reason": reason,
+        "category": category,
+        "priority": priority,
+        "analysis": analysis,
+    }
+    known = item_store.open_of(tx, workspace_id, kind, entity_id, other_id)
+    if known is None:
+        return item_store.insert(tx, workspace_id, wanted, now)
+    more = _joined(known, wanted)
+    if any(more[name] != known[name] for name in more):
+        item_store.join(tx, workspace_id, known["id"], more, now)
+    return str(known["id"])
+
+
+def _joined(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What an open item asks, and why, once a further question has joined it."""
+    return {
+        "asked": {**known["asked"], **{e: _both(known["asked"].get(e), a) for e, a in wanted["asked"].items()}},
+        "analysis": _with(known["analysis"], wanted["analysis"]),
+        "priority": min(known["priority"], wanted["priority"]),
+        "reason": graver(known["reason"], wanted["reason"]),
+        "category": gravest((known["category"], wanted["category"])),
+        "session_id": known["session_id"] or wanted["session_id"],
+    }
+
+
+def _both(known: Sequence[str] | None, more: Sequence[str]) -> list[str]:
+    """The atoms of both; an empty list is all of them."""
+    if known is None:
+        return list(more)
+    return sorted({*known, *more}) if known and more else []
+
+
+def _with(known: Mapping[str, Any] | None, more: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Both analyses: what ``more`` says of an atom replaces what was said of it before."""
+    if known is None or more is None:
+        return more if known is None else known
+    said = {(f["event_id"], f["path"]): f for f in (*known.get("fields", ()), *more.get("fields", ()))}
+    return {**known, **more, "fields": list(said.values())} if said else {**known, **more}
 
 
 def withdraw(

@@ -20,7 +20,8 @@ from connector_runner.review.categories import category_of, priority_of
 from connector_runner.review.judge.case import Case, Judge, Judgement
 from connector_runner.review.pending_store import Taken
 from connector_runner.review.policy import ReviewPolicy
-from connector_runner.review.routing import CONFLICT, NOT_JUDGED, Routes, Ruling, route
+from connector_runner.review.reasons import CONFLICT, NOT_JUDGED
+from connector_runner.review.routing import Routes, Ruling, route
 from connector_runner.review.standing import Standing, standing
 from connector_runner.review.transcript import Material
 from connector_runner.review.trimming import trim
@@ -116,7 +117,7 @@ class Loop:
         doubted = [event for _, left in viewed for event in left.doubtful]
         of_session = pending_store.sessions(tx, workspace_id, doubted) if doubted else {}
         named = sorted({session for session in of_session.values() if session})
-        materials = {each: material.of_session(tx, self.sealer, workspace_id, each) for each in named}
+        materials = material.of_sessions(tx, self.sealer, workspace_id, named)
         return [
             Looked(
                 by_id[view.entity_id], view, left, _cases(workspace_id, view, left, of_session, materials), view.stamp
@@ -226,7 +227,7 @@ def _cases(
     view: EntityView,
     left: Standing,
     of_session: Mapping[str, str | None],
-    materials: Mapping[str, Material | None],
+    materials: Mapping[str, Material],
 ) -> tuple[Case, ...]:
     """A case for each conversation that doubtful events of an entity came of, and one for those that came of none."""
     events: dict[str, list[StoredEvent]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -10,9 +10,6 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.review.categories import CATEGORIES
 
 By = Literal["judge", "person", "nobody"]
-SIGN_OFF: Final = "sign_off"
-FAINT: Final = "faint"
-SUSPENDED: Final = "category_suspended"
 
 
 class ReviewPolicy(BaseModel):

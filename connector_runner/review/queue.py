@@ -17,11 +17,24 @@ from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.kernel.ids import is_uuid
 from connector_runner.review import item_store, policy_store
-from connector_runner.review.items import OPEN, STALE, Answer, Done, Handler, Item, Refused
+from connector_runner.review.items import (
+    EXPIRED,
+    OPEN,
+    STALE,
+    SUPERSEDED,
+    Answer,
+    Asked,
+    Done,
+    Handler,
+    Item,
+    Refused,
+    ask,
+)
 
 LONGEST_NOTES: Final = 2000
 MOST_AT_ONCE: Final = 100
 EXPIRE_AT_ONCE: Final = 500
+CHANGED: Final = "changed"
 
 Handlers = Mapping[str, Handler]
 
@@ -80,23 +93,29 @@ def decide(
     handler.lock(tx, workspace_id, first)
     row = _row(tx, workspace_id, item_id, lock=True)
     item = _item(row)
-    refused = _not_theirs(row, answer.actor) or _unseen(tx, workspace_id, row, item, answer.actor, seen_version, now)
-    if refused is not None:
-        return refused
-    changed = handler.changed(tx, workspace_id, item, now=now)
-    if changed:
+    refused = (
+        _ended(tx, workspace_id, handler, item)
+        or _not_theirs(row, answer.actor)
+        or _unseen(tx, workspace_id, handler, row, item, answer.actor, seen_version)
+        or _superseded(handler.changed(tx, workspace_id, item, now=now), item_id)
+    )
+    if refused is not None and refused.code in (CHANGED, SUPERSEDED):
+        # Told of what changed, who works on it has seen it.
+        if item.assigned_to == answer.actor:
+            item_store.claim(tx, workspace_id, item_id, answer.actor, now)
+        events = [str(each.get("event_id")) for each in refused.changed]
         audit.append(
             tx, workspace_id, actor=answer.actor, action="review.refused", object=item_id,
-            detail={"code": "superseded", "events": [str(each.get("event_id")) for each in changed]}, now=now,
+            detail={"code": refused.code, "events": events}, now=now,
         )  # fmt: skip
-        return Refused(
-            "superseded", "what the item asks about is not said any more, or was answered", tuple(changed), item_id
-        )
+    if refused is not None:
+        return refused
     done = handler.answered(tx, workspace_id, item, answer, now=now)
     if isinstance(done, Refused):
         return done
     item_store.complete(tx, workspace_id, item_id, answer.action, answer.actor, answer.notes, done.events, now)
-    _audited(tx, workspace_id, item, answer, done, now)
+    left = _ask_the_rest(tx, workspace_id, item, done, now) if done.left else None
+    _audited(tx, workspace_id, item, answer, done, left, now)
     return show(tx, workspace_id, item_id)
 
 
@@ -112,6 +131,8 @@ def _wrong(answer: Answer, item_id: str) -> Refused | None:
 
 
 def _not_theirs(row: Row, actor: str) -> Refused | None:
+    if row["status"] == EXPIRED:
+        return Refused("expired", f"the item is expired ({row['ended_because']})", where=row["id"])
     if row["status"] not in OPEN:
         return Refused("already_decided", f"the item is {row['status']}", where=row["id"])
     if row["status"] == "in_progress" and row["assigned_to"] != actor:
@@ -119,29 +140,77 @@ def _not_theirs(row: Row, actor: str) -> Refused | None:
     return None
 
 
+def _superseded(changed: Sequence[Mapping[str, Any]], item_id: str) -> Refused | None:
+    message = "what the item asks about is not said any more, or was answered"
+    return Refused(SUPERSEDED, message, tuple(changed), item_id) if changed else None
+
+
+def _ended(tx: Tx, workspace_id: str, handler: Handler, item: Item) -> Refused | None:
+    """Refused, with what changed, where nothing was left to ask before the person answered."""
+    if item.status != EXPIRED or item.ended_because == STALE:
+        return None
+    return _superseded(handler.gone(tx, workspace_id, item, item.asked), item.id)
+
+
 def _unseen(
-    tx: Tx, workspace_id: str, row: Row, item: Item, actor: str, seen_version: int | None, now: datetime
+    tx: Tx, workspace_id: str, handler: Handler, row: Row, item: Item, actor: str, seen_version: int | None
 ) -> Refused | None:
-    """Refused where something joined the item that the person has not seen; told of it, they have."""
-    seen: Mapping[str, Any] | None = row["seen"] if item.assigned_to == actor else None
+    """Refused where the item asks about other than the person has seen, who is told of it."""
+    seen: Asked | None = row["seen"] if item.assigned_to == actor else None
     as_claimed = seen is None or seen == row["asked"]
     current = as_claimed if seen_version is None else seen_version == item.version
     if current:
         return None
-    joined = [event for event in item.event_ids if seen is None or seen.get(event) != row["asked"][event]]
-    if item.assigned_to == actor:
-        item_store.claim(tx, workspace_id, item.id, actor, now)
-    changed = tuple({"event_id": event, "because": "joined"} for event in joined)
-    return Refused("changed", "the item asks about more, or other, than you saw", changed, item.id)
+    gone = handler.gone(tx, workspace_id, item, seen) if seen is not None else ()
+    joined = [{"event_id": event, "because": "joined"} for event in _joined(seen or item.asked, item.asked)]
+    if gone:
+        return _superseded((*gone, *joined), item.id)
+    return Refused(CHANGED, "the item asks about more, or other, than you saw", tuple(joined), item.id)
 
 
-def _audited(tx: Tx, workspace_id: str, item: Item, answer: Answer, done: Done, now: datetime) -> None:
+def _joined(seen: Asked, asked: Asked) -> list[str]:
+    """The events about which more is asked than was seen."""
+    return [
+        event
+        for event, atoms in sorted(asked.items())
+        if event not in seen or (seen[event] and not ({*atoms} and {*atoms} <= {*seen[event]}))
+    ]
+
+
+def _ask_the_rest(tx: Tx, workspace_id: str, item: Item, done: Done, now: datetime) -> str:
+    """Ask anew what an answer left open; the further item's id."""
+    analysis = item.analysis
+    if analysis is not None and "fields" in analysis:
+        words = [w for w in analysis["fields"] if w["path"] in done.left.get(w["event_id"], ())]
+        analysis = {**analysis, "fields": words}
+    return ask(
+        tx,
+        workspace_id,
+        kind=item.kind,
+        entity_id=item.entity_id,
+        other_id=item.other_id,
+        entity_type=item.entity_type,
+        event_ids=sorted(done.left),
+        asked=done.left,
+        reason=item.reason,
+        category=done.category,
+        priority=item.priority,
+        analysis=analysis,
+        session_id=item.session_id,
+        now=now,
+    )
+
+
+def _audited(
+    tx: Tx, workspace_id: str, item: Item, answer: Answer, done: Done, left: str | None, now: datetime
+) -> None:
     detail: dict[str, Any] = {
         "kind": item.kind,
         "entity_id": item.entity_id,
         "events": list(item.event_ids),
         "made": list(done.events),
         "waited_s": round((now - item.created_at).total_seconds()),
+        **({"left": left} if left else {}),
         **done.detail,
     }
     if answer.notes:

@@ -9,16 +9,11 @@ from typing import Any, Final
 
 from connector_runner.review.categories import category_of, gravest
 from connector_runner.review.judge.case import CONTRADICTED, SUPPORTED, UNCLEAR, FieldVerdict, Judgement
-from connector_runner.review.policy import FAINT, SIGN_OFF, SUSPENDED, ReviewPolicy
+from connector_runner.review.policy import ReviewPolicy
+from connector_runner.review.reasons import CONFLICT, FAINT, REASONS, SAMPLE, SIGN_OFF, SUSPENDED
 from connector_runner.review.standing import claims_of, contradicts_record
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
-
-CONFLICT: Final = "conflict"
-SAMPLE: Final = "sample"
-NOT_JUDGED: Final = "not_judged"
-REASONS: Final = (CONTRADICTED, CONFLICT, SIGN_OFF, FAINT, SUSPENDED, NOT_JUDGED, UNCLEAR, SAMPLE)
-"""Why a person is asked, the gravest first."""
 
 SCORES: Final = {SUPPORTED: 0.85, UNCLEAR: 0.5, CONTRADICTED: 0.15}
 """How likely a claim is by the judge's word. What it supports is worth as much as its verdict makes it."""

@@ -219,7 +219,7 @@ def test_what_nobody_answers_expires_and_is_shown(desk: ReviewDesk) -> None:
     assert "review.expired" in desk.actions()
     refused = desk.answer(item.id, "approved")
     assert isinstance(refused, Refused)
-    assert refused.message == "the item is expired"
+    assert (refused.code, refused.message) == ("expired", "the item is expired (stale)")
 
 
 def test_the_nearest_appointment_makes_it_urgent(desk: ReviewDesk) -> None:
