@@ -16,8 +16,17 @@ MOST_TURNS: Final = 50_000
 _SPEAKERS: Final[dict[str, Speaker]] = {
     **dict.fromkeys(("caller", "user", "patient", "customer", "human", "client", "guest"), "caller"),
     **dict.fromkeys(("agent", "assistant", "ai", "bot", "receptionist", "representative", "rep", "operator"), "agent"),
-}
-_LINE = re.compile(r"\s*(?:\[[\d:.,\s>-]{1,40}\]\s*)?([A-Za-z][A-Za-z ]{0,30}?)(?: ?\(?\d{1,2}\)?)?\s*:\s*(.*)")
+    **dict.fromkeys(("scheduler", "staff", "front desk", "clinic", "office", "virtual assistant", "voice agent",
+                     "ai agent", "ai assistant"), "agent"),
+}  # fmt: skip
+_LINE = re.compile(
+    r"[\s*_>-]{0,9}(?:[\[(]?\d[\d:.,\s>-]{0,40}[\])]?)?[\s*_-]{0,9}"  # list marks, a time
+    r"([^\W\d_][^:,;?!\[\n]{0,39}?)"
+    r"[ *_]{0,9}(?:[\[(]\d[\d:.,\s>-]{0,40}[\])])?[*_]{0,4}:(?!\d)[*_]{0,4}"
+)
+_LONGEST_LABEL: Final = 160
+_NUMBERED = re.compile(r"(.{1,40}?)[ _-]{0,2}(\d{1,2}|\([^()]{1,40}\))?")
+_MOST_WORDS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,9 @@ def read(session: str, body: Any) -> Material:
 
     Turns are ``{"speaker": …, "text": …}`` (also ``role``, ``content``), or ``{"agent_transcript": …,
     "user_transcript": …}`` as call platforms give them: what the agent said, then the caller; either a list of these,
-    or an object that has it as ``turns``. A speaker who is neither agent nor caller is another. Lines without a speaker
-    belong to the one before; before the first, to another. Raises BadRecord for anything else, or for more than 5 MB.
+    or an object that has it as ``turns``. A speaker who is neither agent nor caller, or a second caller, is another.
+    Lines without a speaker belong to the one before; before the first, to another.
+    Raises BadRecord for anything else, or for more than 5 MB.
     """
     if isinstance(body, Mapping):
         body = body.get("turns", body.get("text"))
@@ -64,18 +74,35 @@ def read(session: str, body: Any) -> Material:
     raise BadRecord("expected a text or a list of turns", code="wrong_type", where="transcript")
 
 
+class _Voices:
+    """Who the names of speakers stand for: ``Caller 1`` or ``Caller (Ann)`` is the caller, a second one another."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def of(self, label: str) -> Speaker | None:
+        """Agent or caller; None for a name of neither."""
+        name = " ".join(label.lower().replace("_", " ").split())
+        found = _NUMBERED.fullmatch(name)
+        if found is None or (speaker := _SPEAKERS.get(found[1])) is None:
+            return None
+        which = found[2] or ""
+        same = speaker == "agent" or self._first.setdefault(found[1], which) == which
+        return speaker if same else "other"
+
+
 def _lines(text: str) -> Iterable[tuple[Speaker, str]]:
     speaker: Speaker = "other"
+    voices = _Voices()
     for line in text.splitlines():
-        found = _LINE.fullmatch(line)
-        if found is not None and (name := found[1].strip().lower()) in _SPEAKERS:
-            speaker, line = _SPEAKERS[name], found[2]
-        elif found is not None and found[1].istitle() and len(found[1].split()) <= 2:
-            speaker, line = "other", found[2]
+        found = _LINE.match(line) if ":" in line[:_LONGEST_LABEL] else None
+        if found is not None and len(found[1].split()) <= _MOST_WORDS:
+            speaker, line = voices.of(found[1]) or "other", line[found.end() :]
         yield speaker, line
 
 
 def _objects(turns: list[Any]) -> Iterable[tuple[Speaker, str]]:
+    voices = _Voices()
     for index, turn in enumerate(turns):
         where = f"transcript.{index}"
         if not isinstance(turn, Mapping):
@@ -88,7 +115,7 @@ def _objects(turns: list[Any]) -> Iterable[tuple[Speaker, str]]:
         if not isinstance(name, str):
             raise BadRecord("who speaks", code="missing", where=f"{where}.speaker")
         yield (
-            _SPEAKERS.get(name.strip().lower(), "other"),
+            voices.of(name) or "other",
             _text(turn.get("text", turn.get("content")), f"{where}.text"),
         )
 

@@ -32,13 +32,15 @@ _PROFESSIONALS: Final = (
 )
 OTHER_PERSON: Final = re.compile(
     rf"\b(?:my|your|his|her|their|our|the|a|an|with|for|by|to|from|of)\s+{_RELATIVES}\b(?!\s+name\b)"
-    rf"|\b(?:my|your|his|her|their|our)\s+(?:\w+\s+)?{_PROFESSIONALS}\b|\b(?:{_RELATIVES}|{_PROFESSIONALS})'s\b"
+    rf"|\b(?:my|your|his|her|their|our)\s+(?:\w+\s+)?{_PROFESSIONALS}\b"
+    rf"|\b(?:{_RELATIVES}|{_PROFESSIONALS})'s\b(?! \w+ing\b)"
     r"|\bemergency contact|\bon behalf\b|\b(?:some|any)(?:body|one)(?:'s| else)|\banother (?:patient|person)"
     r"|\bother (?:patient|person|half)\b|\belse's\b|\bpatient's\b|\bthe patient\b"
     r"|\b(?:he|she|him|his|her|hers|their|theirs|them|they)\b(?!\s+(?:said|told me))|\b(?:he|she|they)'(?:s|re"
     r"|d|ll)\b"
     r"|\b(?:lives|works (?:at|for|as)|takes|prefers|goes by)\b|\bis allergic\b|\b(?:mr|mrs|ms|dr)\.? [a-z]+'s\b"
-    r"|\b[a-z]{2,}(?<!it)(?<!that)(?<!what)(?<!here)(?<!there)(?<!this)(?<!who)(?<!let)'s (?:\w+ )?"
+    r"|\b[a-z]{2,}(?<!it)(?<!that)(?<!what)(?<!here)(?<!there)(?<!this)(?<!who)(?<!let)'s "
+    r"(?!my\b|the\b|your\b|a\b|an\b|still\b)(?:\w+ )?"
     r"(?:number|phone|cell|mobile|e-?mail|address|birthday|birth|date of birth|dob|insurance|member|line|house"
     r"|place)\b"
 )
@@ -94,7 +96,9 @@ TAKEN_BACK: Final = re.compile(
     r"\b(?:scratch that|(?:change|update|switch|correct|fix) (?:that|it|this|the [a-z]+|my [a-z ]{1,20}) to"
     r"|strike that|mistaken?|by mistake|(?:got|have) (?:it|that|my [a-z]+(?: [a-z]+)?) wrong"
     r"|never ?mind|forget (?:that|it|what)|ignore that|disregard|misspoke|mis-spoke"
-    r"|take that back|i (?:gave|told|said|read) (?:you )?(?:the |that |it )?(?:wrong|incorrect)|made (?:that|it) up"
+    r"|take that back|i (?:gave|told|said|read) (?:you )?(?:the |that |it )?(?:wrong|incorrect)"
+    r"|i (?:gave|told|read) you (?:my|the)\b"
+    r"|made (?:that|it) up"
     r"|(?:just |only )?(?:joking|kidding)|(?:don't|do not) (?:save|record|write|put|update|change|use|keep|note"
     r"|change)"
     r"|delete that|remove that|that(?:'s| is| was) (?:wrong|incorrect|not right|not correct|not it|not mine|not my)"
@@ -120,8 +124,15 @@ YES: Final = re.compile(
     r"(?:(?:uh|um|oh|ah|well|okay|ok|so|and),? )*"
     r"(?:yes|yeah|yep|yup|ya|uh[- ]huh|mm[- ]?hmm|correct|right|exactly|absolutely|definitely|sure|perfect|you got it"
     r"|that(?:'s| is| all)? (?:right|correct|it|mine|me|good|perfect|works|sounds|would work|will work|does|is|still)"
-    r"|sounds (?:good|right|great|perfect)|looks good|it is|i am|works for me|great|affirmative|si)\b"
+    r"|sounds (?:good|right|great|perfect)|looks good|works for me|great|affirmative|si|bingo|spot on|of course"
+    r"|indeed|you bet|speaking|(?:now )?you(?:'ve)? got it|that'?s the one|still (?:there|is|do|am|good|right|correct)"
+    r"|(?:you|i|it|that|this) (?:sure |certainly )?(?:did|do|does|is|am|have|has)(?! not))\b(?!n't)"
 )
+NOTED: Final = re.compile(
+    r"(?:(?:um|oh|ah|well|so|and),? )*(?:ok|okay|fine|thanks?|thank you|wonderful|awesome|excellent|cool|good|lovely"
+    r"|all right|alright|see you|i'll (?:be|see)|got it|noted|nice)\b"
+)
+"""A caller who takes note of what the agent says is booked."""
 CONFIRMS: Final = re.compile(
     r"\b(?:right|correct|is that (?:it|you|you\?|accurate|ok|okay|good|still)|did i (?:get|have|hear|understand"
     r"|read|spell)"
@@ -136,11 +147,12 @@ ANOTHER_QUESTION: Final = re.compile(
     r"|have you|are you|what|when|where|which|who|how|why)\b"
 )
 BOOKED: Final = re.compile(
-    r"\b(?:booked|scheduled|confirmed|all set|got you down|have you down|put you down|see you|you're in|reserved)\b"
+    r"\b(?:booked|scheduled|confirmed|all set|(?:got|have|put|moved) you (?:down|in)|moved you|see you"
+    r"|you're (?:in|set)|reserved)\b|\bit is\W*$"
 )
 ADDRESSED: Final = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass) (?:\w+ ){0,4}(?:instructions?|rules|prompts?|guidelines|above)\b"
-    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|verdict|json|output)\s*[:=>}\]]"
+    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|patient|customer|verdict|json|output)\s*[:=>}\]]"
     r"|\b(?:as the|dear|attention|note to|message to|hey|hello) (?:the )?(?:judge|reviewer|verifier|model|ai"
     r"|llm|validator|auditor)\b"
     r"|\bmark (?:\w+ ){0,6}(?:supported|verified|confirmed|approved|true)\b|\b(?:verdict|supported|contradicted"
@@ -152,11 +164,11 @@ ADDRESSED: Final = re.compile(
 )
 _NAMING: Final = re.compile(
     r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who am i|who is this|who is calling"
-    r"|who's (?:this|calling)|under)\b"
+    r"|who's (?:this|calling)|under|you're|you are|look(?:ing)? (?:under|for)|talking (?:to|with))\b"
 )
 CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "phone": re.compile(r"\b(?:phones?|numbers?|cells?|mobile|call(?:ing)?|reach|text|contact|landline|line"
-        r"|digits|ring|cellphone)\b"),
+        r"|digits|ring|cellphone|voicemail)\b"),
     "fax": re.compile(r"\bfax\b"),
     "email": re.compile(r""),
     "member_id": re.compile(r"\b(?:member|subscriber|policy|insurance|id|card|identification)\b"),
@@ -166,12 +178,13 @@ CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "family": _NAMING,
     "gender": re.compile(r"\b(?:gender|sex|male|female|i'm a|i am a)\b"),
     "street": re.compile(r"\b(?:address|live|living|home|reside|mail|moved (?:to|into)|street|house|place"
-        r"|located|stay)\b"),
+        r"|located|ship(?:ped)?|send|deliver)\b"),
     "city": re.compile(r""),
     "state": re.compile(r""),
     "postal_code": re.compile(r""),
     "allergy": re.compile(r"\b(?:allerg\w*|react(?:ion|s|ed)?|anaphyla\w*|hives|break out)\b"),
-    "medication": re.compile(r"\b(?:take|taking|prescri\w+|refills?|medications?|medicines?|meds|dose|dosage|on)\b"),
+    "medication": re.compile(r"\b(?:take|taking|prescri\w+|refills?|medications?|medicines?|meds|dose|dosage|on|list"
+        r"|tablets?|pills?|run(?:ning)? (?:out|low))\b"),
 }  # fmt: skip
 FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
     "phone": re.compile(

@@ -1,7 +1,8 @@
 """The words around a value: a statement counts only where every one of them is known to be harmless. Pure.
 
-Cues name what takes a value away, and nobody can name all of it. So a sentence with a word that is not among these
-bears nothing out, whatever it may mean; a person reads it.
+Cues name what takes a value away, and nobody can name all of it. So a clause with a word that is not among these bears
+nothing out, whatever it may mean; a person reads it. Known are words that carry no person, no denial, no doubt and no
+past: of courtesy, of grammar, and of what is asked for in such a call.
 """
 
 from __future__ import annotations
@@ -11,79 +12,95 @@ from collections.abc import Sequence
 from typing import Final
 
 from connector_runner.review.judge.moments import MONTHS
-from connector_runner.review.judge.speech import NUMBER_WORDS, Speech
+from connector_runner.review.judge.speech import NUMBER_WORDS, Speech, Token
 
 Span = tuple[int, int]
 
-_FRAME: Final = frozenset(
-    {
-        *("a", "an", "the", "my", "mine", "me", "i", "i'm", "i've", "is", "it's", "it", "its", "am", "are"),
-        *("was", "be", "that's", "that", "this", "these", "here", "here's", "there", "there's", "and", "at"),
-        *("in", "on", "of", "to", "for", "with", "by", "as", "so", "just", "only", "also", "now", "still"),
-        *("same", "new", "current", "best", "yes", "yeah", "yep", "yup", "sure", "okay", "ok", "alright"),
-        *("all", "right", "correct", "perfect", "great", "hi", "hello", "hey", "um", "uh", "oh", "er", "ah"),
-        *("well", "mm", "hmm", "please", "thanks", "thank", "you", "course", "absolutely", "definitely"),
-        *("certainly", "exactly", "ready", "let", "see", "say", "sir", "ma'am", "no", "not", "sorry", "wait"),
-        *("actually", "mean", "oops", "rather", "correction", "but", "hold", "meant", "phone", "number"),
-        *("numbers", "cell", "cellphone", "mobile", "home", "work", "house", "landline", "line", "callback"),
-        *("contact", "reach", "call", "text", "area", "code", "dash", "dot", "space", "point", "hyphen"),
-        *("email", "e", "mail", "address", "underscore", "period", "lowercase", "capital", "word", "mailing"),
-        *("email's", "date", "birth", "birthday", "birthdate", "born", "dob", "day", "month", "year", "name"),
-        *("name's", "full", "legal", "first", "last", "middle", "family", "spelled", "spell", "speaking"),
-        *("live", "living", "street", "residential", "city", "state", "zip", "apartment", "residence"),
-        *("reside", "gender", "sex", "female", "male", "woman", "man", "insurance", "member", "subscriber"),
-        *("policy", "id", "card", "allergic", "allergy", "allergies", "have", "got", "get", "hives", "break"),
-        *("out", "react", "unfortunately", "take", "taking", "medication", "medications", "medicine"),
-        *("daily", "once", "twice", "every", "morning", "night", "evening", "time", "times", "week", "mg"),
-        *("milligrams", "prescription", "prescribed", "refill", "would", "like", "i'd", "come", "could"),
-        *("can", "we", "do", "appointment", "schedule", "book", "anything", "update", "updated", "change"),
-        *("changed", "give", "gave", "again", "always", "repeat", "thing", "we're", "i'll", "need", "want"),
-        *("calling", "about", "reason", "put", "use", "write", "down", "goes", "go", "double", "triple"),
-        *("one", "pm", "p", "m", "o'clock", "noon", "works", "tuesday", "monday", "wednesday", "thursday"),
-        *("friday", "saturday", "sunday", "afternoon", "around", "open", "going", "how", "what", "before"),
-        *("st", "ave", "rd", "dr", "ln", "blvd", "ct", "apt", "unit", "north", "south", "east", "west"),
-        *("drive", "lane", "fine", "good", "goodbye", "bye", "welcome", "problem", "very", "much", "noise", "car"),
-        *("yours"),
-    }
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_COURTESY: Final = _words(
+    "yes yeah yep yup ya sure okay ok alright right correct perfect great good fine nice cool awesome lovely wonderful"
+    " excellent hi hello hey there um uh oh er ah well mm hmm mhm huh please thanks thank you so much very course"
+    " absolutely definitely certainly exactly totally indeed welcome problem sir ma'am ready let me see say again happy"
+    " glad goodbye bye noise car sorry wait hold sec second moment minute quick yours"
 )
-_YES: Final = frozenset(
-    {
-        *("yes", "yeah", "yep", "yup", "ya", "uh", "huh", "mm", "hmm", "mhm", "correct", "right", "exactly"),
-        *("sure", "absolutely", "definitely", "perfect", "great", "good", "fine", "ok", "okay", "got", "it"),
-        *("you", "that's", "that", "is", "it's", "the", "one", "same", "still", "works", "work", "would"),
-        *("will", "sounds", "looks", "all", "me", "for", "please", "thanks", "thank", "ma'am", "sir", "mine"),
-        *("my", "i", "am", "can", "confirm", "do", "accurate", "oh", "um", "so", "and", "very", "much"),
-        *("number", "phone", "email", "address", "name", "birthday", "at", "on", "every", "night", "morning"),
-        *("day", "then", "see", "be", "wonderful", "current", "alright"),
-    }
+_GRAMMAR: Final = _words(
+    "a an the my mine i i'm i've i'd i'll me we us our we're is it it's its am are was be been being that that's this"
+    " these here and at in on of to for with by as into up too both any more most all just only also now still same"
+    " then because own already currently recently today really have has got get gotten do does did doing can could"
+    " would will make made give gave giving take taking put use using go goes going come comes call calling text"
+    " texting reach mail send sending keep write know look looking need want like try trying wondering hoping tell"
+    " repeat read reading confirm verify check checking find leave pick answer add added fill change changed update"
+    " updated how what before not no but about one thing anything always every once twice times out down"
+    " actually mean meant rather correction oops"
 )
+_MATTER: Final = _words(
+    "phone number numbers cell cellphone iphone mobile home work house landline line callback contact area code dash"
+    " dot space point hyphen digits email e address underscore period lowercase capital caps word mailing email's date"
+    " birth birthday birthdate born dob day month year name name's full legal first last middle family married spelled"
+    " spell spelling speaking live living moved street residential city state zip apartment residence reside gender sex"
+    " female male woman man insurance member subscriber policy id card identification allergic allergy allergies hives"
+    " rash break react reaction unfortunately medication medications medicine daily morning night evening"
+    " time week mg milligrams prescription prescribed refill refills pills tablet tablets capsule appointment schedule"
+    " book reason voicemail message reminder reminders records record chart profile account info information patient"
+    " best better easiest current new personal private primary main preferred direct regular permanent physical actual"
+    " real whole double triple pm p m o'clock noon works tuesday monday wednesday thursday friday saturday sunday"
+    " afternoon around open ideal st ave rd dr ln blvd ct apt unit north south east west drive lane"
+)
+_FRAME: Final = _COURTESY | _GRAMMAR | _MATTER
+_TURNS: Final = _words(
+    "not no but wait sorry hold actually mean meant rather correction oops was been before change changed update"
+    " updated new about anything what how could first last middle family out down write put want moved married any"
+    " most wondering hoping trying try check checking find repeat tell again say let thing week"
+)
+_ASSENT: Final = _FRAME - _TURNS
+"""What an answer may be made of: not of what begins to mend a value, or brings up another matter."""
 _MORE = re.compile(
-    r",?\s*\band (?=(?:i'm calling|i am calling|i need|i'd like|i want|i was wondering|i'm running|could|can)\b)"
+    r",?\s*\band (?=(?:i'm|i am|we're|i was|we were) (?:calling|trying|wondering|hoping|looking|running)\b"
+    r"|i (?:need|want|have an?|would|wanted to)\b|i'd like\b|(?:could|can|would|do|does|is|are|what|when|how)\b)"
 )
+"""Where another matter begins."""
 
 
 def harmless(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span]) -> bool:
-    """Whether a part of a turn has only known words, besides values, numbers and single letters."""
+    """Whether a part of a turn has only known words, besides values, numbers and letters."""
+    return _known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _FRAME)
+
+
+def plain_yes(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span]) -> bool:
+    """Whether an answer, up to the end of its first sentence, has nothing but words of assent."""
+    end = min(end, speech.sentences[speech.sentence_at(start)].end)
+    return _known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _ASSENT)
+
+
+def _up_to_more(speech: Speech, start: int, end: int, covered: Sequence[Span]) -> int:
     more = _MORE.search(speech.text, start, end)
-    if more is not None and not any(first < more.start() < last for first, last in covered):
-        end = more.start() if more.start() > start else end
-    for token in speech.tokens[turn]:
+    if more is None or more.start() <= start or any(first < more.start() < last for first, last in covered):
+        return end
+    return more.start()
+
+
+def _known(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span], words: frozenset[str]) -> bool:
+    tokens = speech.tokens[turn]
+    for at, token in enumerate(tokens):
         if token.start < start or token.end > end or not token.word[0].isalpha():
             continue
         if any(first <= token.start and token.end <= last for first, last in covered):
             continue
         word = token.word
-        if len(word) > 1 and word not in _FRAME and word not in NUMBER_WORDS and word not in MONTHS:
+        stem = word.removesuffix("'s")
+        known = len(word) == 1 or word in NUMBER_WORDS or word in MONTHS or not words.isdisjoint((word, stem))
+        if not known and not _of_a_letter(tokens, at):
             return False
     return True
 
 
-def plain_yes(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span]) -> bool:
-    """Whether an answer, up to the end of its first sentence, has nothing but words of assent."""
-    sentence = speech.sentences[speech.sentence_at(start)]
-    for token in speech.tokens[turn]:
-        if token.start >= min(end, sentence.end) or not token.word[0].isalpha() or len(token.word) == 1:
-            continue
-        if not any(first <= token.start and token.end <= last for first, last in covered) and token.word not in _YES:
-            return False
-    return True
+def _of_a_letter(tokens: Sequence[Token], at: int) -> bool:
+    """``Q as in queen``, ``M for Mary``."""
+    before = [token.word for token in tokens[max(at - 3, 0) : at]]
+    if before[-2:] == ["as", "in"]:
+        return len(before) == 3 and len(before[0]) == 1
+    return before[-1:] in (["for"], ["like"]) and len(before) > 1 and len(before[-2]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,6 +62,8 @@ _LEADS: Final = frozenset(
         *("heard", "hear", "have", "has", "had", "shows", "listed", "put", "new", "my", "your", "read", "gave", "take"),
     }
 )
+_NEAR: Final = 40
+"""So many characters may stand between a day and its time of day."""
 _ALIKE: Final = 60.0
 """So many letters in a hundred make a spelling one of this name and not of another."""
 _MAIL = re.compile(r"[a-z0-9][\w.+-]*@[\w-]+(?:\.[\w-]+)+")
@@ -197,23 +200,34 @@ def _birth(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard]:
 
 def _start(speech: Speech, piece: Piece, about: datetime | None) -> Iterator[Heard]:
     moment = datetime.fromisoformat(piece.value)
-    clocks = list(times(speech))
+    clocks: dict[int, list[Said]] = {}
+    for said in times(speech):
+        clocks.setdefault(said.turn, []).append(said)
+    dated: set[int] = set()
     for day in dates(speech):
-        clock = _beside(day, clocks)
+        clock = _beside(day, clocks.get(day.turn, ()))
         same = _same_day(day.value, moment, about)
         if clock is None:
             if not same:
                 yield Heard(day.start, day.end, day.turn, same=False)
             continue
+        dated.add(clock.start)
         start, end = min(day.start, clock.start), max(day.end, clock.end)
         yield Heard(start, end, day.turn, same=same and same_time(clock.value, moment.hour, moment.minute))
+    for clock in (clock for found in clocks.values() for clock in found):
+        # "How about 11:15?" is of the day that is spoken of.
+        asks = clock.start not in dated and speech.sentences[speech.sentence_at(clock.start)].asks
+        if asks and not same_time(clock.value, moment.hour, moment.minute):
+            yield Heard(clock.start, clock.end, clock.turn, same=False)
 
 
 def _beside(day: Said, clocks: Sequence[Said]) -> Said | None:
+    """The nearest time of a day's turn, at most so many characters away; times are in order."""
+    at = bisect_left(clocks, day.start, key=lambda clock: clock.start)
     near = [
         (max(clock.start - day.end, day.start - clock.end), clock)
-        for clock in clocks
-        if clock.turn == day.turn and max(clock.start - day.end, day.start - clock.end) <= 40
+        for clock in clocks[max(at - 2, 0) : at + 2]
+        if max(clock.start - day.end, day.start - clock.end) <= _NEAR
     ]
     return min(near, key=lambda pair: pair[0])[1] if near else None
 

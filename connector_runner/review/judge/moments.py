@@ -20,6 +20,7 @@ MONTHS: Final[Mapping[str, int]] = {
     "sept": 9,
 }
 _NUMERIC = re.compile(r"(?<![\d/-])(?:(\d{1,2})[/-](\d{1,2})[/-](\d{4}|\d{2})|(\d{4})-(\d{2})-(\d{2}))(?![\d/-])")
+_PAST: Final = {("half", "past"): (0, "30"), ("quarter", "past"): (0, "15"), ("quarter", "to"): (1, "45")}
 _HALVES: Final = (("morning", "am"), ("afternoon", "pm"), ("evening", "pm"))
 
 
@@ -85,7 +86,7 @@ def _named(tokens: Sequence[Token], numbers: Mapping[int, Number], turn: int) ->
             if day is None or len(day.digits) > 2:
                 continue
             start, end, following = day.start, token.end, at + 1
-        following = _skip(tokens, following, (",", "of", "in", "."))
+        following = _skip(tokens, _skip(tokens, following, (",", "of", "in", ".")), ("'",))
         year, end = _year(numbers, following, end)
         value = _date(year, month, int(day.digits))
         if value is not None:
@@ -146,9 +147,24 @@ def times(speech: Speech) -> Iterator[Said]:
                 yield Said("12:00", token.start, token.end, turn)
             hour = numbers.get(at)
             if hour is not None and not hour.ordinal and 1 <= int(hour.digits) <= 12 and len(hour.digits) <= 2:
-                found = _time(tokens, numbers, hour, turn)
+                found = _past(tokens, hour, turn) or _time(tokens, numbers, hour, turn)
                 if found is not None:
                     yield found
+
+
+def _past(tokens: Sequence[Token], hour: Number, turn: int) -> Said | None:
+    """``half past ten``, ``a quarter to three in the afternoon``."""
+    at = hour.first
+    before = tuple(token.word for token in tokens[max(at - 2, 0) : at])
+    if before not in _PAST:
+        return None
+    back, minutes = _PAST[before]
+    half, last = _half(tokens, hour.last + 1)
+    value = int(hour.digits) - back or 12
+    start, end = tokens[at - 2].start, tokens[last].end if half else hour.end
+    if half is None:
+        return Said(f"{value}:{minutes}?", start, end, turn)
+    return Said(f"{value % 12 + (12 if half == 'pm' else 0):02}:{minutes}", start, end, turn)
 
 
 def _time(tokens: Sequence[Token], numbers: Mapping[int, Number], hour: Number, turn: int) -> Said | None:

@@ -11,7 +11,8 @@ from connector_runner.review.judge.speech import Speech
 
 _CONTRAST = re.compile(
     r"(?:[,;:-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"
-    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now|for me)\b)"
+    r"(?=(?:it's|it is|that's|my|mine|the (?:new|right|correct|best)|i'm|i am|i live|i go by|use|now|for me"
+    r"|(?:date of )?birth|dob|birthday|phone|cell|number|e-?mail|address|member id)\b)"
 )
 _MINE = re.compile(
     r"(?:[,;:.-]|\bbut\b|\band\b|\bbecause\b)\s*(?:(?:no|so|and|but|actually|um|uh|oh),?\s+)*"

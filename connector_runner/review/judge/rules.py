@@ -6,7 +6,7 @@ make up for what they did not find.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,8 +14,9 @@ from typing import Any, Final
 from connector_runner.review.judge import checks, cues
 from connector_runner.review.judge.case import CONTRADICTED, RULES, SUPPORTED, UNCLEAR, Case, FieldVerdict, Word
 from connector_runner.review.judge.claims import pieces
+from connector_runner.review.judge.hearing import Heard
 from connector_runner.review.judge.speech import Speech
-from connector_runner.review.judge.weighing import CONFIRMED, OK, Evidence, weigh
+from connector_runner.review.judge.weighing import CONFIRMED, OK, Evidence, listen, weigh
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of, split
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import VERDICT_PREFIX
@@ -44,6 +45,32 @@ class Point:
         return FieldVerdict(self.event.id, self.path, word, "model" if by == "model" else "rules", code, quotes)
 
 
+class _Ears:
+    """What a conversation has for the values of an event, each listened for once."""
+
+    def __init__(self, entity_type: str, speech: Speech, event: StoredEvent, values: Mapping[str, Any]) -> None:
+        self._speech, self._about = speech, event.effective_at or event.ingested_at
+        self._pieces = {path: pieces(entity_type, path, value) for path, value in values.items()}
+        self._found: dict[str, list[list[Heard]]] | None = None
+
+    def evidence(self, path: str) -> tuple[Evidence, ...] | None:
+        """Of one value; None for one that no words of a caller can bear out."""
+        parts = self._pieces[path]
+        if parts is None:
+            return None
+        if self._found is None:
+            self._found = {p: listen(self._speech, found, self._about) for p, found in self._pieces.items() if found}
+        also = [
+            (heard.start, heard.end)
+            for other, found in self._found.items()
+            if other != path
+            for each in found
+            for heard in each
+            if heard.same
+        ]
+        return weigh(self._speech, parts, self._found[path], also)
+
+
 def unreadable(speech: Speech) -> str | None:
     """Why nothing in a conversation can count by rules; None for one that they can read."""
     if not speech.turns:
@@ -66,12 +93,14 @@ def decide(case: Case, speech: Speech | None, flaw: str | None, now: datetime) -
     for event in case.events:
         if event.event_type.startswith(VERDICT_PREFIX):
             continue
-        for path, value in split(event.facts).items():
-            yield _decided(case, event, path, value, speech, flaw, now)
+        values = split(event.facts)
+        ears = None if speech is None or flaw is not None else _Ears(case.entity_type, speech, event, values)
+        for path, value in values.items():
+            yield _decided(case, event, path, value, ears, flaw, now)
 
 
 def _decided(
-    case: Case, event: StoredEvent, path: str, value: Any, speech: Speech | None, flaw: str | None, now: datetime
+    case: Case, event: StoredEvent, path: str, value: Any, ears: _Ears | None, flaw: str | None, now: datetime
 ) -> FieldVerdict | Point:
     def verdict(word: Word, code: str, quotes: tuple[tuple[int, int], ...] = ()) -> FieldVerdict:
         return FieldVerdict(event.id, path, word, RULES, code, quotes)
@@ -83,14 +112,13 @@ def _decided(
         return verdict(CONTRADICTED, problem)
     if (reason := checks.agreement(kind, path, value, event, case.view.folded)) is not None:
         return verdict(SUPPORTED, reason)
-    if speech is None or event.source not in SPOKEN_SOURCES:
+    if case.material is None or event.source not in SPOKEN_SOURCES:
         return verdict(UNCLEAR, "no_material")
-    if flaw is not None:
-        return verdict(UNCLEAR, flaw)
-    parts = pieces(kind, path, value)
-    if parts is None:
+    if flaw is not None or ears is None:
+        return verdict(UNCLEAR, flaw or "no_material")
+    evidence = ears.evidence(path)
+    if evidence is None:
         return verdict(UNCLEAR, "not_for_speech")
-    evidence = weigh(speech, parts, event.effective_at or event.ingested_at)
     fallen = [one for one in evidence if not one.stands]
     if fallen:
         against = [one for one in fallen if one.code in _OTHERWISE and one.contrary]

@@ -198,7 +198,10 @@ def _digit(word: str) -> str | None:
 
 
 def _beside_number(tokens: Sequence[Token], at: int) -> bool:
-    near = [tokens[i].word for i in (at - 1, at + 1) if 0 <= i < len(tokens)]
+    left, right = at - 1, at + 1
+    if left > 0 and tokens[left].word == "-" and right + 1 < len(tokens) and tokens[right].word == "-":
+        left, right = left - 1, right + 1  # five-oh-three
+    near = [tokens[i].word for i in (left, right) if 0 <= i < len(tokens)]
     # A numeral of several digits is no neighbour of a spoken zero: "Dayton, OH 45402".
     return any(
         (word[0].isdigit() and len(word) == 1) or word in _UNITS or word in _TENS or word in ("oh", "o")

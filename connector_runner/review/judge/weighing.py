@@ -7,22 +7,25 @@ takes it back: no denial, no correction, no other value of the same kind. Everyt
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from connector_runner.review.judge import cues
+from connector_runner.review.judge.answering import NOT_CONFIRMED, answer_to
 from connector_runner.review.judge.claims import Kind, Piece
-from connector_runner.review.judge.framing import harmless, plain_yes
+from connector_runner.review.judge.framing import Span, harmless
 from connector_runner.review.judge.hearing import Heard, hear
-from connector_runner.review.judge.places import Place, place_of, plain
+from connector_runner.review.judge.places import Place, place_of
 from connector_runner.review.judge.speech import Speech
 
 OK: Final = "said"
 CONFIRMED: Final = "confirmed"
 _STANDING: Final = (OK, CONFIRMED)
 _REVOKED: Final = ("denied", "taken_back")
+_UNSETTLING: Final = frozenset({"odd_words", "supposed", "asked", "reported", "wished"})
+"""What another value is worth that the caller names later: nothing by itself, but the first is no longer sure."""
 MOST_MENTIONS: Final = 200
 """Of what is said more often than this in one conversation no rule can make sense."""
 _LOOK_BACK: Final = 8
@@ -31,8 +34,9 @@ _ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:
 _NO = re.compile(r"\W*(?:(?:oh|um|well|sorry),? )*(?:no|nope|nah|not)\b")
 _ABOUT_IT = re.compile(r"\b(?:that|this|it|yours?|right|correct)\b")
 _REPLACED = re.compile(r"\b(?:no|nope|or|make that|well)\b")
-_OR = re.compile(r"\bor\b")
-_BUT = re.compile(r"\b(?:but|except|only|almost|nearly|partly)\b")
+_READ_OFF: Final = frozenset({"member_id"})
+"""What nobody knows by heart: that a card says so is how it is said."""
+_CLOCK = re.compile(r"[ap]\.? ?m\b|:\d|o'clock|\bnoon\b|\bpast\b|\bquarter\b|\bin the\b")
 _LABELLED: Final = frozenset({"phone", "street"})
 
 
@@ -73,13 +77,27 @@ class Evidence:
         return self.code == "stands"
 
 
-def weigh(speech: Speech, pieces: Sequence[Piece], about: datetime | None = None) -> tuple[Evidence, ...]:
-    """What the conversation has for each piece of a value; ``about`` is when it took place."""
+def listen(speech: Speech, pieces: Sequence[Piece], about: datetime | None = None) -> list[list[Heard]]:
+    """Where each piece of a value is said, or another of its kind; ``about`` is when the conversation took place.
+
+    A spelling of one piece is no other spelling of the next: ``Priya Pereira, P-E-R-E-I-R-A``.
+    """
     found = [hear(speech, piece, about) for piece in pieces]
-    covered = [(heard.start, heard.end) for each in found for heard in each]
+    meant = {(heard.start, heard.end) for each in found for heard in each if heard.same}
+    return [[heard for heard in each if heard.same or (heard.start, heard.end) not in meant] for each in found]
+
+
+def weigh(
+    speech: Speech, pieces: Sequence[Piece], found: Sequence[Sequence[Heard]], also: Sequence[Span] = ()
+) -> tuple[Evidence, ...]:
+    """What the conversation has for each piece of a value, of where it was heard (``listen``).
+
+    ``also`` are places of other values that are claimed of the same: words that need no explanation.
+    """
+    covered = [*also, *((heard.start, heard.end) for each in found for heard in each)]
     answer = []
     for piece, heard in zip(pieces, found, strict=True):
-        if len(covered) > MOST_MENTIONS:
+        if sum(map(len, found)) > MOST_MENTIONS:
             answer.append(Evidence(piece, "too_often"))
             continue
         statements = [_statement(speech, piece, heard, n, covered) for n in range(len(heard))]
@@ -101,9 +119,8 @@ def _statement(
         return Statement(here, "another_speaker", labels, quotes)
     why = _flaw(speech, piece, place, labels)
     if speaker == "agent":
-        answer, word = _answer(speech, heard, n)
-        if word is None and answer is not None and not plain_yes(speech, here.turn + 1, *answer, covered):
-            word = "unclear_answer"
+        booking = piece.kind == "start" and cues.BOOKED.search(_sentence_of(speech, here)) is not None
+        answer, word = answer_to(speech, heard, n, covered, booking=booking)
         if word == "denied" and why in (None, "denied"):
             # "That is not your number?" - "No": nobody can tell what was denied.
             why = "denied" if why is None else "unclear_answer"
@@ -112,7 +129,7 @@ def _statement(
         quotes = (*quotes, answer) if answer is not None else quotes
         return Statement(here, why, labels, quotes)
     why = why or _afterwards(speech, piece.kind, heard, n)
-    start, end = here.start - len(place.owned), here.end + len(place.after)
+    start, end = here.start - len(place.clause), here.end + len(place.after)
     if why is None and not harmless(speech, here.turn, start, end, covered):
         why = "odd_words"
     return Statement(here, why or OK, labels, quotes)
@@ -133,7 +150,7 @@ def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) ->
     around = f"{place.before} | {place.after}"
     if not agent and cues.SUPPOSED.search(_without_months(around)):
         return "supposed"
-    if not agent and cues.REPORTED.search(around):
+    if not agent and piece.kind not in _READ_OFF and cues.REPORTED.search(around):
         return "reported"
     asked = _question(speech, place, agent=agent)
     own = cues.CONTEXT[piece.kind].search(around) is not None
@@ -196,38 +213,6 @@ def _labels(speech: Speech, piece: Piece, place: Place) -> frozenset[str]:
         if found:
             return found
     return frozenset()
-
-
-def _answer(speech: Speech, heard: Sequence[Heard], n: int) -> tuple[tuple[int, int] | None, str | None]:
-    """The place of the caller's answer to what the agent read back, and why it is no yes; None for a plain yes."""
-    here = heard[n]
-    turn = speech.turns[here.turn]
-    if here.turn + 1 >= len(speech.turns) or speech.speaker(here.turn + 1) != "caller":
-        return None, "not_confirmed"
-    reply = speech.turns[here.turn + 1]
-    said = speech.text[reply.start : reply.end]
-    answer = (reply.start, reply.end)
-    if any(other.turn == here.turn and other.same != here.same for other in heard):
-        return answer, "alternatives"
-    sentence = speech.sentences[speech.sentence_at(here.start)]
-    if _OR.search(plain(speech, sentence.start, sentence.end)):
-        return answer, "alternatives"
-    tail = speech.text[here.end : turn.end]
-    if cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", tail)):
-        return answer, "not_confirmed"
-    if not cues.YES.match(said):
-        return answer, "denied" if re.match(r"\W*(?:no|nope|nah|not|wrong|incorrect)\b", said) else "not_confirmed"
-    rest = cues.YES.sub(" ", said, count=1)
-    if cues.TAKEN_BACK.search(rest) or cues.MENDED.search(rest) or _BUT.search(rest) or _declined(rest):
-        return answer, "taken_back"
-    if any(other.turn == here.turn + 1 and other.same != here.same for other in heard):
-        return answer, "taken_back"
-    return answer, None
-
-
-def _declined(rest: str) -> bool:
-    first = rest.split(".")[0]
-    return cues.DENIED.search(first) is not None or cues.OTHER_PERSON.search(first) is not None
 
 
 def _afterwards(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> str | None:
@@ -300,7 +285,7 @@ def _agreed(speech: Speech, statements: list[Statement]) -> list[Statement]:
         for statement in statements
         if statement.heard.same
         and speech.speaker(statement.heard.turn) == "agent"
-        and statement.why in (CONFIRMED, "not_confirmed")
+        and statement.why in (CONFIRMED, NOT_CONFIRMED)
         and cues.BOOKED.search(_sentence_of(speech, statement.heard))
         and not cues.DENIED.search(_sentence_of(speech, statement.heard))
     ]
@@ -331,9 +316,21 @@ def _settled(speech: Speech, piece: Piece, statements: Sequence[Statement]) -> E
     if against:
         code = "denied" if against[-1].heard.same else "corrected"
         return Evidence(piece, code, contrary=tuple(against), mentioned=tuple(statements))
-    if _revoked_later(speech, piece, standing[-1]):
+    if piece.kind == "start" and any(_moved(speech, statement, last_at) for statement in statements):
+        return Evidence(piece, "corrected", mentioned=tuple(statements))
+    turns = {statement.heard.turn for statement in statements if not statement.heard.same}
+    if _revoked_later(speech, piece, standing[-1], turns):
         return Evidence(piece, "taken_back", mentioned=tuple(statements))
     return Evidence(piece, "stands", tuple(standing), mentioned=tuple(statements))
+
+
+def _moved(speech: Speech, statement: Statement, since: int) -> bool:
+    """Whether the agent names another time of day later, whatever becomes of it: the first is not sure any more."""
+    heard = statement.heard
+    later = heard.start > since and not heard.same and speech.speaker(heard.turn) == "agent"
+    return (
+        later and statement.why != "another_person" and _CLOCK.search(speech.text, heard.start, heard.end) is not None
+    )
 
 
 def _differs(statement: Statement, piece: Piece) -> bool:
@@ -341,16 +338,19 @@ def _differs(statement: Statement, piece: Piece) -> bool:
     if statement.heard.spelled:
         return True
     labelled = piece.label in cues.LABELS and statement.labels and piece.label not in statement.labels
-    return (statement.stands or statement.why == "odd_words") and not labelled
+    return (statement.stands or statement.why in _UNSETTLING) and not labelled
 
 
-def _revoked_later(speech: Speech, piece: Piece, last: Statement) -> bool:
-    """Whether, turns later, the caller takes back what he said, or begins to mend a value of this kind."""
+def _revoked_later(speech: Speech, piece: Piece, last: Statement, turns: Collection[int]) -> bool:
+    """Whether, turns later, the caller takes back what he said, or begins to mend a value of this kind.
+
+    ``turns`` name other values of the kind, and so are about it.
+    """
     own, elsewhere = cues.TOPICS[cues.TOPIC_OF[piece.kind]], False
     pattern = cues.CONTEXT[piece.kind]
     for sentence in speech.sentences[speech.sentence_at(last.quotes[-1][1] - 1) + 1 :]:
         said = speech.text[sentence.start : sentence.end]
-        if own.search(said) or cues.EVERYTHING.search(said):
+        if sentence.turn in turns or own.search(said) or cues.EVERYTHING.search(said):
             elsewhere = False
         elif not elsewhere:
             elsewhere = any(topic.search(said) for topic in cues.TOPICS.values())

@@ -12,7 +12,7 @@ from connector_runner.review import transcript
 from connector_runner.review.judge.claims import pieces
 from connector_runner.review.judge.rules import unreadable
 from connector_runner.review.judge.speech import read
-from connector_runner.review.judge.weighing import weigh
+from connector_runner.review.judge.weighing import listen, weigh
 
 WHEN = datetime(2026, 3, 2, tzinfo=UTC)
 PHONE = ("patient", "telecom[phone|mobile]", {"system": "phone", "use": "mobile", "value": "+12125550143"})
@@ -38,7 +38,7 @@ def stands(claim: tuple[str, str, Any], *lines: str) -> bool:
     speech = read(transcript.read("s", turns))
     parts = pieces(*claim)
     assert parts is not None
-    return unreadable(speech) is None and all(one.stands for one in weigh(speech, parts, WHEN))
+    return unreadable(speech) is None and all(one.stands for one in weigh(speech, parts, listen(speech, parts, WHEN)))
 
 
 @pytest.mark.parametrize(
