@@ -131,16 +131,31 @@ def _apply_one(
         store.forget_exports(tx, workspace_id, source_id)
         capability_store.forget(tx, workspace_id, source_id)
     outcome = "changed" if before else "created"
+    changed = _changed(before["settings"], kept) if before else []
     audit.append(
         tx,
         workspace_id,
         actor=actor,
         action="source.apply",
         object=f"data_source/{source_id}",
-        detail={"name": document.name, "outcome": outcome, "enabled": document.enabled, "sink": sink},
+        detail={
+            "name": document.name, "outcome": outcome, "enabled": document.enabled, "sink": sink, "changed": changed,
+        },
         now=now,
-    )
+    )  # fmt: skip
     return Applied(source, outcome)
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The names of settings that differ, ``sink.consent`` for one within another; never what they are set to."""
+    found = []
+    for key in before.keys() | after.keys():
+        one, other = before.get(key), after.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += [f"{key}.{inner}" for inner in one.keys() | other.keys() if one.get(inner) != other.get(inner)]
+        elif one != other:
+            found.append(key)
+    return sorted(found)
 
 
 def _apply_resources(tx: Tx, source: DataSource, now: datetime) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from typing import Any
+
+import typer
 
 from connector_runner.audit.actions import ACTIONS, markdown
+from connector_runner.cli.main import app
 from connector_runner.settings import PROJECT_ROOT
 
 # What a call says of its action, and the actions that it stands for.
@@ -22,6 +26,55 @@ SAID = {
 }
 BY_THE_DATABASE = {"outbound.write", "link.made", "link.parted"}
 BY_THE_LOG = {"reads.sealed", "audit.anchored", "purge"}
+
+# Each command, and what it puts on record.
+ON_RECORD = {
+    "alerts acknowledge": "alert.acknowledged", "api-key create": "api_key.created", "audit anchor": "audit.anchored",
+    "audit export": "audit.export", "audit list": "audit.list", "clusters": "clusters.export",
+    "entity explain": "entity.explain", "entity history": "entity.history", "entity list": "entity.list",
+    "entity show": "entity.show", "entity timeline": "entity.timeline", "event append": "event.append",
+    "import": "import.begun", "key create": "client_key.created", "key import": "client_key.imported",
+    "key retire": "client_key.retired", "key rotate": "client_key.rotated", "link list": "link.list",
+    "link make": "link.same", "link revert": "link.different", "outbound gaps": "outbound.gaps",
+    "outbound log": "outbound.log", "outbound preview": "outbound.preview", "outbound retry": "outbound.retry",
+    "outbound same": "outbound.adopted", "outbound steps": "outbound.steps",
+    "outbound translate": "translation.decided", "outbound undo": "outbound.undo", "policy apply": "policy.applied",
+    "policy check": "policy.check", "policy show": "policy.show", "quarantine discard": "quarantine.discarded",
+    "quarantine replay": "quarantine.replay_asked", "quarantine show": "quarantine.show",
+    "review approve": "review.approved", "review batch-approve": "review.approved",
+    "review batch-reject": "review.rejected", "review claim": "review.claimed", "review correct": "review.corrected",
+    "review correction-schema": "review.show", "review diff": "review.show", "review policy": "review.policy_changed",
+    "review reject": "review.rejected", "review restore": "review.category_restored", "review show": "review.show",
+    "review unclaim": "review.unclaimed", "secret remove": "secret.removed", "secret set": "secret.set",
+    "source apply": "source.apply", "source export": "source.export", "source rotate-secret": "push.secret_rotated",
+    "source sync": "source.sync", "source test": "source.test", "transcript add": "material.added",
+    "workspace create": "workspace.created",
+}  # fmt: skip
+# Ids, codes, figures and settings are shown, and nothing is changed.
+NOBODYS_RECORD = {
+    "alerts list", "audit actions", "audit verify", "key list", "outbound status", "quarantine list",
+    "resolution report", "review calibration", "review history", "review list", "review my-queue", "review stats",
+    "secret list", "source capabilities", "source exports", "source list", "source show", "status", "workspace list",
+}  # fmt: skip
+# They run the product; what they do is on record by what does it.
+PROCESSES = {"beat", "flower", "migrate", "services down", "services up", "services url", "up", "web", "worker"}
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Each command as it is typed."""
+    for name, found in group.commands.items():
+        if hasattr(found, "commands"):
+            yield from commands(found, (*path, name))
+        else:
+            yield " ".join((*path, name))
+
+
+def test_every_command_says_what_it_puts_on_record() -> None:
+    known = ON_RECORD.keys() | NOBODYS_RECORD | PROCESSES
+    found = set(commands(typer.main.get_command(app)))
+    assert found - known == set(), "say here what these put on record, or that they show nothing and change nothing"
+    assert known - found == set(), "there are no such commands"
+    assert set(ON_RECORD.values()) <= ACTIONS.keys()
 
 
 def calls() -> Iterator[tuple[str, ast.Call, ast.expr]]:

@@ -341,6 +341,18 @@ def test_what_fails_is_not_on_record(desk: Desk) -> None:
     assert desk.logged("secret.removed") == desk.logged("entity.show") == []
 
 
+def test_what_was_changed_of_a_source_is_told_by_name(desk: Desk) -> None:
+    path = a_source(desk)
+    desk.run("source", "apply", path)
+    document = json.loads(Path(path).read_text())
+    document["settings"] |= {"overlap_s": 7, "sink": {"enabled": True, "entity_types": ["patient"]}}
+    desk.run("source", "apply", desk.file("source.json", document))
+    document["settings"]["sink"]["consent"] = "required"
+    desk.run("source", "apply", desk.file("source.json", document))
+    changed = [entry["detail"]["changed"] for entry in desk.logged("source.apply")]
+    assert sorted(changed, key=len) == [[], ["sink.consent"], ["overlap_s", "sink"]]
+
+
 def test_an_effect_and_its_entry_are_there_together_or_not_at_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("connector_runner.auth.kept_secrets.audit.append", lambda *_, **__: 1 / 0)
     desk.run("secret", "set", "token", feed="hush", code=1)

@@ -348,6 +348,11 @@ def test_apply_names_the_key_that_is_wrong_and_show_shows_what_holds(clinic: Cli
         entry = rows(tx, "SELECT detail FROM audit_log WHERE action = 'policy.applied'")[0]["detail"]
     assert entry["parts"] == ["do_not_contact", "test_callers"]
     assert "0142" not in json.dumps(entry)
+    file.write_text("test_callers: ['+16175550142']")
+    run(clinic, "policy", "apply", str(file))
+    with clinic.database.begin(clinic.workspace) as tx:
+        entry = rows(tx, "SELECT detail FROM audit_log WHERE action = 'policy.applied' ORDER BY n")[1]["detail"]
+    assert entry["parts"] == ["do_not_contact"], "it was taken out"
 
 
 @pytest.mark.usefixtures("typed")

@@ -38,8 +38,9 @@ def apply(database: Database, workspace_id: str, policy: PolicySettings, *, acto
         version = store.put(tx, workspace_id, document, actor=actor, now=now)
         if version is None:
             return store.version(tx, workspace_id), False, False
-        # Its parts and not what is in them: numbers are whom they belong to.
-        detail = {"version": version, "parts": sorted(document)}
+        # Which parts are others now, and not what is in them: numbers are whom they belong to.
+        parts = [name for name in PolicySettings.model_fields if getattr(before, name) != getattr(policy, name)]
+        detail = {"version": version, "parts": sorted(parts)}
         audit.append(
             tx, workspace_id, actor=actor, action="policy.applied", object=workspace_id, detail=detail, now=now
         )
