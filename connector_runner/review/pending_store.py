@@ -188,12 +188,12 @@ _DOUBTED: Final = (
 # Event by event (OFFSET keeps the planner from joining): few are new, and the tables that tell of them are large.
 _MISSED: Final = (
     "INSERT INTO pending_review (workspace_id, entity_id)"
-    " SELECT DISTINCT e.workspace_id, e.holder FROM (SELECT e.workspace_id, e.id, e.entity_id, coalesce((SELECT"
+    " SELECT DISTINCT e.workspace_id, e.holder FROM (SELECT e.workspace_id, e.id, coalesce((SELECT"
     "  a.entity_id FROM adopted_record a WHERE a.workspace_id = :ws AND a.record_id = e.entity_id), e.entity_id)"
     f"  AS holder FROM event e WHERE {_DOUBTED}"
     "  AND e.ingested_at <= coalesce(CAST(:until AS timestamptz), 'infinity') OFFSET 0) e"
-    " WHERE NOT EXISTS (SELECT 1 FROM event v WHERE v.workspace_id = :ws AND v.entity_id IN (e.entity_id, e.holder)"
-    "  AND v.caused_by = e.id AND v.event_type = 'review.approved' AND v.facts->>'kind' = 'automated' OFFSET 0)"
+    " WHERE NOT EXISTS (SELECT 1 FROM event v WHERE v.workspace_id = :ws AND v.caused_by = e.id"
+    "  AND v.event_type = 'review.approved' AND v.facts->>'kind' = 'automated' OFFSET 0)"
     " AND NOT EXISTS (SELECT 1 FROM review_item i WHERE i.workspace_id = :ws AND i.entity_id = e.holder"
     "  AND e.id = ANY(i.event_ids) OFFSET 0)"
     " ORDER BY 2 ON CONFLICT DO NOTHING"
