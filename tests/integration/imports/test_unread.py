@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import Database
-from connector_runner.infra.http import HTTP
-from connector_runner.infra.sealing import Sealer
 from connector_runner.intake.imports import ndjson, running
-from connector_runner.intake.landing import Intake
 from connector_runner.kernel.ids import canonical_id
-from connector_runner.resilience.quarantine import Quarantine
-from connector_runner.settings import PROJECT_ROOT, Settings
-from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.world import reading
-from connector_runner.world.service import World
-
-MAPPINGS = load_mappings(PROJECT_ROOT / "mappings")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What imports work with."""
-
-    settings: Settings
-    database: Database
-    http: HTTP
-    mappings: MappingSet
-    intake: Intake
-    quarantine: Quarantine
-
-
-@pytest.fixture
-def deps(database: Database) -> Parts:
-    settings = Settings()
-    quarantine = Quarantine(Sealer(b"k" * 32))
-    return Parts(settings, database, HTTP(settings), MAPPINGS, Intake(World(), MAPPINGS, quarantine), quarantine)
+from tests.integration.imports.stack import Parts
 
 
 def line(record_id: str, family: str) -> str:

@@ -1,0 +1,1 @@
+"""Imports on real Postgres: in process and by workers, resumed, repeated, damaged."""
