@@ -17,7 +17,10 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a person said of one claim, and what the judge had said. ``weight``: for how many such claims it stands."""
+    """What a person said of a claim, and what the judge had said. ``weight``: for how many such claims it stands.
+
+    ``times``: so many answers say just this.
+    """
 
     version: str
     category: str
@@ -25,6 +28,7 @@ class Label:
     score: float
     weight: float
     holds: bool
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +72,33 @@ def measured(labels: Iterable[Label]) -> list[Measured]:
 
 def _of(version: str, category: str, labels: Sequence[Label]) -> Measured:
     passed = [label for label in labels if label.verdict == SUPPORTED]
-    precision, precision_interval = _share([(label.weight, label.holds) for label in passed])
-    true = [(label.weight, label.verdict == SUPPORTED) for label in labels if label.holds]
-    recall, recall_interval = _share(true)
-    total = sum(label.weight for label in labels)
-    brier = sum(label.weight * (label.score - label.holds) ** 2 for label in labels) / total if total else None
+    precision, precision_interval = _share([(label, label.holds) for label in passed])
+    recall, recall_interval = _share([(label, label.verdict == SUPPORTED) for label in labels if label.holds])
+    total = sum(label.weight * label.times for label in labels)
+    off = sum(label.weight * label.times * (label.score - label.holds) ** 2 for label in labels)
     return Measured(
-        version, category, len(labels), len(passed), precision, precision_interval, recall, recall_interval, brier
+        version,
+        category,
+        _answers(labels),
+        _answers(passed),
+        precision,
+        precision_interval,
+        recall,
+        recall_interval,
+        off / total if total else None,
     )
 
 
-def _share(weighted: Sequence[tuple[float, bool]]) -> tuple[float | None, Interval | None]:
-    total = sum(weight for weight, _ in weighted)
+def _answers(labels: Iterable[Label]) -> int:
+    return sum(label.times for label in labels)
+
+
+def _share(counted: Sequence[tuple[Label, bool]]) -> tuple[float | None, Interval | None]:
+    total = sum(label.weight * label.times for label, _ in counted)
     if not total:
         return None, None
-    share = sum(weight for weight, holds in weighted if holds) / total
-    effective = total * total / sum(weight * weight for weight, _ in weighted)
+    share = sum(label.weight * label.times for label, counts in counted if counts) / total
+    effective = total * total / sum(label.weight * label.weight * label.times for label, _ in counted)
     return share, wilson(share, effective)
 
 
@@ -93,7 +108,7 @@ def too_wrong(labels: Sequence[Label], *, bound: float, least: int) -> tuple[int
     None while it holds, or while fewer than ``least`` answers tell.
     """
     passed = [label for label in labels if label.verdict == SUPPORTED]
-    share, _ = _share([(label.weight, label.holds) for label in passed])
-    if share is None or len(passed) < least or share >= bound:
+    share, _ = _share([(label, label.holds) for label in passed])
+    if share is None or _answers(passed) < least or share >= bound:
         return None
-    return len(passed), share
+    return _answers(passed), share

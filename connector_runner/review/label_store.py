@@ -68,21 +68,30 @@ def add(
 def labels(
     tx: Tx, workspace_id: str, *, category: str | None = None, version: str | None = None, since: datetime | None = None
 ) -> list[Label]:
-    """Answers about claims that the judge had judged. Of each claim the latest word counts."""
+    """Answers about claims that the judge had judged, the same ones counted. Of each claim the latest word counts."""
     found = rows(
         tx,
-        "SELECT DISTINCT ON (event_id, field, item_id) version, category, verdict, score, weight, holds FROM label"
+        "SELECT version, category, verdict, score, weight, holds, count(*) AS times FROM ("
+        " SELECT DISTINCT ON (event_id, field, item_id) version, category, verdict, score, weight, holds FROM label"
         " WHERE workspace_id = :ws AND kind = 'claim' AND verdict IS NOT NULL"
         " AND (CAST(:category AS text) IS NULL OR category = :category)"
         " AND (CAST(:version AS text) IS NULL OR version = :version)"
         " AND (CAST(:since AS timestamptz) IS NULL OR at > :since)"
-        " ORDER BY event_id, field, item_id, at DESC, id DESC",
+        " ORDER BY event_id, field, item_id, at DESC, id DESC) l GROUP BY 1, 2, 3, 4, 5, 6",
         ws=workspace_id,
         category=category,
         version=version,
         since=since,
     )
     return [
-        Label(row["version"], row["category"], row["verdict"], float(row["score"]), float(row["weight"]), row["holds"])
+        Label(
+            row["version"],
+            row["category"],
+            row["verdict"],
+            float(row["score"]),
+            float(row["weight"]),
+            row["holds"],
+            row["times"],
+        )
         for row in found
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from connector_runner.review.calibration import Label, measured, too_wrong, wilson
@@ -37,6 +39,18 @@ def test_what_people_see_a_sample_of_counts_for_the_rest() -> None:
     assert found.recall == pytest.approx(0.9)
     assert found.recall_interval is not None
     assert found.recall_interval[1] - found.recall_interval[0] > 0.3
+
+
+def test_answers_that_say_the_same_may_be_counted_beforehand() -> None:
+    one_by_one = [label("supported", True, weight=3)] * 7 + [label("supported", False)] * 2 + [label("unclear", True)]
+    counted = [replace(each, times=one_by_one.count(each)) for each in dict.fromkeys(one_by_one)]
+    assert len(counted) == 3
+    (found,), (other,) = measured(counted), measured(one_by_one)
+    assert (found.labels, found.passed) == (other.labels, other.passed) == (10, 9)
+    assert (found.precision, found.recall, found.brier) == pytest.approx((other.precision, other.recall, other.brier))
+    assert found.precision_interval == pytest.approx(other.precision_interval)
+    assert too_wrong(counted, bound=0.95, least=9) == too_wrong(one_by_one, bound=0.95, least=9)
+    assert too_wrong(counted, bound=0.95, least=10) is None
 
 
 def test_categories_and_versions_are_apart_and_what_nobody_said_is_none() -> None:
