@@ -22,7 +22,7 @@ from connector_runner.review.items import EVENTS, WITHDRAWN, Answer, Asked, Done
 from connector_runner.review.judge.case import SUPPORTED
 from connector_runner.review.label_store import Said
 from connector_runner.review.routing import SCORES
-from connector_runner.review.standing import remaining
+from connector_runner.review.standing import explained, remaining
 from connector_runner.review.trimming import trim
 from connector_runner.review.verdicts import Verdict, event_of
 from connector_runner.unification.loader import MappingSet
@@ -66,7 +66,7 @@ class EventsHandler:
         view = reading.view(tx, workspace_id, item.entity_id)
         if view is None:
             return [{"event_id": event, "because": WITHDRAWN} for event in asked]
-        return remaining(view, asked)[1]
+        return explained(view, asked, item.asked if item.is_open else {})
 
     def answered(self, tx: Tx, workspace_id: str, item: Item, answer: Answer, *, now: datetime) -> Done | Refused:
         """Write verdicts, or a correction; Refused for a correction that the entity's type does not allow.

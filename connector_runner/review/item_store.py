@@ -268,6 +268,19 @@ def open_by(tx: Tx, workspace_id: str, column: str) -> dict[str, int]:
     return {str(row["of"]): int(row["n"]) for row in found}
 
 
+def open_words(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """What the judge said of what open items ask about these entities, atom by atom."""
+    found = rows(
+        tx,
+        "SELECT jsonb_array_elements(analysis->'fields') AS word FROM review_item WHERE workspace_id = :ws"
+        f" AND kind = 'events' AND entity_id = ANY(CAST(:ids AS uuid[])) AND {_OPEN}"
+        " AND jsonb_typeof(analysis->'fields') = 'array'",
+        ws=workspace_id,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return [row["word"] for row in found]
+
+
 def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[list[str]]]:
     """Event -> lists of its atoms that people were, or are, asked about; an empty list is all of them.
 

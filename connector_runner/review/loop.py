@@ -15,7 +15,15 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import RunnerError
-from connector_runner.review import item_store, items, material, nearness_store, pending_store, policy_store
+from connector_runner.review import (
+    item_store,
+    items,
+    material,
+    material_store,
+    nearness_store,
+    pending_store,
+    policy_store,
+)
 from connector_runner.review.categories import category_of, priority_of
 from connector_runner.review.judge.case import Case, Judge, Judgement
 from connector_runner.review.pending_store import Taken
@@ -58,14 +66,22 @@ class Reviewed:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """The conversation that an event came of, and the number of its transcript; 0 while there is none."""
+
+    session: str
+    material: int
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
-    """One entity as it was judged: what is open of it, by conversation, and its stamp."""
+    """One entity as it was judged: what is open of it, by conversation, and where each event was heard."""
 
     taken: Taken
     view: EntityView
     open: Standing
     cases: tuple[Case, ...]
-    stamp: str
+    heard: Mapping[str, Heard]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +129,15 @@ class Loop:
         ids = [each.entity_id for each in taken]
         asked = item_store.asked_before(tx, workspace_id, ids)
         by_id = {each.entity_id: each for each in taken}
-        viewed = [(view, _new(standing(view), asked, view, policy)) for view in reading.views(tx, ids)]
-        doubted = [event for _, left in viewed for event in left.doubtful]
-        of_session = pending_store.sessions(tx, workspace_id, doubted) if doubted else {}
-        named = sorted({session for session in of_session.values() if session})
-        materials = material.of_sessions(tx, self.sealer, workspace_id, named)
+        viewed = [(view, standing(view)) for view in reading.views(tx, ids)]
+        heard = _heard(tx, workspace_id, [event for _, found in viewed for event in found.doubtful])
+        anew = _heard_anew(tx, workspace_id, ids, heard) if asked.keys() & heard.keys() else frozenset()
+        new = [(view, _new(found, asked, anew, view, policy)) for view, found in viewed]
+        named = {heard[event].session for _, left in new for event in left.doubtful if event in heard}
+        materials = material.of_sessions(tx, self.sealer, workspace_id, sorted(named))
         return [
-            Looked(
-                by_id[view.entity_id], view, left, _cases(workspace_id, view, left, of_session, materials), view.stamp
-            )
-            for view, left in viewed
+            Looked(by_id[view.entity_id], view, left, _cases(workspace_id, view, left, heard, materials), heard)
+            for view, left in new
         ]
 
     def _judged(self, looked: Sequence[Looked]) -> dict[str, list[Judgement]]:
@@ -150,8 +165,8 @@ class Loop:
         ours = pending_store.held(tx, workspace_id, taken)
         stamps = pending_store.stamps(tx, ids)
         still = [each for each in looked if each.view.entity_id in ours]
-        moved = [each for each in still if stamps.get(each.view.entity_id) != each.stamp]
-        still = [each for each in still if stamps.get(each.view.entity_id) == each.stamp]
+        moved = [each for each in still if stamps.get(each.view.entity_id) != each.view.stamp]
+        still = [each for each in still if stamps.get(each.view.entity_id) == each.view.stamp]
         gone = [each for each in taken if each.entity_id in ours and each.entity_id not in ids]
         ruling = Ruling(
             policy_store.load(tx, workspace_id),
@@ -161,7 +176,7 @@ class Loop:
         routed = [(each, _routes(ruling, each, judged.get(each.view.entity_id, []))) for each in still]
         verdicts = self._decided(tx, workspace_id, routed)
         asked = self._asked(tx, workspace_id, routed)
-        self._let_go(tx, workspace_id, still)
+        self._let_go(tx, workspace_id, routed)
         self._pass_on(tx, workspace_id, [each.entity_id for each in gone])
         pending_store.settle(tx, workspace_id, [*(each.taken for each in still), *gone], [each.taken for each in moved])
         return Reviewed(len(taken), verdicts, asked, len(moved))
@@ -186,7 +201,6 @@ class Loop:
         wanted = [(each, routes) for each, routes in routed if routes.asked]
         near = nearness_store.next_appointments(tx, workspace_id, [each.view.entity_id for each, _ in wanted], now)
         for each, routes in wanted:
-            session = next((case.material.session for case in each.cases if case.material), None)
             items.ask(
                 tx,
                 workspace_id,
@@ -199,7 +213,7 @@ class Loop:
                 category=routes.category,
                 priority=priority_of(routes.category, near.get(each.view.entity_id), now),
                 analysis=routes.analysis,
-                session_id=session,
+                session_id=next((each.heard[event].session for event in routes.asked if event in each.heard), None),
                 now=now,
             )
         return len(wanted)
@@ -214,34 +228,61 @@ class Loop:
         if holders:
             pending_store.request(tx, workspace_id, sorted(holders.values()))
 
-    def _let_go(self, tx: Tx, workspace_id: str, judged: Sequence[Looked]) -> None:
-        """Take out of open items what is not said any more, or was answered elsewhere."""
+    def _let_go(self, tx: Tx, workspace_id: str, routed: Sequence[tuple[Looked, Routes]]) -> None:
+        """Take out of open items what is not said any more, or was answered elsewhere, or the judge passes by now."""
         now = self.clock()
-        views = {each.view.entity_id: each.view for each in judged}
-        for entity_id, row in item_store.open_of_all(tx, workspace_id, items.EVENTS, list(views)).items():
-            trim(tx, workspace_id, row["id"], row["asked"], views[entity_id], now=now)
+        judged = {each.view.entity_id: (each.view, routes) for each, routes in routed}
+        for entity_id, row in item_store.open_of_all(tx, workspace_id, items.EVENTS, list(judged)).items():
+            view, routes = judged[entity_id]
+            trim(tx, workspace_id, row["id"], row["asked"], view, passed=routes.settled, now=now)
 
 
 def _cases(
     workspace_id: str,
     view: EntityView,
     left: Standing,
-    of_session: Mapping[str, str | None],
+    heard: Mapping[str, Heard],
     materials: Mapping[str, Material],
 ) -> tuple[Case, ...]:
     """A case for each conversation that doubtful events of an entity came of, and one for those that came of none."""
     events: dict[str, list[StoredEvent]] = {}
     for event in view.events:
         if event.id in left.doubtful:
-            events.setdefault(of_session[event.id] or "", []).append(event)
+            events.setdefault(heard[event.id].session if event.id in heard else "", []).append(event)
     return tuple(
         Case(workspace_id, view.entity_id, view.entity_type, tuple(found), view, materials.get(session))
         for session, found in sorted(events.items())
     )
 
 
-def _new(open_now: Standing, asked: Mapping[str, list[list[str]]], view: EntityView, policy: ReviewPolicy) -> Standing:
-    """Of what is open only that about which nobody was asked yet, and at which somebody is to look at all."""
+def _heard(tx: Tx, workspace_id: str, events: Sequence[str]) -> dict[str, Heard]:
+    """Event -> where it was heard, of those that came of a conversation."""
+    found = pending_store.sessions(tx, workspace_id, events) if events else {}
+    named = {event: session for event, session in found.items() if session}
+    numbers = material_store.numbers(tx, workspace_id, sorted({*named.values()})) if named else {}
+    return {event: Heard(session, numbers.get(session, 0)) for event, session in named.items()}
+
+
+def _heard_anew(
+    tx: Tx, workspace_id: str, entity_ids: Sequence[str], heard: Mapping[str, Heard]
+) -> frozenset[tuple[str, str]]:
+    """The atoms (event, path) that people are asked about, and whose transcript came, or came anew, since."""
+    words = item_store.open_words(tx, workspace_id, entity_ids) if any(each.material for each in heard.values()) else ()
+    known = {(word["event_id"], word["path"]): word.get("material", 0) for word in words}
+    return frozenset(atom for atom, n in known.items() if atom[0] in heard and heard[atom[0]].material > n)
+
+
+def _new(
+    open_now: Standing,
+    asked: Mapping[str, list[list[str]]],
+    anew: frozenset[tuple[str, str]],
+    view: EntityView,
+    policy: ReviewPolicy,
+) -> Standing:
+    """Of what is open only that about which nobody was asked yet, and at which somebody is to look at all.
+
+    ``anew`` is judged though somebody was asked: more is known by now of what was said.
+    """
 
     def left(claims: Mapping[str, Mapping[str, Claim]]) -> dict[str, dict[str, Claim]]:
         kept = {
@@ -253,7 +294,7 @@ def _new(open_now: Standing, asked: Mapping[str, list[list[str]]], view: EntityV
     def is_new(event_id: str, atom: str, claim: Claim) -> bool:
         if policy.looked_at_by(view.entity_type, claim.source, claim.source_system) == "nobody":
             return False
-        return not any(not atoms or atom in atoms for atoms in asked.get(event_id, ()))
+        return (event_id, atom) in anew or not any(not atoms or atom in atoms for atoms in asked.get(event_id, ()))
 
     return Standing(left(open_now.doubtful), left(open_now.disputed))
 
@@ -265,6 +306,10 @@ def _routes(ruling: Ruling, looked: Looked, judgements: Sequence[Judgement]) -> 
         events = {event.id for event in case.events}
         claims = {event: atoms for event, atoms in looked.open.doubtful.items() if event in events}
         route(routes, ruling, looked.view, claims, judgement)
+    for word in routes.said:
+        where = looked.heard.get(word["event_id"])
+        if where is not None:
+            word.update(session=where.session, material=where.material)
     for event_id, atoms in looked.open.disputed.items():
         for atom in atoms:
             routes.put_before_person(event_id, atom, category_of(looked.view.entity_type, atom), CONFLICT)

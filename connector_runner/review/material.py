@@ -83,6 +83,12 @@ def of_sessions(tx: Tx, sealer: Sealer, workspace_id: str, sessions: Sequence[st
     return {row["session"]: _opened(tx, sealer, workspace_id, row) for row in found}
 
 
+def numbered(tx: Tx, sealer: Sealer, workspace_id: str, session: str, n: int) -> Material | None:
+    """What was handed in of a conversation as number ``n``, however often it was since; None where nothing was."""
+    row = store.numbered(tx, workspace_id, session, n)
+    return None if row is None else _opened(tx, sealer, workspace_id, row)
+
+
 def _opened(tx: Tx, sealer: Sealer, workspace_id: str, row: Row) -> Material:
     session = row["session"]
     content = zlib.decompress(sealer.open(tx, workspace_id, row["sealed"], _bound(session, row["n"])))

@@ -63,6 +63,29 @@ def of_sessions(tx: Tx, workspace_id: str, sessions: Sequence[str]) -> list[Row]
     )
 
 
+def numbers(tx: Tx, workspace_id: str, sessions: Sequence[str]) -> dict[str, int]:
+    """Conversation -> the number of the last that was handed in of it; without those of which nothing was."""
+    found = rows(
+        tx,
+        "SELECT m.* FROM unnest(CAST(:sessions AS text[])) AS s (session) CROSS JOIN LATERAL"
+        " (SELECT session, n FROM material WHERE workspace_id = :ws AND session = s.session ORDER BY n DESC LIMIT 1) m",
+        ws=workspace_id,
+        sessions=list(sessions),
+    )
+    return {row["session"]: row["n"] for row in found}
+
+
+def numbered(tx: Tx, workspace_id: str, session: str, n: int) -> Row | None:
+    """What was handed in of a conversation as number ``n``."""
+    return one(
+        tx,
+        "SELECT session, n, sealed FROM material WHERE workspace_id = :ws AND session = :session AND n = :n",
+        ws=workspace_id,
+        session=session,
+        n=n,
+    )
+
+
 def sessions_of(tx: Tx, event_ids: Sequence[str]) -> list[str]:
     """The conversations that events came of."""
     found = rows(

@@ -53,6 +53,11 @@ class Routes:
         return gravest(self.categories)
 
     @property
+    def settled(self) -> dict[str, list[str]]:
+        """What goes on by the judge's word, and no person is to see."""
+        return {e: [a for a in atoms if a not in self.asked.get(e, ())] for e, atoms in self.passed.items()}
+
+    @property
     def analysis(self) -> dict[str, Any]:
         """What a reviewer is told of the judge's word: codes, atoms and places, never what was said."""
         return {"version": self.version, "fields": self.said}

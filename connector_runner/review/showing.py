@@ -11,7 +11,6 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.review import item_store, material, queue
 from connector_runner.review.correcting import schema_of
 from connector_runner.review.items import Item
-from connector_runner.review.transcript import Material
 from connector_runner.unification.loader import MappingSet
 from connector_runner.world import reading
 from connector_runner.world.atoms import field_of
@@ -56,14 +55,13 @@ def context(tx: Tx, sealer: Sealer, workspace_id: str, item_id: str) -> dict[str
     """The item with its events, its entity (of a match, both), and what was said where the judge looked."""
     item = queue.show(tx, workspace_id, item_id)
     view = reading.view(tx, workspace_id, item.entity_id)
-    said = material.of_session(tx, sealer, workspace_id, item.session_id) if item.session_id else None
     found = summary(workspace_id, item) | {
         "judge_analysis": item.analysis,
         "asked": {event: list(atoms) for event, atoms in item.asked.items()},
         "notes": item.notes,
         "events": events(tx, workspace_id, item.event_ids, view),
         "entity": _entity(view),
-        "quotes": _quotes(item, said),
+        "quotes": _quotes(tx, sealer, workspace_id, item),
     }
     if item.other_id is not None:
         found["other"] = _entity(reading.view(tx, workspace_id, item.other_id))
@@ -170,17 +168,27 @@ def _entity(view: EntityView | None) -> dict[str, Any] | None:
     }
 
 
-def _quotes(item: Item, said: Material | None) -> list[dict[str, Any]]:
-    """What was said at the places that the judge names, with some of what stands around it."""
-    if said is None or item.analysis is None:
-        return []
-    return [
-        {
-            "event_id": word["event_id"],
-            "path": word["path"],
-            "quote": said.text[start:end],
-            "around": said.text[max(0, start - _AROUND) : end + _AROUND],
-        }
-        for word in item.analysis.get("fields", ())
-        for start, end in word["quotes"]
-    ]
+def _quotes(tx: Tx, sealer: Sealer, workspace_id: str, item: Item) -> list[dict[str, Any]]:
+    """What was said at the places that the judge names, with some of what stands around it.
+
+    Each in the conversation of its event, as it stood when the judge read it.
+    """
+    words = [word for word in (item.analysis or {}).get("fields", ()) if word["quotes"]]
+    read = {(word["session"], word["material"]) for word in words if word.get("material")}
+    said = {(session, n): material.numbered(tx, sealer, workspace_id, session, n) for session, n in read}
+    found = []
+    for word in words:
+        heard = said.get((word.get("session"), word.get("material")))
+        if heard is None:
+            continue
+        found += [
+            {
+                "event_id": word["event_id"],
+                "path": word["path"],
+                "session_id": word["session"],
+                "quote": heard.text[start:end],
+                "around": heard.text[max(0, start - _AROUND) : end + _AROUND],
+            }
+            for start, end in word["quotes"]
+        ]
+    return found

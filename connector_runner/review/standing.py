@@ -9,6 +9,7 @@ from typing import Any, Final
 from connector_runner.review.items import Asked
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of
 from connector_runner.world.confidence import AUTHORITATIVE, HIGH, NONE, confidence_class
+from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
 
@@ -84,14 +85,34 @@ def remaining(view: EntityView, asked: Asked) -> tuple[dict[str, list[str]], lis
     return left, changed
 
 
+def explained(view: EntityView, seen: Asked, asked: Asked) -> list[dict[str, Any]]:
+    """What became of what was asked once and is not any more: of what nobody may decide, or the judge has passed."""
+    _, changed = remaining(view, seen)
+    told = {each["event_id"] for each in changed}
+    for event_id, atoms in seen.items():
+        out = [atom for atom in atoms if atom not in asked.get(event_id, ())]
+        if out and event_id not in told:
+            changed.append(_change(view, event_id, out))
+    return changed
+
+
 def _change(view: EntityView, event_id: str, gone: Sequence[str]) -> dict[str, Any]:
     fields = sorted({field_of(atom) for atom in gone})
-    later = next((event.id for event in view.events if event.supersedes == event_id), None)
+    said = next((event for event in view.events if event.id == event_id), None)
+    later = next((event.id for event in view.events if _replaces(event, said)), None)
     if later is not None:
         return {"event_id": event_id, "because": SUPERSEDED, "by": later, "fields": fields}
     verdicts = [event.id for event in view.events if event.facts.get("about") == event_id]
     because = ANSWERED if verdicts else WITHDRAWN
     return {"event_id": event_id, "because": because, "by": verdicts[-1] if verdicts else None, "fields": fields}
+
+
+def _replaces(later: StoredEvent, said: StoredEvent | None) -> bool:
+    """Whether an event is said in place of another one, or is a later version of the same record."""
+    if said is None:
+        return False
+    version = later.snapshot and said.snapshot and later.record_id == said.record_id is not None
+    return later.supersedes == said.id or (version and later.ingested_at > said.ingested_at)
 
 
 def _claims(view: EntityView) -> Iterator[tuple[str, tuple[Claim, ...]]]:

@@ -13,15 +13,24 @@ from connector_runner.world.reading import EntityView
 
 
 def trim(
-    tx: Tx, workspace_id: str, item_id: str, asked: Asked, view: EntityView, *, now: datetime
+    tx: Tx,
+    workspace_id: str,
+    item_id: str,
+    asked: Asked,
+    view: EntityView,
+    *,
+    passed: Asked | None = None,
+    now: datetime,
 ) -> list[dict[str, Any]]:
     """Let an open item ask only about what a person may still decide; what changed, event by event.
 
-    One that asks about nothing any more has expired, as superseded.
+    ``passed`` are atoms that need no person by now. An item that asks about nothing any more has expired, superseded.
     """
-    left, changed = remaining(view, asked)
+    still = {e: [a for a in atoms if a not in (passed or {}).get(e, ())] for e, atoms in asked.items()}
+    wanted = {e: atoms for e, atoms in still.items() if atoms or not asked[e]}
+    left, changed = remaining(view, wanted)
     if not left:
         item_store.end(tx, workspace_id, [item_id], SUPERSEDED, now)
-    elif changed:
+    elif changed or wanted != asked:
         item_store.replace_asked(tx, workspace_id, item_id, left, now)
     return changed

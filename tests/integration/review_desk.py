@@ -12,7 +12,7 @@ from connector_runner.intake import appending
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.releasing.release import subscriber as request_release
-from connector_runner.review import items, queue
+from connector_runner.review import items, material, queue
 from connector_runner.review.deciding import EventsHandler
 from connector_runner.review.items import Answer, Item, Refused
 from connector_runner.review.judge.case import SUPPORTED, Case, FieldVerdict, Judgement
@@ -33,7 +33,10 @@ ADA = {
 
 @dataclass
 class Scripted:
-    """A judge. ``words``: field -> verdict; others are ``otherwise``. ``meanwhile`` is called while it judges."""
+    """A judge. ``words``: field -> verdict; others are ``otherwise``. ``meanwhile`` is called while it judges.
+
+    Where there is a transcript it quotes all of it.
+    """
 
     words: dict[str, str] = field(default_factory=dict)
     otherwise: str = SUPPORTED
@@ -49,7 +52,14 @@ class Scripted:
 
     def _one(self, case: Case) -> Judgement:
         said = [
-            FieldVerdict(event.id, atom, self._word(atom), "rules", "scripted")  # type: ignore[arg-type]
+            FieldVerdict(
+                event.id,
+                atom,
+                self._word(atom),
+                "rules",
+                "scripted",  # type: ignore[arg-type]
+                ((0, len(case.material.text)),) if case.material else (),
+            )
             for event in case.events
             for atom in split(event.facts)
         ]
@@ -85,6 +95,11 @@ class ReviewDesk:
             done = appending.append(tx, self.world, MAPPINGS, self.workspace, [document], actor="agent", now=utc_now())
         assert not done.errors, done.errors
         return done.events[0]
+
+    def hear(self, session: str, said: str) -> None:
+        """What was said in a conversation is handed in."""
+        with self.database.begin(self.workspace) as tx:
+            material.put(tx, self.sealer, self.workspace, session, said, actor="agent", now=utc_now())
 
     def run(self) -> Reviewed:
         """One batch of the loop."""
