@@ -50,8 +50,22 @@ OTHER_REACHED: Final = re.compile(
     r"|eight\b|nine\b|zero\b|oh\b|double\b|triple\b|your\b|today\b)[a-z]+"
 )
 """Somebody else as whom to reach, in the very words that a value belongs to."""
-SELF: Final = re.compile(r"\b(?:my|mine|i|i'm|i've|i'd|i'll|me|myself)\b")
-YOU: Final = re.compile(r"\b(?:you|your|yours|you're|you've|yourself)\b")
+_OF_A_PERSON: Final = (
+    r"(?:[a-z']+ ){0,3}(?:numbers?|phone|cell|mobile|line|e-?mail|address|birthday|birth ?date|date of birth|dob|names?"
+    r"|insurance|member|subscriber|policy|card|house|home|place|chart|account|record|file|info|information|allerg\w+"
+    r"|medic\w+|prescription|appointment|visit)\b"
+)
+SELF: Final = re.compile(
+    rf"\bmy {_OF_A_PERSON}|\b(?:mine|myself|for me|me at|reach me|call me|i live|i take|i moved|i was born|i(?:'m"
+    rf"| am) (?:on"
+    r"|allergic|at|a|taking)|my own)\b"
+)
+"""The caller speaks of himself, or of what is his."""
+YOU: Final = re.compile(
+    rf"\byour {_OF_A_PERSON}|\b(?:yours|yourself|who am i|who is this|who's (?:this|calling))\b"
+    r"|(?<!can )(?<!could )(?<!would )(?<!will )(?<!thank )\byou(?:'re)?\b"
+)
+"""The agent speaks of the caller, or of what is his."""
 FOR_ANOTHER: Final = re.compile(
     rf"\b(?:calling|call|phoning|here|booking|speaking|appointment|scheduling)\b[^.?!]{{0,30}}\b(?:for"
     rf"|on behalf of|about)"
@@ -125,7 +139,8 @@ YES: Final = re.compile(
     r"(?:yes|yeah|yep|yup|ya|uh[- ]huh|mm[- ]?hmm|correct|right|exactly|absolutely|definitely|sure|perfect|you got it"
     r"|that(?:'s| is| all)? (?:right|correct|it|mine|me|good|perfect|works|sounds|would work|will work|does|is|still)"
     r"|sounds (?:good|right|great|perfect)|looks good|works for me|great|affirmative|si|bingo|spot on|of course"
-    r"|indeed|you bet|speaking|(?:now )?you(?:'ve)? got it|that'?s the one|still (?:there|is|do|am|good|right|correct)"
+    r"|indeed|you bet|speaking|this is (?:he|she|him|her)|(?:now )?you(?:'ve)? got it|that'?s the one"
+    r"|still (?:there|is|do|am|good|right|correct)"
     r"|(?:you|i|it|that|this) (?:sure |certainly )?(?:did|do|does|is|am|have|has)(?! not))\b(?!n't)"
 )
 NOTED: Final = re.compile(
@@ -144,7 +159,7 @@ CONFIRMS: Final = re.compile(
 )
 ANOTHER_QUESTION: Final = re.compile(
     r"\b(?:would you|do you|did you|can you|could you|can i|may i|could i|shall|should we|anything else|want|like to"
-    r"|have you|are you|what|when|where|which|who|how|why)\b"
+    r"|have you|are you|(?:is|are) there|what|when|where|which|who|how|why)\b"
 )
 BOOKED: Final = re.compile(
     r"\b(?:booked|scheduled|confirmed|all set|(?:got|have|put|moved) you (?:down|in)|moved you|see you"
@@ -152,7 +167,8 @@ BOOKED: Final = re.compile(
 )
 ADDRESSED: Final = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass) (?:\w+ ){0,4}(?:instructions?|rules|prompts?|guidelines|above)\b"
-    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|patient|customer|verdict|json|output)\s*[:=>}\]]"
+    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|patient|customer|verdict|json"
+    r"|output)\s*[:=>}\]]"
     r"|\b(?:as the|dear|attention|note to|message to|hey|hello) (?:the )?(?:judge|reviewer|verifier|model|ai"
     r"|llm|validator|auditor)\b"
     r"|\bmark (?:\w+ ){0,6}(?:supported|verified|confirmed|approved|true)\b|\b(?:verdict|supported|contradicted"
@@ -163,16 +179,18 @@ ADDRESSED: Final = re.compile(
     r"|\b(?:all|every|these) (?:fields?|claims?|values?) (?:are|is|as)\b|\bend of (?:call|transcript|conversation)\b"
 )
 _NAMING: Final = re.compile(
-    r"\b(?:names?|i'm|i am|this is|it's|speaking|speak|spell(?:ed|ing)?|call me|who am i|who is this|who is calling"
+    r"\b(?:names?|i'm|i am|this is|is this|yours|it's|speaking|speak|spell(?:ed|ing)?|call me|who am i|who is this"
+    r"|who is calling"
     r"|who's (?:this|calling)|under|you're|you are|look(?:ing)? (?:under|for)|talking (?:to|with))\b"
 )
 CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "phone": re.compile(r"\b(?:phones?|numbers?|cells?|mobile|call(?:ing)?|reach|text|contact|landline|line"
-        r"|digits|ring|cellphone|voicemail)\b"),
+        r"|digits|ring|cellphone|voicemail|messages?"
+        r"|reminders?|yours)\b"),
     "fax": re.compile(r"\bfax\b"),
     "email": re.compile(r""),
     "member_id": re.compile(r"\b(?:member|subscriber|policy|insurance|id|card|identification)\b"),
-    "birth": re.compile(r"\b(?:birth ?(?:day|date)?|born|dob|d\.o\.b|b-?day|birthdate)\b"),
+    "birth": re.compile(r"\b(?:birth ?(?:day|date)?|born|dob|d\.o\.b|b-?day|birthdate|yours)\b"),
     "start": re.compile(r""),
     "given": _NAMING,
     "family": _NAMING,
@@ -199,6 +217,7 @@ FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
     "street": re.compile(r"\b(?:your (?:office|clinic|location)|the office|billing|business address|their office)\b"),
     "medication": re.compile(r"\b(?:allerg\w*|react(?:ion|ed)?)\b"),
     "email": re.compile(r"\b(?:website|support email)\b"),
+    "allergy": re.compile(r"\b(?:take|taking|tolerate|outgrew|outgrown)\b"),
 }  # fmt: skip
 LABELS: Final = {
     "mobile": re.compile(r"\b(?:cell(?:phone| phone)?|mobile|iphone|smartphone)\b"),

@@ -22,7 +22,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 _COURTESY: Final = _words(
-    "yes yeah yep yup ya sure okay ok alright right correct perfect great good fine nice cool awesome lovely wonderful"
+    "you're yes yeah yep yup ya sure okay ok alright right correct perfect great good fine nice cool awesome lovely"
+    " wonderful"
     " excellent hi hello hey there um uh oh er ah well mm hmm mhm huh please thanks thank you so much very course"
     " absolutely definitely certainly exactly totally indeed welcome problem sir ma'am ready let me see say again happy"
     " glad goodbye bye noise car sorry wait hold sec second moment minute quick yours"
@@ -46,7 +47,8 @@ _MATTER: Final = _words(
     " rash break react reaction unfortunately medication medications medicine daily morning night evening"
     " time week mg milligrams prescription prescribed refill refills pills tablet tablets capsule appointment schedule"
     " book reason voicemail message reminder reminders records record chart profile account info information patient"
-    " best better easiest current new personal private primary main preferred direct regular permanent physical actual"
+    " bedtime breakfast lunch dinner food drugs legally officially best better easiest current new personal private"
+    " primary main preferred direct regular permanent physical actual"
     " real whole double triple pm p m o'clock noon works tuesday monday wednesday thursday friday saturday sunday"
     " afternoon around open ideal st ave rd dr ln blvd ct apt unit north south east west drive lane"
 )

@@ -36,6 +36,8 @@ class Place:
     after: str
     clause: str
     """Of ``before`` what the value belongs to."""
+    told: str
+    """Of ``before`` what may say who told it: what is said of another value of the sentence does not."""
     owned: str
     """Of ``before`` what may say whose it is."""
     bridge: str
@@ -61,7 +63,8 @@ def place_of(speech: Speech, heard: Sequence[Heard], n: int) -> Place:
     clause = _since_last(_CONTRAST, before)
     while (opening := _OPENING.match(clause)) is not None:
         clause = clause[opening.end() :]
-    return Place(here, first, before, after, clause, _since_last(_MINE, before), bridge)
+    told = clause if n and heard[n - 1].end > speech.sentences[first].start else before
+    return Place(here, first, before, after, clause, told, _since_last(_MINE, before), bridge)
 
 
 def _since_last(pattern: re.Pattern[str], text: str) -> str:

@@ -113,7 +113,7 @@ def _statement(
     here = heard[n]
     place = place_of(speech, heard, n)
     speaker = speech.speaker(here.turn)
-    labels = _labels(speech, piece, place)
+    labels = _labels(speech, piece, place, heard)
     quotes: tuple[tuple[int, int], ...] = ((here.start, here.end),)
     if speaker == "other":
         return Statement(here, "another_speaker", labels, quotes)
@@ -150,7 +150,7 @@ def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) ->
     around = f"{place.before} | {place.after}"
     if not agent and cues.SUPPOSED.search(_without_months(around)):
         return "supposed"
-    if not agent and piece.kind not in _READ_OFF and cues.REPORTED.search(around):
+    if not agent and piece.kind not in _READ_OFF and cues.REPORTED.search(f"{place.told} | {place.after}"):
         return "reported"
     asked = _question(speech, place, agent=agent)
     own = cues.CONTEXT[piece.kind].search(around) is not None
@@ -188,12 +188,18 @@ def _of_another(speech: Speech, place: Place, *, agent: bool) -> bool:
     return False
 
 
-def _question(speech: Speech, place: Place, *, agent: bool) -> str:
-    """What was said just before: of the same speaker's turn, and what the agent asked last."""
+def _question(speech: Speech, place: Place, *, agent: bool = False, besides: Sequence[Heard] = ()) -> str:
+    """What was said just before: of the same speaker's turn, and what the agent asked last.
+
+    ``besides`` are mentions that have sentences of their own, which say nothing of this one.
+    """
+    own = {speech.sentence_at(heard.start) for heard in besides}
     found: list[str] = []
     questions = 0
     for n in range(place.sentence - 1, max(place.sentence - 6, -1), -1):
         sentence = speech.sentences[n]
+        if sentence.turn == place.heard.turn and n in own:
+            continue
         if sentence.turn == place.heard.turn:
             found.append(speech.text[sentence.start : sentence.end])
         elif sentence.turn < place.heard.turn - (3 if agent else 1) or questions == (4 if agent else 2):
@@ -204,11 +210,11 @@ def _question(speech: Speech, place: Place, *, agent: bool) -> str:
     return " | ".join(reversed(found))
 
 
-def _labels(speech: Speech, piece: Piece, place: Place) -> frozenset[str]:
+def _labels(speech: Speech, piece: Piece, place: Place, heard: Sequence[Heard]) -> frozenset[str]:
     if piece.kind not in _LABELLED:
         return frozenset()
     agent = speech.speaker(place.heard.turn) == "agent"
-    for text in (f"{place.clause} | {place.after[:40]}", "" if agent else _question(speech, place, agent=False)):
+    for text in (f"{place.clause} | {place.after[:40]}", "" if agent else _question(speech, place, besides=heard)):
         found = frozenset(label for label, words in cues.LABELS.items() if words.search(text))
         if found:
             return found
@@ -244,15 +250,17 @@ def _next_turn(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> st
             return None
         if cues.TAKEN_BACK.search(said):
             return "taken_back"
-        if again is None and cues.MENDED.search(said.split("?")[0]) and not _asks_something(speech, place.start):
+        asked = speech.text[speech.turns[here.turn].end : place.start]
+        another = cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", asked)) is not None
+        mending = again is None and cues.MENDED.search(said.split("?")[0]) is not None
+        of_it = not another or cues.TOPICS[cues.TOPIC_OF[kind]].search(said) or any(speech.runs[turn])
+        if mending and of_it and not _asks_something(speech, place.start):
             return "taken_back"
         if _NO.match(said) and _ABOUT_IT.search(speech.text[speech.turns[here.turn].end : place.start]):
             return "taken_back"
         read_back = any(other.turn in range(here.turn + 1, turn) and other.same == here.same for other in heard)
         if again is None and not _asks_something(speech, place.start):
-            asked = speech.text[speech.turns[here.turn].end : place.start]
-            left = not read_back and "?" in asked
-            moved_on = left or cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", asked)) is not None
+            moved_on = another or (not read_back and "?" in asked)
             end = min(place.end, place.start + 200)
             if not moved_on and not harmless(speech, turn, place.start, end, ()):
                 return "taken_back"
