@@ -33,7 +33,7 @@ def report(
 def _report(runner: Runner, workspace_id: str, kind: str) -> dict[str, Any]:
     with runner.database.begin(workspace_id) as tx:
         labels = report_store.labels(tx, workspace_id, kind)
-        size = population_store.load(tx, workspace_id, kind, ()).size
+        size = population_store.load(tx, workspace_id, kind).size
         links = dict(report_store.links(tx, workspace_id, kind))
         counts = report_store.counts(tx, workspace_id, kind)
     met = bound(labels)

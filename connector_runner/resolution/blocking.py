@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from connector_runner.resolution.identity import Identity
 from connector_runner.resolution.names import sound
 
+_BROAD: Final = ("nn|", "zn|", "hn|", "el|")
+"""Names, a name and a postal code, a name and a house, a mailbox wherever it is."""
+
 
 def keys(person: Identity) -> frozenset[str]:
-    """The blocking keys of a record, about 10 to 30 short texts. They hold parts of what identifies a person: keep
+    """The blocking keys of a record, about 10 to 20 short texts. They hold parts of what identifies a person: keep
     digests of them where they are stored. A record that says too little, or that must never match, has none.
     """
     if person.never or person.is_empty:
@@ -24,6 +28,11 @@ def keys(person: Identity) -> frozenset[str]:
 def phone_key(number: str) -> str:
     """The key of whoever has this phone; with another area code, or none, it takes a name besides."""
     return f"p|{number}"
+
+
+def is_broad(key: str) -> bool:
+    """Whether strangers have this key in common as soon as there are many of them: it is capped sooner (see store)."""
+    return key.startswith(_BROAD)
 
 
 def _names(person: Identity) -> list[str]:
@@ -46,21 +55,20 @@ def _of_location(place: Identity) -> Iterator[str]:
 
 
 def _of_names(person: Identity) -> Iterator[str]:
+    """Both names as they sound, in either order, and with two parts of the date; each name with the whole date."""
+    both = ""
     if person.given and person.family:
-        first, second = sorted((sound(person.given), sound(person.family)))
-        yield f"nn|{first}|{second}"
+        both = "|".join(sorted((sound(person.given), sound(person.family))))
+        yield f"nn|{both}"
     if person.birth is None or not person.birth[2]:
         return
     year, month, day = person.birth
-    initials = "".join(sorted(name[0] for name in (person.given, person.family) if name))
-    for name in _names(person):
-        yield f"nd|{name[:3]}|{year}-{month}-{day}"
-        if day <= 12:
-            yield f"nd|{name[:3]}|{year}-{day}-{month}"
-        heard = f"{sound(name)}|{initials}"
-        yield f"ny|{heard}|{year}-{month}"
-        yield f"ne|{heard}|{year}--{day}"
-        yield f"nf|{heard}|{month}-{day}"
+    first, last = sorted((month, day))
+    yield from (f"nd|{name[:3]}|{year}-{first}-{last}" for name in _names(person))
+    if both:
+        yield f"ny|{both}|{year}-{month}"
+        yield f"ne|{both}|{year}--{day}"
+        yield f"nf|{both}|{month}-{day}"
     if person.postal_code:
         yield f"dz|{year}-{month}-{day}|{person.postal_code}"
 
@@ -68,7 +76,7 @@ def _of_names(person: Identity) -> Iterator[str]:
 def _of_contact(person: Identity) -> Iterator[str]:
     for number in person.phones:
         yield phone_key(number)
-        yield from (f"pn|{number[-7:]}|{name[:3]}" for name in _names(person))
+        yield f"pn|{number[-7:]}|{(person.given or person.family)[:3]}"
     for address in person.emails:
         yield f"e|{address}"
         yield f"el|{address.partition('@')[0]}"

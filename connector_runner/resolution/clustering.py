@@ -12,6 +12,7 @@ from connector_runner.resolution import evidence_store, link_store, possible, st
 from connector_runner.resolution.clusters import Clusters
 from connector_runner.resolution.grouping import Weighed, group
 from connector_runner.resolution.guards import ONLY_PHONE
+from connector_runner.resolution.judging import Judging
 from connector_runner.resolution.linking import changes_of, link_events
 from connector_runner.resolution.thresholds import Thresholds
 
@@ -25,7 +26,9 @@ class Regrouped:
     entities: Sequence[str]
 
 
-def regroup(tx: Tx, workspace_id: str, kind: str, taken: Iterable[str], bounds: Thresholds, now: datetime) -> Regrouped:
+def regroup(
+    tx: Tx, workspace_id: str, kind: str, taken: Iterable[str], judging: Judging, bounds: Thresholds, now: datetime
+) -> Regrouped:
     """Group anew whatever the evidence about these records reaches, and ask people about what it leaves open."""
     component = set(taken)
     frontier = set(component)
@@ -42,7 +45,7 @@ def regroup(tx: Tx, workspace_id: str, kind: str, taken: Iterable[str], bounds: 
     ]
     phoned = {entity for e in compared if e.held == ONLY_PHONE for entity in (e.one, e.other)}
     lone = store.only_phones(tx, workspace_id, phoned) if phoned else set()
-    grouped = group(names, compared, decided, threshold=bounds.link, lone=lone)
+    grouped = group(names, compared, decided, threshold=bounds.link, lone=lone, weigh=judging.among(names))
     made, parted = changes_of(rows, grouped)
     if made or parted:
         features = evidence_store.features_of(tx, workspace_id, [*made, *parted])

@@ -6,17 +6,21 @@ between two records never chains together others that speak against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 Pair = tuple[str, str]
 """Two records, the smaller name first."""
 
-_UNSEEN: Final = -3.0
-"""What a pair counts that no blocking key brought together: it has nothing in common worth comparing."""
+UNSEEN: Final = -3.0
+"""What a pair counts of which one says nothing of who it is."""
+APART: Final = -inf
+"""What a pair counts that may never be in one cluster."""
 _MOST: Final = 12.0
-"""No single pair outweighs all others."""
+_LEAST: Final = -8.0
+"""No single pair outweighs all others; and one doubt less than one likeness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,27 +42,37 @@ def clusters(
     threshold: float,
     must: frozenset[Pair] = frozenset(),
     never: frozenset[Pair] = frozenset(),
+    weigh: Callable[[Pair], float] = lambda _: UNSEEN,
 ) -> Clusters:
     """Group ``records`` by the ``bits`` of their pairs: those of ``threshold`` and more may link.
 
     ``must`` are pairs that a person (or the source itself) joined, taken first; ``never`` those that may not be in
-    one cluster, whatever else says so. Where they contradict one another, apart is the safe side.
+    one cluster, whatever else says so. Where they contradict one another, apart is the safe side. ``weigh`` is asked
+    for the bits of other pairs (fewer than ``threshold``, or APART) where it is to be decided if their groups join.
     """
     group = {record: [record] for record in sorted(records)}
     links: list[Pair] = []
     refused: list[Pair] = []
-    wanted = sorted(((score, pair) for pair, score in bits.items() if score >= threshold), key=_best_first)
-    for pair in (*sorted(must), *(pair for _, pair in wanted if pair not in must)):
-        one, other = group[pair[0]], group[pair[1]]
+    known = dict(bits) | dict.fromkeys(never, APART)
+
+    def between(one: list[str], other: list[str]) -> Iterator[float]:
+        for two in (pair(a, b) for a in one for b in other):
+            if two not in known:
+                known[two] = weigh(two)
+            yield known[two]
+
+    wanted = sorted(((score, two) for two, score in bits.items() if score >= threshold), key=_best_first)
+    for two in (*sorted(must), *(two for _, two in wanted if two not in must)):
+        one, other = group[two[0]], group[two[1]]
         if one is other:
             continue
-        if _kept_apart(one, other, never) or (pair not in must and _mean(one, other, bits) < 0):
-            refused.append(pair)
+        if _speaks_against(between(one, other), must=two in must):
+            refused.append(two)
             continue
         one.extend(other)
         for record in other:
             group[record] = one
-        links.append(pair)
+        links.append(two)
     names = {id(members): min(members) for members in group.values()}
     return Clusters({record: names[id(members)] for record, members in group.items()}, tuple(links), tuple(refused))
 
@@ -72,10 +86,11 @@ def pair(one: str, other: str) -> Pair:
     return (one, other) if one < other else (other, one)
 
 
-def _kept_apart(one: list[str], other: list[str], never: frozenset[Pair]) -> bool:
-    return bool(never) and any(pair(a, b) in never for a in one for b in other)
-
-
-def _mean(one: list[str], other: list[str], bits: Mapping[Pair, float]) -> float:
-    total = sum(max(-_MOST, min(_MOST, bits.get(pair(a, b), _UNSEEN))) for a in one for b in other)
-    return total / (len(one) * len(other))
+def _speaks_against(found: Iterable[float], *, must: bool) -> bool:
+    """Whether two groups may not join: a pair is kept apart, or all pairs together are more unlike than like."""
+    total = 0.0
+    for value in found:
+        if value == APART:
+            return True
+        total += max(_LEAST, min(_MOST, value))
+    return not must and total < 0

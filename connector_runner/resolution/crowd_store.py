@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, rows, tuples
-from connector_runner.resolution.store import KEY_CAP
+from connector_runner.resolution.store import BROAD_CAP, KEY_CAP, SPEAKS
 
 CAPPED: Final = "capped_key"
 CROWDED: Final = "crowded_phone"
@@ -41,9 +41,11 @@ def beyond_cap(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
     found = rows(
         tx,
         "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) WHERE EXISTS (SELECT 1 FROM blocking_key k"
-        " WHERE k.workspace_id = :ws AND k.token = t.token OFFSET :cap)",
+        " WHERE k.workspace_id = :ws AND k.token = t.token"
+        " OFFSET CASE WHEN t.token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END)",
         ws=workspace_id,
         tokens=token_array(tokens),
+        broad=BROAD_CAP,
         cap=KEY_CAP,
     )
     return {row["token"] for row in found}
@@ -70,6 +72,30 @@ def request_holders(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int],
         " SELECT :ws, entity_id, :kind, true FROM (SELECT DISTINCT entity_id FROM blocking_key WHERE workspace_id = :ws"
         "  AND token = ANY(CAST(:tokens AS bigint[])) AND entity_id <> ALL(CAST(:but AS uuid[]))) h"
         " ORDER BY entity_id ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        kind=kind,
+        tokens=token_array(tokens),
+        but=but,
+    )
+
+
+def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], but: str) -> int:
+    """Ask for those to be compared anew, but for ``but``, whom nothing but one of these keys brought together.
+
+    Of whose likeness no evidence is kept nothing changes.
+    """
+    return execute(
+        tx,
+        "WITH held AS MATERIALIZED (SELECT token, entity_id FROM blocking_key WHERE workspace_id = :ws"
+        "  AND token = ANY(CAST(:tokens AS bigint[]))),"
+        " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a CROSS JOIN LATERAL (SELECT one, other"
+        "   FROM pair_evidence e WHERE e.workspace_id = :ws AND e.one = a.entity_id OFFSET 0) p"
+        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other WHERE NOT EXISTS (SELECT 1 FROM blocking_key x"
+        "   JOIN blocking_key y ON y.workspace_id = :ws AND y.token = x.token AND y.entity_id = p.other"
+        f"   WHERE x.workspace_id = :ws AND x.entity_id = p.one AND {SPEAKS.format('x.token')}))"
+        " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
+        " FROM (SELECT one AS id FROM parted UNION SELECT other FROM parted) p WHERE id <> ALL(CAST(:but AS uuid[]))"
+        " ORDER BY id ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
         tokens=token_array(tokens),

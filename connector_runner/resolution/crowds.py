@@ -1,7 +1,8 @@
 """Which keys bring nobody together because too many have them, and which phones are of too many people.
 
-Both follow the records: whoever has a key that crosses the line, one way or the other, is compared anew. So what
-is found does not depend on who came first, and nothing is held against a phone for what has been corrected since.
+Both follow the records: whoever is concerned by a key that crosses the line, one way or the other, is compared anew.
+So what is found does not depend on who came first, and nothing is held against a phone for what has been corrected
+since. A phone of many brings nobody together by itself: it takes a name besides.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def follow(
     capped = (before | risen) - fallen
     if risen or fallen:
         crowd_store.replace(tx, workspace_id, CAPPED, more=risen, fewer=fallen)
-    crossed = risen | fallen
+    crossed = set(fallen)
     if phones or removed:
         crowded = crowd_store.known(tx, workspace_id, CROWDED, phones | removed)
         looked_at = phones | (removed & crowded)
@@ -45,8 +46,11 @@ def follow(
         if more or fewer:
             crowd_store.replace(tx, workspace_id, CROWDED, more=more, fewer=fewer)
         crossed |= more | fewer
+    compared = id_array(person.record for person in people)
     if crossed:
-        crowd_store.request_holders(tx, workspace_id, kind, crossed, id_array(person.record for person in people))
+        crowd_store.request_holders(tx, workspace_id, kind, crossed, compared)
+    if risen - crossed:
+        crowd_store.request_parted(tx, workspace_id, kind, risen - crossed, compared)
 
 
 def crowded_numbers(tx: Tx, workspace_id: str, kind: Kind, people: Iterable[Identity]) -> set[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
+from connector_runner.kernel import exact_json
 from connector_runner.resolution.clusters import Pair
 from connector_runner.resolution.evidence import Evidence
 from connector_runner.resolution.guards import ONLY_PHONE
@@ -13,6 +14,12 @@ from connector_runner.resolution.guards import ONLY_PHONE
 _JOINS = f"(bits >= :t AND held IS NULL OR linked OR held = '{ONLY_PHONE}')"
 NOT_COMPARED = "not_compared"
 """Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
+LEAST_KEPT: Final = 0.0
+"""Bits of evidence that is kept: far fewer than a link or a question needs, whatever the size of the population."""
+_SPOKEN_OF: Final = (
+    "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
+    " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
+)
 
 
 def replace_evidence(
@@ -20,38 +27,66 @@ def replace_evidence(
 ) -> None:
     """Let ``found`` be all the evidence there is about some entities, but for that with those in ``later``.
 
-    What was linked stays marked so.
+    Evidence that links nobody and asks no question is not kept: it is weighed anew where it matters (see grouping).
+    What was linked stays marked so, and is kept with what people spoke of, whatever it comes to.
     """
-    kept = (
-        "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
-        " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
+    before = _about(tx, workspace_id, about, set(later))
+    kept = [e for e in found if e.bits >= LEAST_KEPT or e.held == ONLY_PHONE or before.get((e.one, e.other))]
+    left = before.keys() - {(e.one, e.other) for e in kept}
+    if left:
+        _leave(tx, workspace_id, sorted(left))
+    if kept:
+        _keep(tx, workspace_id, kept)
+
+
+def keep(tx: Tx, workspace_id: str, evidence: Evidence) -> None:
+    """Keep the evidence of a pair that a person speaks of, whatever it comes to."""
+    _keep(tx, workspace_id, [evidence])
+
+
+def _about(tx: Tx, workspace_id: str, about: Sequence[str], later: set[str]) -> dict[Pair, bool]:
+    """Pair -> whether it is linked or a person spoke of it, of all kept about some entities, but with ``later``."""
+    columns = f"SELECT one, other, {_SPOKEN_OF} FROM pair_evidence p WHERE workspace_id = :ws"
+    found = tuples(
+        tx,
+        # Each side by its own index: with one condition on both, the planner may read the whole table.
+        f"{columns} AND one = ANY(CAST(:ids AS uuid[])) UNION {columns} AND other = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(about),
     )
+    return {(one, other): spoken for one, other, spoken in found if not later & {one, other}}
+
+
+def _leave(tx: Tx, workspace_id: str, pairs: Sequence[Pair]) -> None:
+    """Drop the evidence of pairs that no key brings together any more, or mark it so where it has to be kept."""
     execute(
         tx,
-        "WITH fresh AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid,"
-        "  other uuid, bits double precision, levels jsonb, weights jsonb, veto text, held text, version text)),"
-        # Each side by its own index: with one condition on both, the planner may read the whole table.
-        " known AS MATERIALIZED (SELECT one, other FROM pair_evidence WHERE workspace_id = :ws"
-        "  AND one = ANY(CAST(:ids AS uuid[])) UNION SELECT one, other FROM pair_evidence WHERE workspace_id = :ws"
-        "  AND other = ANY(CAST(:ids AS uuid[]))),"
-        " stale AS MATERIALIZED (SELECT one, other FROM known k WHERE one <> ALL(CAST(:later AS uuid[]))"
-        "  AND other <> ALL(CAST(:later AS uuid[]))"
-        "  AND NOT EXISTS (SELECT 1 FROM fresh f WHERE f.one = k.one AND f.other = k.other)),"
+        "WITH stale AS MATERIALIZED (SELECT unnest(CAST(:ones AS uuid[])) AS one,"
+        "  unnest(CAST(:others AS uuid[])) AS other),"
         " gone AS (DELETE FROM pair_evidence p USING stale s WHERE p.workspace_id = :ws AND p.one = s.one"
-        f"  AND p.other = s.other AND NOT {kept}),"
-        " lost AS (UPDATE pair_evidence p SET bits = -20, held = :lost, veto = NULL FROM stale s"
-        f"  WHERE p.workspace_id = :ws AND p.one = s.one AND p.other = s.other AND {kept})"
-        " INSERT INTO pair_evidence AS p (workspace_id, one, other, bits, levels, weights, veto, held, version)"
-        " SELECT :ws, one, other, bits, levels, weights, veto, held, version FROM fresh ORDER BY one, other"
+        f"  AND p.other = s.other AND NOT {_SPOKEN_OF})"
+        " UPDATE pair_evidence p SET bits = -20, held = :lost, veto = NULL FROM stale s"
+        f" WHERE p.workspace_id = :ws AND p.one = s.one AND p.other = s.other AND {_SPOKEN_OF}",
+        ws=workspace_id,
+        ones=id_array(two[0] for two in pairs),
+        others=id_array(two[1] for two in pairs),
+        lost=NOT_COMPARED,
+    )
+
+
+def _keep(tx: Tx, workspace_id: str, found: Sequence[Evidence]) -> None:
+    execute(
+        tx,
+        "INSERT INTO pair_evidence AS p (workspace_id, one, other, bits, levels, weights, veto, held, version)"
+        " SELECT :ws, one, other, bits, levels, weights, veto, held, version"
+        "  FROM jsonb_to_recordset(CAST(:found AS jsonb)) AS f (one uuid, other uuid, bits double precision,"
+        "  levels jsonb, weights jsonb, veto text, held text, version text) ORDER BY one, other"
         " ON CONFLICT (workspace_id, one, other) DO UPDATE SET bits = excluded.bits, levels = excluded.levels,"
         "  weights = excluded.weights, veto = excluded.veto, held = excluded.held, version = excluded.version"
         "  WHERE (p.bits, p.levels, p.version) <> (excluded.bits, excluded.levels, excluded.version)"
         "   OR (p.veto, p.held) IS DISTINCT FROM (excluded.veto, excluded.held)",
         ws=workspace_id,
-        ids=id_array(about),
-        later=id_array(sorted(later)),
-        lost=NOT_COMPARED,
-        found=json.dumps(
+        found=exact_json.dumps(
             [
                 {
                     "one": e.one, "other": e.other, "bits": e.bits, "levels": e.levels, "weights": dict(e.weights),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from connector_runner.resolution.clusters import Clusters, Pair, clusters, pair
+from connector_runner.resolution.clusters import APART, UNSEEN, Clusters, Pair, clusters, pair
 from connector_runner.resolution.guards import ONLY_PHONE, counted_bits
 from connector_runner.resolution.phones import with_lone_phones
 
@@ -28,11 +28,12 @@ def group(
     *,
     threshold: float,
     lone: Iterable[str] = (),
+    weigh: Callable[[Pair], Weighed | None] = lambda _: None,
 ) -> Clusters:
     """Clusters of the entities in ``names`` (entity -> canonical id) by their evidence and what people decided.
 
-    ``lone`` are entities that are nothing but a phone. Ties fall by canonical id, which is the same wherever records
-    are landed.
+    ``lone`` are entities that are nothing but a phone. ``weigh`` tells what the evidence of two comes to that is not
+    in ``evidence``, as it links nobody. Ties fall by canonical id, which is the same wherever records are landed.
     """
     entity_of = {name: entity for entity, name in names.items()}
 
@@ -43,12 +44,20 @@ def group(
     said = {named(two): same for two, same in decided.items() if two[0] in names and two[1] in names}
     never = {two for two, same in said.items() if not same}
     never |= {two for two, e in known.items() if e.veto and not said.get(two)}
+
+    def weighed(two: Pair) -> float:
+        e = weigh(pair(entity_of[two[0]], entity_of[two[1]]))
+        if e is None:
+            return UNSEEN
+        return APART if e.veto and not said.get(two) else counted_bits(e.bits, e.held)
+
     found = clusters(
         entity_of,
         {two: counted_bits(e.bits, e.held) for two, e in known.items()},
         threshold=threshold,
         must=frozenset(two for two, same in said.items() if same),
         never=frozenset(never),
+        weigh=weighed,
     )
     phoned = [two for two, e in known.items() if e.held == ONLY_PHONE]
     if phoned:

@@ -16,7 +16,6 @@ from connector_runner.infra.database import Tx, execute, one, rows, tuples
 from connector_runner.kernel import exact_json
 from connector_runner.resolution import store
 from connector_runner.resolution.evidence import RAREST
-from connector_runner.resolution.identity import Identity
 
 LEAST: Final = 1000
 """A population is taken for at least so large: in a new workspace a few records must not link on little."""
@@ -41,21 +40,24 @@ class Snapshot:
         return _MANY if phone in self.crowded else 1
 
 
-def load(tx: Tx, workspace_id: str, kind: str, people: Iterable[Identity]) -> Snapshot:
-    """The latest count, with the shares of the names of ``people``; of a kind never counted, that of a small town."""
-    of_kind = "WHERE workspace_id = :ws AND kind = :kind"
-    counted = one(tx, f"SELECT size FROM population {of_kind}", ws=workspace_id, kind=kind)
-    if counted is None:
-        return Snapshot(LEAST, {})
-    names = sorted({name for person in people for name in (person.given, person.family) if name})
+def load(tx: Tx, workspace_id: str, kind: str) -> Snapshot:
+    """The latest count, without shares (see ``look_up``); of a kind never counted, that of a small town."""
+    counted = one(
+        tx, "SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind", ws=workspace_id, kind=kind
+    )
+    return Snapshot(int(counted["size"]) if counted else LEAST, {})
+
+
+def look_up(tx: Tx, workspace_id: str, kind: str, snapshot: Snapshot, names: Iterable[str]) -> None:
+    """Put the shares of these names into a snapshot."""
     found = tuples(
         tx,
-        f"SELECT field, name, share FROM name_share {of_kind} AND name = ANY(:names)",
+        "SELECT field, name, share FROM name_share WHERE workspace_id = :ws AND kind = :kind AND name = ANY(:names)",
         ws=workspace_id,
         kind=kind,
-        names=names,
+        names=sorted(names),
     )
-    return Snapshot(int(counted["size"]), {(of, name): float(share) for of, name, share in found})
+    snapshot.shares.update(((of, name), float(share)) for of, name, share in found)
 
 
 def size_step(records: int) -> int:

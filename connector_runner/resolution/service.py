@@ -19,11 +19,10 @@ from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, link_store, population_store, store
 from connector_runner.resolution.blocking import keys
 from connector_runner.resolution.clustering import regroup
-from connector_runner.resolution.clusters import pair
-from connector_runner.resolution.evidence import judge
+from connector_runner.resolution.clusters import Pair, pair
 from connector_runner.resolution.identity import Identity, Kind, identity_of
+from connector_runner.resolution.judging import Judging
 from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresholds
-from connector_runner.resolution.weights import shipped
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 from connector_runner.world.store import adopted
 
@@ -163,13 +162,24 @@ def decide(
     if one == other:
         raise BadRecord(ONE_ALREADY if same else NOT_BY_A_LINK, code="one_entity", where=one)
     label = next(new_ids())
+    # First, as a batch takes who waits before it writes about them: the other way round they could wait for each other.
+    for known_as, entity in sorted(store.kinds_of(tx, workspace_id, [one, other], KINDS)):
+        store.request(tx, workspace_id, known_as, [entity])
+    for kind in KINDS:
+        _weigh(tx, workspace_id, kind, pair(one, other))
     evidence_store.ensure_pair(tx, workspace_id, pair(one, other))
     link_store.add_label(tx, workspace_id, label, pair(one, other), same=same, actor=actor, reason=reason, now=now)
-    for kind, entity in store.kinds_of(tx, workspace_id, [one, other], KINDS):
-        store.request(tx, workspace_id, kind, [entity])
     action = "link.same" if same else "link.different"
     detail = {"other": other, "label": label}
     audit.append(tx, workspace_id, actor=actor, action=action, object=one, detail=detail, now=now)
+
+
+def _weigh(tx: Tx, workspace_id: str, kind: Kind, two: Pair) -> None:
+    """Keep what speaks for a pair that a person speaks of, where both are of a kind and a key brings them together."""
+    people = store.identities(tx, workspace_id, two, kind)
+    if len(people) == len(two) and keys(people[two[0]]) & keys(people[two[1]]):
+        for evidence in Judging(tx, workspace_id, kind, people).against((), [two]):
+            evidence_store.keep(tx, workspace_id, evidence)
 
 
 def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: int, tell: EntitiesResolved) -> Resolved:
@@ -184,8 +194,10 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
     spoken = _spoken_of_adopters(tx, workspace_id, missing) if missing else set()
-    found, bounds = _judge(tx, workspace_id, kind, people, about)
-    regrouped = regroup(tx, workspace_id, kind, spoken.union(about), bounds, now)
+    judging = Judging(tx, workspace_id, kind, people)
+    found = _judge(tx, workspace_id, kind, judging, people, about)
+    bounds = thresholds_of(kind, judging.size)
+    regrouped = regroup(tx, workspace_id, kind, spoken.union(about), judging, bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
     return Resolved(len(taken), found, regrouped.made, regrouped.parted, more=len(taken) == limit)
 
@@ -224,9 +236,9 @@ def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) 
 
 
 def _judge(
-    tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], taken: Sequence[str]
-) -> tuple[int, Thresholds]:
-    """Judge every pair that a key brings together; how many, and the thresholds of such a population.
+    tx: Tx, workspace_id: str, kind: Kind, judging: Judging, people: dict[str, Identity], taken: Sequence[str]
+) -> int:
+    """Judge every pair that a key brings together; how many.
 
     Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
     """
@@ -241,10 +253,6 @@ def _judge(
     }
     others = {record for two in pairs for record in two} - people.keys()
     later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
-    known = people | store.identities(tx, workspace_id, others - later, kind)
-    population = population_store.load(tx, workspace_id, kind, known.values())
-    population.crowded = crowds.crowded_numbers(tx, workspace_id, kind, people.values())
-    weights = shipped()
-    evidence = [judge(known[a], known[b], weights, population) for a, b in sorted(pairs) if a in known and b in known]
+    evidence = judging.against(others - later, sorted(pairs))
     evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)
-    return len(evidence), thresholds_of(kind, population.size)
+    return len(evidence)

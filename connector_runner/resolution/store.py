@@ -9,16 +9,25 @@ from typing import Any
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows, tuples
 from connector_runner.kernel import exact_json
+from connector_runner.resolution.blocking import is_broad
 from connector_runner.resolution.identity import Identity, Kind
 
 KEY_CAP = 20
 """A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
+BROAD_CAP = 8
+"""The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
+
+SPEAKS = (
+    "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
+    " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
+)
+"""That a key brings people together."""
 
 
 def token(kind: str, key: str) -> int:
-    """A key as it is stored: a digest, signed as Postgres has it."""
+    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one (see ``cap_of``)."""
     digest = blake2b(f"{kind}|{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    return int.from_bytes(digest, "big", signed=True) & ~1 | (kind == "patient" and is_broad(key))
 
 
 def request(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> None:
@@ -278,7 +287,7 @@ def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[
         tx,
         "SELECT t.token, b.entity_id FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL ("
         "  SELECT entity_id FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token OFFSET 0) b"
-        " WHERE NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = t.token)",
+        f" WHERE {SPEAKS.format('t.token')}",
         ws=workspace_id,
         tokens="{" + ",".join(map(str, wanted)) + "}",
     ):
@@ -296,7 +305,9 @@ def _body(person: Identity) -> dict[str, Any]:
 
 def _identity(entity_id: str, kind: Kind, body: dict[str, Any]) -> Identity:
     sets: dict[str, Any] = {
-        name: frozenset(body[name]) for name in ("family_parts", "phones", "emails", "specialties") if name in body
+        name: frozenset(body[name])
+        for name in ("family_parts", "phones", "emails", "charts", "specialties")
+        if name in body
     }
     pairs = frozenset((system, value) for system, value in body.get("identifiers", ()))
     birth = tuple(body["birth"]) if body.get("birth") else None

@@ -44,7 +44,8 @@ def test_a_phone_is_of_many_as_long_as_it_is(database: Database, workspace: str)
 def test_a_key_brings_people_together_again_when_fewer_have_it(
     database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector_runner.resolution.crowd_store.KEY_CAP", 3)
+    for cap in ("KEY_CAP", "BROAD_CAP"):
+        monkeypatch.setattr(f"connector_runner.resolution.crowd_store.{cap}", 3)
     for name in ("ehr:Patient:1", "crm:Patient:1"):
         say(database, workspace, name, {"name": ADA["name"], "birthDate": "1982-03-04"})
     work_off(database, workspace)

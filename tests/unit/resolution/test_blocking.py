@@ -22,8 +22,14 @@ def test_the_last_seven_digits_of_a_phone_take_a_name_besides() -> None:
     assert not together(ada, {"given": "Bo", "family": "Wu", "phones": ["+14135550101"]})
 
 
-def test_a_family_name_and_a_birthday_take_the_initials_besides() -> None:
+def test_names_in_any_order_go_with_two_parts_of_a_date() -> None:
     ada = {"given": "Ada", "family": "Lin", "birth_date": "1982-03-14"}
     assert together(ada, {"given": "Adda", "family": "Lin", "birth_date": "1981-03-14"})
     assert together(ada, {"given": "Lin", "family": "Adah", "birth_date": "1981-03-14"})
     assert not together(ada, {"given": "Bo", "family": "Lin", "birth_date": "1981-03-14"})
+
+
+def test_a_month_may_stand_for_a_day() -> None:
+    ada = {"given": "Ada", "family": "Lin", "birth_date": "1982-03-04"}
+    assert together(ada, {"given": "Adaeze", "family": "Wu", "birth_date": "1982-04-03"})
+    assert not together(ada, {"given": "Adaeze", "family": "Wu", "birth_date": "1982-05-03"})
