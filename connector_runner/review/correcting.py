@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,7 +14,9 @@ from jsonschema.validators import extend
 
 from connector_runner.kernel.clock import parse_instant
 from connector_runner.review.items import Refused
+from connector_runner.review.judge import checks
 from connector_runner.unification.loader import FHIR_SYSTEM, MappingSet
+from connector_runner.world.atoms import KEYED
 
 Schema = dict[str, Any]
 
@@ -47,21 +49,41 @@ _ADDRESS: Final[Schema] = {
         "text": _TEXT, "use": _TEXT, "type": _TEXT, "period": _PERIOD,
     },
 }  # fmt: skip
-_IDENTIFIER: Final[Schema] = {
-    "type": "object", "required": ["value"],
-    "properties": {"system": _TEXT, "value": _TEXT, "type": _TEXT, "use": _TEXT},
-}  # fmt: skip
 _REFERENCE: Final[Schema] = {
-    "type": "object", "minProperties": 1,
-    "properties": {"ref": {"type": "string", "pattern": "^[^:]+:[^:]+:[^:]+$"}, "display": _TEXT},
+    "type": "object", "minProperties": 1, "additionalProperties": False,
+    "properties": {
+        "ref": {"type": "string", "pattern": "^[^:]+:[^:]+:[^:]+$"}, "display": _TEXT, "type": _TEXT,
+        "identifier": {"type": "object"},
+    },
 }  # fmt: skip
-_CONCEPT: Final[Schema] = {"type": ["object", "string"]}
+_IDENTIFIER: Final[Schema] = {
+    "type": "object", "required": ["value"], "additionalProperties": False,
+    "properties": {
+        "system": _TEXT, "value": _TEXT, "type": _TEXT, "use": _TEXT, "period": _PERIOD, "assigner": _REFERENCE,
+    },
+}  # fmt: skip
+_CODING: Final[Schema] = {
+    "code": _TEXT, "system": _TEXT, "display": _TEXT, "version": _TEXT, "user_selected": {"type": "boolean"},
+}  # fmt: skip
+_CONCEPT: Final[Schema] = {
+    "type": ["object", "string"], "minProperties": 1, "minLength": 1, "maxLength": 10_000,
+    "additionalProperties": False,
+    "properties": {
+        **_CODING, "text": _TEXT,
+        "codings": {
+            "type": "array", "items": {"type": "object", "additionalProperties": False, "properties": _CODING},
+        },
+    },
+}  # fmt: skip
 _QUANTITY: Final[Schema] = {
-    "type": "object", "required": ["value"],
-    "properties": {"value": {"type": "number"}, "unit": _TEXT, "system": _TEXT, "code": _TEXT, "comparator": _TEXT},
+    "type": "object", "required": ["value"], "additionalProperties": False,
+    "properties": {
+        "value": {"type": "number"}, "unit": _TEXT, "system": _TEXT, "code": _TEXT, "comparator": _TEXT,
+        "currency": _TEXT,
+    },
 }  # fmt: skip
 _OBJECT: Final[Schema] = {"type": "object"}
-_ANY: Final[Schema] = {}
+_ANY: Final[Schema] = {"type": ["object", "array", "string", "number", "boolean"]}
 
 
 def _list(of: Schema) -> Schema:
@@ -163,6 +185,18 @@ def wrong_with(schema: Schema, data: Any) -> Refused | None:
         return Refused("missing", "an element is missing", where=_shown([*path, missing[0]]))
     code = "wrong_type" if error.validator == "type" else "invalid"
     return Refused(code, f"not as the schema asks ({error.validator})", where=_shown(path))
+
+
+def malformed(entity_type: str, data: Mapping[str, Any], now: datetime) -> Refused | None:
+    """The first value of a correction that cannot be right, whoever says it, with its path and why."""
+    for field, value in sorted(data.items()):
+        listed = isinstance(value, list) and field in KEYED
+        for place, each in enumerate(value) if listed else [(None, value)]:
+            path: list[str | int] = [field] if place is None else [field, place]
+            code = checks.malformed(entity_type, field, each, now)
+            if code is not None:
+                return Refused(code, "this cannot be right", where=_shown(path))
+    return None
 
 
 def _shown(path: Iterable[str | int]) -> str:

@@ -17,7 +17,7 @@ from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.review import item_store, label_store, switching, verdicts
 from connector_runner.review.categories import category_of, gravest
-from connector_runner.review.correcting import Schema, schema_of, wrong_with
+from connector_runner.review.correcting import Schema, malformed, schema_of, wrong_with
 from connector_runner.review.items import EVENTS, WITHDRAWN, Answer, Asked, Done, Item, Refused
 from connector_runner.review.judge.case import SUPPORTED
 from connector_runner.review.label_store import Said
@@ -78,7 +78,8 @@ class EventsHandler:
             return Refused("unknown_entity", "there is no such entity any more", where=item.entity_id)
         corrected: NewEvent | None = None
         if answer.action == "corrected":
-            wrong = wrong_with(self.schema(view), answer.data)
+            data = answer.data or {}
+            wrong = wrong_with(self.schema(view), data) or malformed(view.entity_type, data, now)
             if wrong is not None:
                 return wrong
             corrected = _correction(view, item, answer)

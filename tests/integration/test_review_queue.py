@@ -65,6 +65,9 @@ def test_a_rejection_needs_a_reason_and_takes_the_value_away(desk: ReviewDesk) -
     refused = desk.answer(item.id, "rejected", notes="  ")
     assert isinstance(refused, Refused)
     assert refused.code == "reason_missing"
+    refused = desk.answer(item.id, "rejected", notes="x" * 2001)
+    assert isinstance(refused, Refused)
+    assert refused.code == "too_long"
     done = desk.answer(item.id, "rejected", notes="another patient")
     assert isinstance(done, Item)
     assert done.status == "rejected"
@@ -108,10 +111,24 @@ def test_a_correction_is_a_new_event_that_holds(desk: ReviewDesk) -> None:
         ({"name": {"family": "Okafor", "givn": "Ada"}}, "unknown_field", "corrected_data.name.givn"),
         ({"telecom": "617"}, "wrong_type", "corrected_data.telecom"),
         ({}, "data_missing", "corrected_data"),
+        ([], "data_missing", "corrected_data"),
+        (["617"], "wrong_type", "corrected_data"),
+        ({"gender": None}, "wrong_type", "corrected_data.gender"),
+        ({"gender": "banana"}, "unknown_code", "corrected_data.gender"),
+        ({"birth_date": "2082-03-04"}, "in_the_future", "corrected_data.birth_date"),
+        ({"name.family": "Okafor"}, "unknown_field", "corrected_data.name.family"),
+        (
+            {"telecom": [home("+16175550101")["telecom"][0], {"system": "phone", "value": "12"}]},
+            "not_a_number",
+            "corrected_data.telecom[1]",
+        ),
+        ({"identifier": [{"value": "7", "valeu": "8"}]}, "unknown_field", "corrected_data.identifier[0].valeu"),
+        ({"marital_status": {"cod": "M"}}, "unknown_field", "corrected_data.marital_status.cod"),
+        ({"marital_status": {"codings": [{"code": 7}]}}, "wrong_type", "corrected_data.marital_status.codings[0].code"),
     ],
 )
 def test_a_correction_that_cannot_be_is_refused_with_the_path(
-    desk: ReviewDesk, data: dict[str, Any], code: str, where: str
+    desk: ReviewDesk, data: Any, code: str, where: str
 ) -> None:
     said, item = asked(desk)
     refused = desk.answer(item.id, "corrected", data=data)
