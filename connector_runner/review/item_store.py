@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
+from connector_runner.infra.database import Row, Tx, execute, id_array, later, one, rows
 from connector_runner.kernel import exact_json
-from connector_runner.kernel.ids import new_id
+from connector_runner.kernel.ids import new_ids
 
 _OPEN: Final = "status IN ('pending', 'in_progress')"
 _SAME: Final = (
     "workspace_id = :ws AND kind = :kind AND entity_id = :entity AND other_id IS NOT DISTINCT FROM CAST(:other AS uuid)"
 )
+
+About = tuple[str, str, str | None]
+"""The kind of an item, its entity, and the other one of a pair."""
 
 
 def open_of(tx: Tx, workspace_id: str, kind: str, entity_id: str, other_id: str | None = None) -> Row | None:
@@ -41,36 +44,48 @@ def open_of_all(tx: Tx, workspace_id: str, kind: str, entity_ids: Sequence[str])
     return {row["entity_id"]: row for row in found}
 
 
-def insert(tx: Tx, workspace_id: str, wanted: Mapping[str, Any], now: datetime) -> str:
-    """Insert an item; its id."""
-    item_id = new_id()
-    execute(
+def open_about(tx: Tx, workspace_id: str, wanted: Sequence[About]) -> dict[About, Row]:
+    """The open items among those about ``wanted``, locked in the order of their entities."""
+    ordered = sorted(wanted, key=str)
+    found = rows(
         tx,
-        "INSERT INTO review_item (workspace_id, id, kind, entity_id, other_id, entity_type, session_id, event_ids,"
-        " asked, reason, category, priority, analysis, created_at, changed_at) VALUES (:ws, :id, :kind, :entity,"
-        " :other, :type, :session, CAST(:events AS uuid[]), CAST(:asked AS jsonb), :reason, :category, :priority,"
-        " CAST(:analysis AS jsonb), :now, :now)",
+        # One by one: as open items are few of all, the planner would look through them for every question.
+        "SELECT i.* FROM unnest(CAST(:kinds AS text[]), CAST(:ids AS uuid[]), CAST(:others AS uuid[]))"
+        " AS w (kind, entity_id, other_id) CROSS JOIN LATERAL (SELECT * FROM review_item WHERE workspace_id = :ws"
+        f"  AND kind = w.kind AND entity_id = w.entity_id AND other_id IS NOT DISTINCT FROM w.other_id AND {_OPEN}"
+        "  FOR UPDATE) i",
         ws=workspace_id,
-        id=item_id,
-        kind=wanted["kind"],
-        entity=wanted["entity_id"],
-        other=wanted["other_id"],
-        type=wanted["entity_type"],
-        session=wanted["session_id"],
-        events=id_array(sorted(wanted["asked"])),
-        asked=exact_json.dumps(wanted["asked"]),
-        reason=wanted["reason"],
-        category=wanted["category"],
-        priority=wanted["priority"],
-        analysis=None if wanted["analysis"] is None else exact_json.dumps(wanted["analysis"]),
-        now=now,
+        kinds=[kind for kind, _, _ in ordered],
+        ids=[entity for _, entity, _ in ordered],
+        others=[other for _, _, other in ordered],
     )
-    return item_id
+    return {(row["kind"], row["entity_id"], row["other_id"]): row for row in found}
+
+
+def insert(tx: Tx, workspace_id: str, new: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[str]:
+    """Insert items; their ids."""
+    ids = new_ids()
+    records = [{**each, "id": next(ids)} for each in new]
+    if records:
+        execute(
+            tx,
+            "INSERT INTO review_item (workspace_id, id, kind, entity_id, other_id, entity_type, session_id, event_ids,"
+            " asked, reason, category, priority, analysis, created_at, changed_at)"
+            " SELECT :ws, id, kind, entity_id, other_id, entity_type, session_id,"
+            "  ARRAY(SELECT CAST(event AS uuid) FROM jsonb_object_keys(asked) AS event ORDER BY 1), asked, reason,"
+            "  category, priority, analysis, :now, :now FROM jsonb_to_recordset(CAST(:new AS jsonb)) AS q (id uuid,"
+            "  kind text, entity_id uuid, other_id uuid, entity_type text, session_id text, asked jsonb, reason text,"
+            "  category text, priority integer, analysis jsonb) ORDER BY entity_id, other_id",
+            ws=workspace_id,
+            new=exact_json.dumps(records),
+            now=now,
+        )
+    return iter([record["id"] for record in records])
 
 
 def join(tx: Tx, workspace_id: str, item_id: str, more: Mapping[str, Any], now: datetime) -> None:
     """Let an open item ask ``more``, all of what it asks and why: whose questions changed is a further version."""
-    execute(
+    later(
         tx,
         "UPDATE review_item SET event_ids = CAST(:events AS uuid[]), asked = CAST(:asked AS jsonb),"
         " analysis = CAST(:analysis AS jsonb), priority = :priority, reason = :reason, category = :category,"

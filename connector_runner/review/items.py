@@ -128,6 +128,25 @@ class Handler(Protocol):
         """Carry an answer out. Refused for one that this kind does not know."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is to be asked. ``reason`` is a code, ``session_id`` the conversation's.
+
+    Of two entities that may be the same ``entity_id`` is the smaller.
+    """
+
+    kind: Kind
+    entity_id: str
+    entity_type: str
+    reason: str
+    priority: int
+    other_id: str | None = None
+    asked: Asked = field(default_factory=dict)
+    category: str = OTHER
+    analysis: Mapping[str, Any] | None = None
+    session_id: str | None = None
+
+
 def ask(
     tx: Tx,
     workspace_id: str,
@@ -145,32 +164,35 @@ def ask(
     session_id: str | None = None,
     now: datetime,
 ) -> str:
-    """Put a question; its item's id. One that is open already for the same entity (or pair) is joined.
-
-    ``reason`` is a code. A joined item has the graver reason and category of both and the more urgent priority, and
-    takes the events, atoms and analysis in addition to its own. ``session_id`` is the conversation's.
-    """
+    """Put one question as ``ask_all`` does; its item's id. ``event_ids`` are all that it is about."""
     if other_id is not None and other_id < entity_id:
         entity_id, other_id = other_id, entity_id
-    wanted = {
-        "kind": kind,
-        "entity_id": entity_id,
-        "other_id": other_id,
-        "entity_type": entity_type,
-        "session_id": session_id,
-        "asked": {event: list((asked or {}).get(event, ())) for event in event_ids},
-        "reason": reason,
-        "category": category,
-        "priority": priority,
-        "analysis": analysis,
-    }
-    known = item_store.open_of(tx, workspace_id, kind, entity_id, other_id)
-    if known is None:
-        return item_store.insert(tx, workspace_id, wanted, now)
-    more = _joined(known, wanted)
-    if any(more[name] != known[name] for name in more):
-        item_store.join(tx, workspace_id, known["id"], more, now)
-    return str(known["id"])
+    wanted = {event: (asked or {}).get(event, ()) for event in event_ids}
+    question = Question(
+        kind, entity_id, entity_type, reason, priority, other_id, wanted, category, analysis, session_id
+    )
+    return ask_all(tx, workspace_id, [question], now=now)[0]
+
+
+def ask_all(tx: Tx, workspace_id: str, questions: Sequence[Question], *, now: datetime) -> list[str]:
+    """Put questions, no two about one entity or pair; the ids of their items.
+
+    One that is open already for the same entity or pair is joined: its item has the graver reason and category of
+    both and the more urgent priority, and takes the events, atoms and analysis in addition to its own.
+    """
+    wanted: dict[item_store.About, dict[str, Any]] = {(q.kind, q.entity_id, q.other_id): _row(q) for q in questions}
+    known = item_store.open_about(tx, workspace_id, list(wanted))
+    new = item_store.insert(tx, workspace_id, [row for about, row in wanted.items() if about not in known], now)
+    for about, row in known.items():
+        more = _joined(row, wanted[about])
+        if any(more[name] != row[name] for name in more):
+            item_store.join(tx, workspace_id, row["id"], more, now)
+    return [str(known[about]["id"]) if about in known else next(new) for about in wanted]
+
+
+def _row(question: Question) -> dict[str, Any]:
+    asked = {event: list(atoms) for event, atoms in question.asked.items()}
+    return {name: getattr(question, name) for name in Question.__slots__} | {"asked": asked}
 
 
 def _joined(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from connector_runner.infra.database import Database, Tx, after_commit
@@ -25,6 +26,7 @@ from connector_runner.review import (
     policy_store,
 )
 from connector_runner.review.categories import category_of, priority_of
+from connector_runner.review.items import Question
 from connector_runner.review.judge.case import Case, Judge, Judgement
 from connector_runner.review.pending_store import Taken
 from connector_runner.review.policy import ReviewPolicy
@@ -200,22 +202,9 @@ class Loop:
         now = self.clock()
         wanted = [(each, routes) for each, routes in routed if routes.asked]
         near = nearness_store.next_appointments(tx, workspace_id, [each.view.entity_id for each, _ in wanted], now)
-        for each, routes in wanted:
-            items.ask(
-                tx,
-                workspace_id,
-                kind="events",
-                entity_id=each.view.entity_id,
-                entity_type=each.view.entity_type,
-                event_ids=sorted(routes.asked),
-                asked=routes.asked,
-                reason=routes.reason,
-                category=routes.category,
-                priority=priority_of(routes.category, near.get(each.view.entity_id), now),
-                analysis=routes.analysis,
-                session_id=next((each.heard[event].session for event in routes.asked if event in each.heard), None),
-                now=now,
-            )
+        questions = [_question(each, routes, near.get(each.view.entity_id), now) for each, routes in wanted]
+        if questions:
+            items.ask_all(tx, workspace_id, questions, now=now)
         return len(wanted)
 
     def _pass_on(self, tx: Tx, workspace_id: str, gone: Sequence[str]) -> None:
@@ -314,6 +303,20 @@ def _routes(ruling: Ruling, looked: Looked, judgements: Sequence[Judgement]) -> 
         for atom in atoms:
             routes.put_before_person(event_id, atom, category_of(looked.view.entity_type, atom), CONFLICT)
     return routes
+
+
+def _question(looked: Looked, routes: Routes, near: datetime | None, now: datetime) -> Question:
+    return Question(
+        items.EVENTS,
+        looked.view.entity_id,
+        looked.view.entity_type,
+        routes.reason,
+        priority_of(routes.category, near, now),
+        asked={event: routes.asked[event] for event in sorted(routes.asked)},
+        category=routes.category,
+        analysis=routes.analysis,
+        session_id=next((looked.heard[event].session for event in routes.asked if event in looked.heard), None),
+    )
 
 
 def _sum(one: Reviewed, other: Reviewed) -> Reviewed:
