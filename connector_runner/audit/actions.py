@@ -80,6 +80,8 @@ _ALL: Final = (
     Action("review.corrected", "verdict", "U", "a person has corrected what an item says"),
     Action("review.refused", "operation", "E", "an answer came too late: what the item is about has changed"),
     Action("review.expired", "operation", "U", "an item was answered by nobody"),
+    Action("review.reopened", "operation", "U", "an item that nobody answered is asked again"),
+    Action("review.lapsed", "operation", "U", "an item was given back, as who had claimed it did not answer"),
     Action("link.same", "verdict", "C", "a person said that two records are one"),
     Action("link.different", "verdict", "D", "a person said that two records are not one"),
     Action("link.made", "record", "C", "two records count as one from now on", noted=True),

@@ -172,16 +172,15 @@ def reads_sealed_by(tx: Tx, workspace_id: str, n: int, read_ids: tuple[str, str]
     return [_read(row) for row in found]
 
 
-def miscounted(tx: Tx, workspace_id: str, up_to: int) -> int | None:
+def miscounted(tx: Tx, workspace_id: str) -> int | None:
     """The first entry, or number of none, that has other than the notes that it counts; None where all agree."""
     row = one(
         tx,
         "SELECT min(r.sealed_by) AS n FROM (SELECT sealed_by, count(*) AS notes FROM audit_read"
-        " WHERE workspace_id = :ws AND sealed_by <= :up_to GROUP BY sealed_by) r"
+        " WHERE workspace_id = :ws AND sealed_by IS NOT NULL GROUP BY sealed_by) r"
         " LEFT JOIN audit_log l ON l.workspace_id = :ws AND l.n = r.sealed_by AND l.action = 'reads.sealed'"
-        " WHERE l.n IS NULL OR CAST(l.detail->>'count' AS bigint) <> r.notes",
+        " WHERE l.n IS NULL OR l.detail->'count' IS DISTINCT FROM to_jsonb(r.notes)",
         ws=workspace_id,
-        up_to=up_to,
     )
     return row["n"] if row is not None else None
 
@@ -195,6 +194,18 @@ def unsealed(tx: Tx, workspace_id: str) -> tuple[int, float]:
         ws=workspace_id,
     )
     return (row["n"], max(float(row["age"]), 0.0)) if row is not None else (0, 0.0)
+
+
+def unanchored(tx: Tx, workspace_id: str) -> float:
+    """The age in seconds of the oldest entry that no anchor stands for; 0 where there is none."""
+    row = one(
+        tx,
+        "SELECT extract(epoch FROM clock_timestamp() - at) AS age FROM audit_log WHERE workspace_id = :ws"
+        # What follows an anchor is the entry about it.
+        " AND n > coalesce((SELECT max(n) + 1 FROM audit_anchor WHERE workspace_id = :ws), 0) ORDER BY n LIMIT 1",
+        ws=workspace_id,
+    )
+    return max(float(row["age"]), 0.0) if row is not None else 0.0
 
 
 def with_open_reads(tx: Tx) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from connector_runner.audit import log, store
 from connector_runner.audit.chain import ANCHOR_ACTION, SEAL_ACTION, Anchor, Entry, entry_hash, genesis, reads_digest
 from connector_runner.infra.database import Tx
+from connector_runner.kernel.ids import is_uuid
 
 Code = Literal["altered", "missing", "surplus", "reads_altered", "anchor_differs", "anchor_missing", "anchor_forged"]
 _STEP: Final = 1000
@@ -54,7 +55,7 @@ def verify(
     if broken is None:
         broken = _walk(tx, workspace_id, last, given, {one.n for one in known}, progress)
     if broken is None:
-        odd = store.miscounted(tx, workspace_id, last[0])
+        odd = store.miscounted(tx, workspace_id)
         broken = Broken(odd, "reads_altered") if odd is not None else None
     return Verified(last[0], len(given), broken)
 
@@ -81,7 +82,7 @@ def _walk(
             return Broken(entry.n, "anchor_differs")
         if not _reads_hold(tx, workspace_id, entry):
             return Broken(entry.n, "reads_altered")
-        if entry.action == ANCHOR_ACTION and not _is_kept(tx, workspace_id, entry.detail["n"], known):
+        if entry.action == ANCHOR_ACTION and not _is_kept(tx, workspace_id, entry.detail.get("n"), known):
             return Broken(entry.n, "anchor_missing")
         expected, previous = entry.n + 1, computed
         if entry.n % _STEP == 0:
@@ -101,15 +102,20 @@ def _end(
     return Broken(odd, "surplus") if odd is not None else None
 
 
-def _is_kept(tx: Tx, workspace_id: str, n: int, known: set[int]) -> bool:
+def _is_kept(tx: Tx, workspace_id: str, n: Any, known: set[int]) -> bool:
+    if not isinstance(n, int):
+        return False
     if n not in known:
         known |= {one.n for one in store.anchors(tx, workspace_id)}
     return n in known
 
 
 def _reads_hold(tx: Tx, workspace_id: str, entry: Entry) -> bool:
+    """Whether a seal covers the notes that it says; whoever rewrites a chain may let it say anything."""
     if entry.action != SEAL_ACTION:
         return True
-    detail = entry.detail
-    reads = store.reads_sealed_by(tx, workspace_id, entry.n, (detail["first"], detail["last"]))
-    return reads_digest(workspace_id, reads) == (detail["count"], detail["digest"])
+    first, last, *said = (entry.detail.get(name) for name in ("first", "last", "count", "digest"))
+    if not (isinstance(first, str) and isinstance(last, str) and is_uuid(first) and is_uuid(last)):
+        return False
+    reads = store.reads_sealed_by(tx, workspace_id, entry.n, (first, last))
+    return [*reads_digest(workspace_id, reads)] == said

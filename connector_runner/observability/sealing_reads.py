@@ -16,6 +16,8 @@ from connector_runner.kernel.errors import RunnerError
 
 LATE_S: Final = 30.0
 """Notes that wait longer mean that nobody seals: ``status`` is degraded, and whoever seals again says so."""
+ANCHORS_LATE_S: Final = 36 * 3600.0
+"""An entry that waits longer for the daily anchor means that nobody anchors: ``status`` is degraded."""
 
 log = get_logger(__name__)
 

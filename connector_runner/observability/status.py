@@ -25,6 +25,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.queue import QUEUES_OF_POOL, Publisher, sink_queue
 from connector_runner.intake.push import push_store
 from connector_runner.observability import status_store, store
+from connector_runner.observability.sealing_reads import ANCHORS_LATE_S
 from connector_runner.observability.sealing_reads import LATE_S as SEALS_LATE_S
 from connector_runner.resilience import alerts
 from connector_runner.resilience.quarantine import Quarantine
@@ -57,7 +58,8 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
     used = {lane["sink_id"] for lane in lanes}
     pushes = push_store.backlog(tx, workspace_id)
     unsealed, unsealed_s = audit_store.unsealed(tx, workspace_id)
-    reasons = _reasons(sources, work) + _late_pushes(pushes) + _late_seals(unsealed_s)
+    unanchored_s = audit_store.unanchored(tx, workspace_id)
+    reasons = _reasons(sources, work) + _late_pushes(pushes) + _late_audit(unsealed_s, unanchored_s)
     return {
         "status": _verdict(sources, events, reasons),
         "reasons": reasons,
@@ -72,7 +74,7 @@ def status(tx: Tx, workspace_id: str, quarantine: Quarantine) -> Document:
         "release": {"pending": work["releases"], "oldest_s": round(work["release_s"], 1)},
         "folding": {"pending": work["folds"]},
         "imports": {"running": work["imports"]},
-        "audit": {"unsealed": unsealed, "oldest_s": round(unsealed_s, 1)},
+        "audit": {"unsealed": unsealed, "oldest_s": round(unsealed_s, 1), "unanchored_s": round(unanchored_s)},
         "alerts": [_alert(row) for row in alerts.listing(tx, workspace_id)],
     }
 
@@ -123,6 +125,7 @@ def together(parts: Sequence[Document]) -> Document:
     joined["audit"] = {
         "unsealed": sum(part["audit"]["unsealed"] for part in parts),
         "oldest_s": max((part["audit"]["oldest_s"] for part in parts), default=0.0),
+        "unanchored_s": max((part["audit"]["unanchored_s"] for part in parts), default=0),
     }
     joined["release"] = {
         "pending": sum(part["release"]["pending"] for part in parts),
@@ -192,11 +195,17 @@ def _late_pushes(pushes: Sequence[Document]) -> list[Document]:
     ]
 
 
-def _late_seals(oldest_s: float) -> list[Document]:
-    if oldest_s <= SEALS_LATE_S:
-        return []
-    detail = f"what was read or written has waited for {oldest_s:.0f} s to be sealed into the audit log"
-    return [{"code": "audit_unsealed", "detail": detail}]
+def _late_audit(unsealed_s: float, unanchored_s: float) -> list[Document]:
+    found = []
+    if unsealed_s > SEALS_LATE_S:
+        detail = f"what was read or written has waited for {unsealed_s:.0f} s to be sealed into the audit log"
+        found.append({"code": "audit_unsealed", "detail": detail})
+    if unanchored_s > ANCHORS_LATE_S:
+        detail = (
+            f"the audit log was not anchored for {unanchored_s / 3600:.0f} h: no beat, or no worker, looks after it"
+        )
+        found.append({"code": "audit_unanchored", "detail": detail})
+    return found
 
 
 def _verdict(sources: Sequence[Document], events: int, reasons: Sequence[Document]) -> str:

@@ -2,64 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from urllib.parse import urlsplit, urlunsplit
+from dataclasses import replace
+from datetime import timedelta
 
-import psycopg2
 import pytest
 
 from connector_runner.audit import log as audit
-from connector_runner.audit import store, verifying
+from connector_runner.audit import store
 from connector_runner.audit.acting import Authority, acting
-from connector_runner.audit.chain import ANCHOR_ACTION, SEAL_ACTION, Anchor
+from connector_runner.audit.chain import SEAL_ACTION, entry_hash
 from connector_runner.infra.database import Database, execute, rows
-from connector_runner.infra.sealing import Sealer
-
-NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-Tamper = Callable[..., None]
-
-
-@pytest.fixture
-def tamper(services_admin: str, database_url: str) -> Tamper:
-    """Runs a statement as a superuser with triggers off, as an intruder with the whole database would."""
-    url = urlunsplit(urlsplit(services_admin)._replace(path=urlsplit(database_url).path))
-
-    def run(sql: str, *parameters: object) -> None:
-        connection = psycopg2.connect(url)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("SET session_replication_role = replica")
-                cursor.execute(sql, parameters)
-                assert cursor.rowcount > 0, "the statement touched nothing"
-        finally:
-            connection.close()
-
-    return run
-
-
-def fill(database: Database, workspace: str, count: int = 6) -> None:
-    for n in range(count):
-        with database.begin(workspace) as tx:
-            detail = {
-                "n": n,
-                "ratio": 0.1,
-                "dose": Decimal("1.00"),
-                "big": 1e16,
-                "names": ["é", None],
-                "deep": {"b": 1},
-            }
-            audit.append(
-                tx, workspace, actor="operator:1", action="source.apply", object=f"source:{n}", detail=detail, now=NOW
-            )
-
-
-def verify(database: Database, workspace: str, **options: object) -> int | None:
-    with database.begin(workspace) as tx:
-        broken = verifying.verify(tx, workspace, **options).broken  # type: ignore[arg-type]
-        return broken.n if broken is not None else None
+from tests.integration.audit_log import NOW, Tamper, fill, read, seal, verify
 
 
 def test_an_untouched_log_holds(database: Database, new_workspace: Callable[[], str]) -> None:
@@ -146,26 +102,6 @@ def test_a_changed_head_is_found(database: Database, workspace: str, tamper: Tam
     assert verify(database, workspace) == 6
 
 
-def test_a_cut_with_its_head_is_found_by_an_anchor(database: Database, workspace: str, tamper: Tamper) -> None:
-    fill(database, workspace)
-    with database.begin(workspace) as tx:
-        found = audit.head(tx, workspace)
-    assert found is not None
-    anchor = Anchor(workspace, *found, NOW, b"")
-    assert verify(database, workspace, anchors=[anchor]) is None
-    tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n > 4", workspace)
-    tamper(
-        "UPDATE audit_head SET n = 4, hash = (SELECT hash FROM audit_log l WHERE l.workspace_id = %s AND l.n = 4)"
-        " WHERE workspace_id = %s",
-        workspace,
-        workspace,
-    )
-    assert verify(database, workspace) is None
-    assert verify(database, workspace, anchors=[anchor]) == 5
-    fill(database, workspace, 2)
-    assert verify(database, workspace, anchors=[anchor]) == 6
-
-
 def test_writers_at_once_make_one_chain(database: Database, workspace: str) -> None:
     threads = [threading.Thread(target=fill, args=(database, workspace, 5)) for _ in range(4)]
     for thread in threads:
@@ -199,17 +135,6 @@ def test_a_long_log_is_walked_in_batches(database: Database, workspace: str, mon
     assert verify(database, workspace, progress=lambda done, of: told.append((done, of))) is None
     assert told == [(3, 4), (4, 4)]
     assert verify(database, workspace) is None
-
-
-def read(database: Database, workspace: str, count: int) -> None:
-    with database.begin(workspace) as tx:
-        for n in range(count):
-            audit.record_read(tx, workspace, actor="operator:1", action="entity.show", object=f"entity:{n}", now=NOW)
-
-
-def seal(database: Database, workspace: str, limit: int = 100) -> int:
-    with database.begin(workspace) as tx:
-        return audit.seal_reads(tx, workspace, now=NOW, limit=limit)
 
 
 def test_reads_are_sealed_in_batches(database: Database, workspace: str) -> None:
@@ -320,93 +245,6 @@ def test_an_entry_says_on_whose_authority_and_why(database: Database, workspace:
     assert noted["detail"] == {"by": by}
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "UPDATE audit_read SET actor = 'x'", "UPDATE audit_read SET sealed_by = 9", "DELETE FROM audit_read",
-        "TRUNCATE audit_read", "UPDATE audit_head SET n = n - 1", "DELETE FROM audit_head",
-        "UPDATE audit_anchor SET n = n + 1", "DELETE FROM audit_anchor",
-    ],
-)  # fmt: skip
-def test_the_database_refuses_what_the_product_never_does(
-    database: Database, workspace: str, sealer: Sealer, sql: str
-) -> None:
-    read(database, workspace, 2)
-    seal(database, workspace)
-    anchored(database, workspace, sealer)
-    with pytest.raises(Exception, match="23001"), database.begin(workspace) as tx:
-        execute(tx, sql)
-
-
-@pytest.fixture
-def sealer() -> Sealer:
-    return Sealer(b"k" * 32)
-
-
-def anchored(database: Database, workspace: str, sealer: Sealer) -> Anchor:
-    with database.begin(workspace) as tx:
-        made = audit.anchor(tx, workspace, sealer, now=NOW)
-    assert made is not None
-    return made
-
-
-def test_an_anchor_is_made_once_for_what_there_is(database: Database, workspace: str, sealer: Sealer) -> None:
-    with database.begin(workspace) as tx:
-        assert audit.anchor(tx, workspace, sealer, now=NOW) is None
-    fill(database, workspace, 3)
-    made = anchored(database, workspace, sealer)
-    assert (made.n, anchored(database, workspace, sealer)) == (3, made)
-    fill(database, workspace, 1)
-    assert anchored(database, workspace, sealer).n == 5, "the entry about the first anchor is the fourth"
-    with database.begin(workspace) as tx:
-        found = verifying.verify(tx, workspace, genuine=lambda all_of: audit.genuine(sealer, all_of))
-        assert (found.entries, found.anchors, found.broken) == (6, 2, None)
-        assert [entry.n for entry in audit.entries(tx, workspace) if entry.action == ANCHOR_ACTION] == [4, 6]
-
-
-def test_a_chain_that_was_rewritten_whole_is_found_by_an_anchor(
-    database: Database, workspace: str, sealer: Sealer, tamper: Tamper
-) -> None:
-    fill(database, workspace, 3)
-    made = anchored(database, workspace, sealer)
-    for table in ("audit_log", "audit_head", "audit_anchor"):
-        tamper(f"DELETE FROM {table} WHERE workspace_id = %s", workspace)
-    with database.begin(workspace) as tx:
-        for n in range(5):
-            audit.append(tx, workspace, actor="intruder", action="source.apply", object=f"source:{n}", now=NOW)
-    assert verify(database, workspace) is None, "without an anchor it looks like any other"
-    assert verify(database, workspace, anchors=[made]) == 3
-
-
-def test_a_cut_is_found_by_the_anchors_of_the_database(
-    database: Database, workspace: str, sealer: Sealer, tamper: Tamper
-) -> None:
-    fill(database, workspace, 3)
-    anchored(database, workspace, sealer)
-    fill(database, workspace, 1)
-    tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n > 2", workspace)
-    tamper("DELETE FROM audit_head WHERE workspace_id = %s", workspace)
-    tamper("INSERT INTO audit_head SELECT workspace_id, n, hash FROM audit_log WHERE workspace_id = %s AND n = 2",
-           workspace)  # fmt: skip
-    assert verify(database, workspace) == 3
-
-
-def test_an_anchor_that_is_gone_is_missed(database: Database, workspace: str, sealer: Sealer, tamper: Tamper) -> None:
-    fill(database, workspace, 2)
-    anchored(database, workspace, sealer)
-    tamper("DELETE FROM audit_anchor WHERE workspace_id = %s", workspace)
-    assert verify(database, workspace) == 3
-
-
-def test_an_anchor_of_another_hand_is_found(database: Database, workspace: str, sealer: Sealer, tamper: Tamper) -> None:
-    fill(database, workspace, 2)
-    anchored(database, workspace, sealer)
-    tamper("UPDATE audit_anchor SET mac = decode(repeat('00', 16), 'hex') WHERE workspace_id = %s", workspace)
-    with database.begin(workspace) as tx:
-        found = verifying.verify(tx, workspace, genuine=lambda all_of: audit.genuine(sealer, all_of))
-    assert found.broken == verifying.Broken(2, "anchor_forged")
-
-
 def test_an_entry_put_between_two_is_found(database: Database, workspace: str, tamper: Tamper) -> None:
     fill(database, workspace)
     tamper("UPDATE audit_log SET n = -n WHERE workspace_id = %s AND n > 3", workspace)
@@ -415,6 +253,48 @@ def test_an_entry_put_between_two_is_found(database: Database, workspace: str, t
            " FROM audit_log WHERE workspace_id = %s AND n = 3", workspace)  # fmt: skip
     tamper("UPDATE audit_head SET n = n + 1 WHERE workspace_id = %s", workspace)
     assert verify(database, workspace) == 4
+
+
+def test_an_entry_of_another_workspace_is_found(
+    database: Database, new_workspace: Callable[[], str], tamper: Tamper
+) -> None:
+    mine, other = new_workspace(), new_workspace()
+    fill(database, mine, 3)
+    fill(database, other, 3)
+    tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n = 2", mine)
+    tamper(
+        "INSERT INTO audit_log SELECT %s, n, at, actor, action, object, detail, txid, previous_hash, hash"
+        " FROM audit_log WHERE workspace_id = %s AND n = 2", mine, other,
+    )  # fmt: skip
+    assert verify(database, mine) == 2
+    tamper("UPDATE audit_log SET previous_hash = (SELECT hash FROM audit_log WHERE workspace_id = %s AND n = 1)"
+           " WHERE workspace_id = %s AND n = 2", mine, mine)  # fmt: skip
+    assert verify(database, mine) == 2
+
+
+def test_a_rewritten_seal_that_says_nothing_is_found(database: Database, workspace: str, tamper: Tamper) -> None:
+    fill(database, workspace, 1)
+    read(database, workspace, 2)
+    seal(database, workspace)
+    with database.begin(workspace) as tx:
+        entry = audit.entries(tx, workspace, after=1)[0]
+        previous = rows(tx, "SELECT hash FROM audit_log WHERE n = 1")[0]["hash"]
+    for detail in ({}, {**entry.detail, "first": None}, {**entry.detail, "last": "x"}, {**entry.detail, "count": "2"}):
+        forged = entry_hash(workspace, bytes(previous), replace(entry, detail=detail))
+        sql = "UPDATE audit_log SET detail = %s, hash = %s WHERE workspace_id = %s AND n = 2"
+        tamper(sql, json.dumps(detail), forged, workspace)
+        tamper("UPDATE audit_head SET hash = %s WHERE workspace_id = %s", forged, workspace)
+        assert verify(database, workspace) == 2
+
+
+def test_notes_whose_seal_was_cut_off_are_missed(database: Database, workspace: str, tamper: Tamper) -> None:
+    fill(database, workspace, 2)
+    read(database, workspace, 3)
+    seal(database, workspace)
+    tamper("DELETE FROM audit_log WHERE workspace_id = %s AND n = 3", workspace)
+    tamper("UPDATE audit_head SET n = 2, hash = (SELECT hash FROM audit_log l WHERE l.workspace_id = %s AND l.n = 2)"
+           " WHERE workspace_id = %s", workspace, workspace)  # fmt: skip
+    assert verify(database, workspace) == 3, "the head was set back with it, and the notes remember"
 
 
 def test_how_much_waits_to_be_sealed_is_told(database: Database, workspace: str, tamper: Tamper) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from connector_runner.audit.reading import Asked
 from connector_runner.cli.main import app
 from connector_runner.infra.database import Database, execute, rows
 from connector_runner.infra.sealing import Sealer
-from connector_runner.kernel.errors import Unavailable
+from connector_runner.kernel.clock import utc_now
+from connector_runner.kernel.errors import Conflict, Unavailable
 from connector_runner.kernel.ids import new_id
 from connector_runner.observability import sealing_reads
 from connector_runner.observability.status import of_workspace
@@ -196,8 +198,30 @@ def test_notes_that_nobody_seals_degrade_the_status(database: Database, workspac
             id=new_id(),
         )
     assert reasons() == (["audit_unsealed"], 2)
-    sealing_reads.seal(database, now=NOW)
+    sealing_reads.seal(database, now=utc_now())
     assert reasons() == ([], 0)
+
+
+def test_a_log_that_nobody_anchors_degrades_the_status(database: Database, workspace: str) -> None:
+    quarantine, sealer = Quarantine(Sealer(KEY)), Sealer(KEY)
+
+    def reasons() -> list[str]:
+        return [reason["code"] for reason in of_workspace(database, quarantine, workspace)["reasons"]]
+
+    def append(hours_ago: int) -> None:
+        with database.begin(workspace) as tx:
+            at = utc_now() - timedelta(hours=hours_ago)
+            audit.append(tx, workspace, actor="ruth", action="source.apply", object="x", now=at)
+
+    assert reasons() == []
+    append(30)
+    assert reasons() == [], "within the day, and the time that a beat may need"
+    append(1)
+    sealing_reads.anchor(database, sealer, now=utc_now() - timedelta(hours=1))
+    append(40)
+    assert reasons() == ["audit_unanchored"]
+    sealing_reads.anchor(database, sealer, now=utc_now() + timedelta(days=1))
+    assert reasons() == []
 
 
 def test_eight_who_write_read_and_seal_at_once_make_one_chain(database: Database, workspace: str) -> None:
@@ -231,3 +255,44 @@ def test_eight_who_write_read_and_seal_at_once_make_one_chain(database: Database
         together = order[first : first + 3]
         assert len({entry["txid"] for entry in together}) == 1, "what one transaction did stands together"
         assert [entry["object"].partition(".")[2] for entry in together] == ["0", "1", "2"]
+
+
+def test_what_was_undone_repeated_or_died_leaves_no_gap(database: Database, workspace: str) -> None:
+    """Eight who append while their transactions fail now and then: by an error, in a conflict, by a lost connection."""
+    failed: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for n in range(20):
+                attempts = iter((0, 1))
+
+                def step(tx: Any, n: int = n, attempts: Any = attempts) -> None:
+                    audit.append(tx, workspace, actor=str(number), action="a", object=str(n), now=NOW)
+                    if n % 4 == 1 and next(attempts) == 0:
+                        raise Conflict("once more", code="concurrent_write")
+                    if n % 4 == 2:
+                        audit.flush(tx, workspace)
+                        raise ZeroDivisionError
+                    if n % 4 == 3 and next(attempts) == 0:
+                        rows(tx, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+                with suppress(ZeroDivisionError, Unavailable):
+                    database.retrying(workspace, step)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    with database.begin(workspace) as tx:
+        assert verifying.verify(tx, workspace).broken is None
+        kept = rows(tx, "SELECT actor, object FROM audit_log WHERE action = 'a' ORDER BY n")
+    by_actor = {str(number): [int(row["object"]) for row in kept if row["actor"] == str(number)] for number in range(8)}
+    for done in by_actor.values():
+        assert done == sorted(set(done)), "each once, in its order"
+        assert {n for n in done if n % 4 in (0, 1)} == {n for n in range(20) if n % 4 in (0, 1)}
+        assert not [n for n in done if n % 4 == 2], "what was undone is not there"
