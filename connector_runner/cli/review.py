@@ -26,7 +26,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.queue import RELEASE, RESOLVE
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.review import item_store, queue, showing
+from connector_runner.review import ageing, item_store, queue, showing
 from connector_runner.review.items import STATUSES, Answer, Item, Refused
 from connector_runner.review.verdicts import Verdict
 
@@ -171,6 +171,19 @@ def unclaim(item: ItemId, actor: Actor = ACTOR, workspace: Workspace = None, as_
         workspace_id, as_json,
         runner.database.retrying(
             workspace_id, lambda tx: queue.unclaim(tx, workspace_id, item, actor=actor, now=utc_now())
+        ),
+    )  # fmt: skip
+
+
+@app.command("reopen")
+def reopen(item: ItemId, actor: Actor = ACTOR, workspace: Workspace = None, as_json: Json = False) -> None:
+    """Ask an expired item again. Another open one of the same entity takes its questions, and is what is shown."""
+    runner, workspace_id = _opened(workspace)
+    _tell(
+        workspace_id, as_json,
+        runner.database.retrying(
+            workspace_id,
+            lambda tx: ageing.reopen(tx, runner.answer_handlers, workspace_id, item, actor=actor, now=utc_now()),
         ),
     )  # fmt: skip
 

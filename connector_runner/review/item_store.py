@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, later, one, rows
@@ -132,18 +132,6 @@ def end(tx: Tx, workspace_id: str, item_ids: Sequence[str], because: str, now: d
     )
 
 
-def stale(tx: Tx, workspace_id: str, before: datetime, limit: int) -> list[Row]:
-    """Open items that nobody changed or claimed since ``before``, locked; none that somebody works on just now."""
-    return rows(
-        tx,
-        f"SELECT id, entity_id, kind FROM review_item WHERE workspace_id = :ws AND {_OPEN} AND changed_at < :before"
-        " ORDER BY changed_at, id LIMIT :n FOR UPDATE SKIP LOCKED",
-        ws=workspace_id,
-        before=before,
-        n=limit,
-    )
-
-
 def by_id(tx: Tx, workspace_id: str, item_id: str, *, lock: bool = False) -> Row | None:
     """An item."""
     return one(
@@ -203,84 +191,6 @@ def complete(
         made=id_array(made),
         now=now,
     )
-
-
-_FILTERS: Final = {
-    "status": "status = ANY(CAST(:status AS text[]))",
-    "kind": "kind = :kind",
-    "entity_type": "entity_type = :entity_type",
-    "priority": "priority <= :priority",
-    "reason": "reason = :reason",
-    "category": "category = :category",
-    "assigned_to": "assigned_to = :assigned_to",
-    "action": "completed_action = :action",
-    "reviewed_by": "completed_by = :reviewed_by",
-    "created_after": "created_at >= :created_after",
-    "created_before": "created_at < :created_before",
-    "completed_after": "completed_at >= :completed_after",
-    "completed_before": "completed_at < :completed_before",
-}
-_ORDERS: Final = {
-    "priority": "priority, created_at, id",
-    "created_at": "created_at, id",
-    "completed_at": "completed_at DESC, id DESC",
-}
-
-
-def listed(
-    tx: Tx, workspace_id: str, wanted: Mapping[str, Any], *, order: str, limit: int, offset: int
-) -> tuple[list[Row], int]:
-    """Items that meet every filter in ``wanted``, a page of them, and how many there are."""
-    where = " AND ".join(["workspace_id = :ws", *(_FILTERS[name] for name in wanted)])
-    count = one(tx, f"SELECT count(*) AS n FROM review_item WHERE {where}", ws=workspace_id, **wanted)
-    found = rows(
-        tx,
-        f"SELECT * FROM review_item WHERE {where} ORDER BY {_ORDERS[order]} LIMIT :limit OFFSET :offset",
-        ws=workspace_id,
-        limit=limit,
-        offset=offset,
-        **wanted,
-    )
-    return found, int(count["n"]) if count else 0
-
-
-def counts(tx: Tx, workspace_id: str, now: datetime) -> Row:
-    """How many items there are in each state, and how long answers take."""
-    found = one(
-        tx,
-        "SELECT count(*) FILTER (WHERE status = 'pending') AS pending,"
-        " count(*) FILTER (WHERE status = 'in_progress') AS in_progress,"
-        " count(*) FILTER (WHERE status = 'completed') AS completed,"
-        " count(*) FILTER (WHERE status = 'rejected') AS rejected,"
-        " count(*) FILTER (WHERE status = 'expired') AS expired,"
-        " count(*) AS total_items,"
-        " avg(extract(epoch FROM completed_at - created_at) / 60) FILTER (WHERE completed_action IS NOT NULL)"
-        "  AS avg_review_minutes,"
-        " count(*) FILTER (WHERE completed_action IN ('approved', 'corrected') AND completed_at >= :week)"
-        "  AS approved_7d,"
-        " count(*) FILTER (WHERE completed_action = 'rejected' AND completed_at >= :week) AS rejected_7d,"
-        " count(*) FILTER (WHERE created_at >= :day) AS created_24h,"
-        " count(*) FILTER (WHERE completed_action IS NOT NULL AND completed_at >= :day) AS completed_24h"
-        " FROM review_item WHERE workspace_id = :ws",
-        ws=workspace_id,
-        week=now - timedelta(days=7),
-        day=now - timedelta(days=1),
-    )
-    assert found is not None, "an aggregate has one row"
-    return found
-
-
-def open_by(tx: Tx, workspace_id: str, column: str) -> dict[str, int]:
-    """How many open items there are by ``priority``, ``reason`` or ``category``."""
-    if column not in ("priority", "reason", "category"):
-        raise ValueError("items are not counted by this")
-    found = rows(
-        tx,
-        f"SELECT {column} AS of, count(*) AS n FROM review_item WHERE workspace_id = :ws AND {_OPEN}"
-        f" GROUP BY {column} ORDER BY {column}",
-        ws=workspace_id,
-    )
-    return {str(row["of"]): int(row["n"]) for row in found}
 
 
 def open_words(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[dict[str, Any]]:

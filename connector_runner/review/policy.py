@@ -20,6 +20,9 @@ class ReviewPolicy(BaseModel):
     ``browser``, the name of a data source's system …), where that is not the judge. ``skip_types``: entity types
     that nobody looks at.
 
+    An item that nobody touches for ``expires_after_h`` expires; one that somebody claimed, and did not answer for
+    ``claim_lapses_after_h``, is everybody's again.
+
     ``sample``: of what the judge passes this share is shown to people all the same, to measure it by. A category in
     which less than ``precision_bound`` of what it passed was right, over ``least_labels`` answers or more, goes back
     to people; ``precision_bounds`` are those of single categories.
@@ -33,6 +36,7 @@ class ReviewPolicy(BaseModel):
     skip_types: tuple[str, ...] = ("call", "operator", "outbound_task", "surface")
     sample: float = Field(0.02, ge=0, le=1)
     expires_after_h: float = Field(336.0, gt=0, le=24 * 366)
+    claim_lapses_after_h: float = Field(24.0, gt=0, le=24 * 366)
     precision_bound: float = Field(0.95, ge=0, le=1)
     precision_bounds: dict[str, float] = {}
     least_labels: int = Field(20, ge=1)

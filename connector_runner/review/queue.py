@@ -6,8 +6,9 @@ seen first, and what was superseded meanwhile is not decided any more.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.audit import log as audit
@@ -16,7 +17,7 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.kernel.ids import is_uuid
-from connector_runner.review import item_store, policy_store
+from connector_runner.review import item_store, listing_store, policy_store
 from connector_runner.review.items import (
     EXPIRED,
     OPEN,
@@ -33,15 +34,14 @@ from connector_runner.review.items import (
 
 LONGEST_NOTES: Final = 2000
 MOST_AT_ONCE: Final = 100
-EXPIRE_AT_ONCE: Final = 500
 CHANGED: Final = "changed"
 
 Handlers = Mapping[str, Handler]
 
 
-def show(tx: Tx, workspace_id: str, item_id: str) -> Item:
+def show(tx: Tx, workspace_id: str, item_id: str, *, lock: bool = False) -> Item:
     """One item. Raises BadRecord (``unknown_item``) when there is none."""
-    return _item(_row(tx, workspace_id, item_id))
+    return _item(_row(tx, workspace_id, item_id, lock=lock))
 
 
 def claim(tx: Tx, workspace_id: str, item_id: str, *, actor: str, now: datetime) -> Item | Refused:
@@ -272,7 +272,7 @@ def listing(
     ``assigned_to``, ``action``, ``reviewed_by``, and ``created_`` or ``completed_`` ``after`` and ``before``.
     """
     filters = {name: value for name, value in wanted.items() if value is not None}
-    found, total = item_store.listed(tx, workspace_id, filters, order=order, limit=limit, offset=offset)
+    found, total = listing_store.listed(tx, workspace_id, filters, order=order, limit=limit, offset=offset)
     return [_item(row) for row in found], total
 
 
@@ -284,34 +284,26 @@ def history(tx: Tx, workspace_id: str, *, limit: int = 20, offset: int = 0, **wa
 
 def stats(tx: Tx, workspace_id: str, *, now: datetime) -> dict[str, Any]:
     """How many items there are in each state, how long answers take, and what waits by priority and reason."""
-    found = dict(item_store.counts(tx, workspace_id, now))
+    found = dict(listing_store.counts(tx, workspace_id, now))
     minutes = found.pop("avg_review_minutes")
     made, done = found.pop("created_24h"), found.pop("completed_24h")
+    waiting = listing_store.open_counts(tx, workspace_id)
     return found | {
         "avg_review_minutes": None if minutes is None else round(float(minutes), 2),
         "queue_depth": found["pending"] + found["in_progress"],
         "completion_rate_24h": round(done / made, 4) if made else None,
-        "pending_by_priority": item_store.open_by(tx, workspace_id, "priority"),
-        "pending_by_reason": item_store.open_by(tx, workspace_id, "reason"),
-        "pending_by_category": item_store.open_by(tx, workspace_id, "category"),
+        "pending_by_priority": _by("priority", waiting),
+        "pending_by_reason": _by("reason", waiting),
+        "pending_by_category": _by("category", waiting),
         "suspended_categories": sorted(policy_store.suspended(tx, workspace_id)),
     }
 
 
-def expire(tx: Tx, workspace_id: str, *, now: datetime) -> int:
-    """Let go what nobody answered or touched for as long as the policy says; audited, and shown as expired."""
-    hours = policy_store.load(tx, workspace_id).expires_after_h
-    found = item_store.stale(tx, workspace_id, now - timedelta(hours=hours), EXPIRE_AT_ONCE)
-    if not found:
-        return 0
-    ids = [row["id"] for row in found]
-    item_store.end(tx, workspace_id, ids, STALE, now)
-    for item_id in ids:
-        audit.append(
-            tx, workspace_id, actor="connector_runner", action="review.expired", object=item_id,
-            detail={"because": STALE, "after_h": hours}, now=now,
-        )  # fmt: skip
-    return len(ids)
+def _by(column: str, counts: Sequence[Row]) -> dict[str, int]:
+    total: Counter[Any] = Counter()
+    for row in counts:
+        total[row[column]] += row["n"]
+    return {str(value): total[value] for value in sorted(total)}
 
 
 def _row(tx: Tx, workspace_id: str, item_id: str, *, lock: bool = False) -> Row:

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connector_runner.infra.database import Database, Tx
-from connector_runner.review import pending_store, queue
+from connector_runner.review import ageing, pending_store
 
 
 @dataclass(frozen=True, slots=True)
 class Tended:
-    """``found``: entities that wait for the judge from now on; ``expired``: items that nobody answered in time."""
+    """``found``: entities that wait for the judge from now on; ``expired``: items that nobody answered in time.
+
+    ``lapsed``: items that were given back as nobody answered whom they were claimed by; ``moved``: those that are more
+    urgent by now, or less.
+    """
 
     found: int
     expired: int
+    lapsed: int
+    moved: int
 
 
 def workspaces(database: Database) -> list[str]:
@@ -24,10 +30,11 @@ def workspaces(database: Database) -> list[str]:
 
 
 def tend(database: Database, workspace_id: str, *, now: datetime) -> Tended:
-    """Look for what nobody noted, and let go what nobody answered."""
+    """Look for what nobody noted, let go what nobody answered, and see to how urgent the rest is."""
     found = _scan(database, workspace_id, now)
-    expired = database.retrying(workspace_id, lambda tx: queue.expire(tx, workspace_id, now=now))
-    return Tended(found, expired)
+    lapsed = database.retrying(workspace_id, lambda tx: ageing.lapse(tx, workspace_id, now=now))
+    expired = database.retrying(workspace_id, lambda tx: ageing.expire(tx, workspace_id, now=now))
+    return Tended(found, expired, lapsed, ageing.come_nearer(database, workspace_id, now=now))
 
 
 def _scan(database: Database, workspace_id: str, now: datetime) -> int:

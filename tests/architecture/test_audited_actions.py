@@ -44,7 +44,7 @@ ON_RECORD = {
     "review approve": "review.approved", "review batch-approve": "review.approved",
     "review batch-reject": "review.rejected", "review claim": "review.claimed", "review correct": "review.corrected",
     "review correction-schema": "review.show", "review diff": "review.show", "review policy": "review.policy_changed",
-    "review reject": "review.rejected", "review restore": "review.category_restored", "review show": "review.show",
+    "review reject": "review.rejected", "review reopen": "review.reopened", "review restore": "review.category_restored", "review show": "review.show",
     "review unclaim": "review.unclaimed", "secret remove": "secret.removed", "secret set": "secret.set",
     "source apply": "source.apply", "source export": "source.export", "source rotate-secret": "push.secret_rotated",
     "source sync": "source.sync", "source test": "source.test", "transcript add": "material.added",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from connector_runner.audit import verifying
-from connector_runner.infra.database import Database, execute
+from connector_runner.infra.database import Database
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.review import label_store, policy_store, queue, switching
 from connector_runner.review.calibration import measured
 from connector_runner.review.items import Answer, Item, Refused
 from connector_runner.review.verdicts import Verdict
-from connector_runner.world import reading
 from connector_runner.world.confidence import AUTHORITATIVE, CONVERSATION, HUMAN_APPROVED, REVIEWED
 from tests.integration.review_desk import ADA, ReviewDesk
 
@@ -219,41 +217,6 @@ def test_batches_answer_item_by_item(desk: ReviewDesk) -> None:
     for wrong in ([], [str(n) for n in range(101)]):
         with pytest.raises(BadRecord):
             queue.batch(desk.database, desk.handlers, desk.workspace, wrong, Answer("approved", "ruth"))
-
-
-def test_what_nobody_answers_expires_and_is_shown(desk: ReviewDesk) -> None:
-    _, item = asked(desk)
-    _, fresh = asked(desk)
-    with desk.database.begin(desk.workspace) as tx:
-        execute(tx, "UPDATE review_item SET changed_at = :old WHERE id = :id",
-                old=utc_now() - timedelta(hours=337), id=item.id)  # fmt: skip
-        assert queue.expire(tx, desk.workspace, now=utc_now()) == 1
-        over, total = queue.history(tx, desk.workspace)
-        counted = queue.stats(tx, desk.workspace, now=utc_now())
-    assert (total, over[0].id, over[0].status, over[0].ended_because) == (1, item.id, "expired", "stale")
-    assert (counted["pending"], counted["expired"], counted["queue_depth"]) == (1, 1, 1)
-    assert desk.items(status=["pending"])[0].id == fresh.id
-    assert "review.expired" in desk.actions()
-    refused = desk.answer(item.id, "approved")
-    assert isinstance(refused, Refused)
-    assert (refused.code, refused.message) == ("expired", "the item is expired (stale)")
-
-
-def test_the_nearest_appointment_makes_it_urgent(desk: ReviewDesk) -> None:
-    _, plain = asked(desk, home("+16175550111"))
-    soon, _ = asked(desk, home("+16175550122"))
-    with desk.database.begin(desk.workspace) as tx:
-        execute(tx, "DELETE FROM review_item WHERE entity_id = :id", id=soon["entity_id"])
-        stored = reading.row(tx, desk.workspace, soon["entity_id"])
-    assert stored is not None
-    name = stored["canonical_id"]
-    start = (utc_now() + timedelta(hours=5)).isoformat()
-    desk.say({"start": start, "status": "booked", "patient": {"ref": name}}, entity_type="appointment", source="manual")
-    desk.say({"language": "es"}, entity_id=soon["entity_id"])
-    desk.run()
-    (item,) = [each for each in desk.items() if each.entity_id == soon["entity_id"]]
-    assert item.priority == plain.priority - 30
-    assert desk.items()[0].id == item.id
 
 
 def test_the_judge_loses_a_category_in_which_it_is_wrong_and_only_a_person_gives_it_back(desk: ReviewDesk) -> None:
