@@ -240,7 +240,7 @@ def save_identities(
         " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body"
         "  WHERE identity.body <> excluded.body OR identity.kind <> excluded.kind",
         ws=workspace_id,
-        people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": _body(p)} for p in people]),
+        people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": body_of(p)} for p in people]),
     )
     owners = [entity for entity in sorted(keys) for _ in keys[entity]]
     tokens = [value for entity in sorted(keys) for value in keys[entity]]
@@ -295,7 +295,8 @@ def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[
     return found
 
 
-def _body(person: Identity) -> dict[str, Any]:
+def body_of(person: Identity) -> dict[str, Any]:
+    """What identifies an entity, as it is stored."""
     body: dict[str, Any] = {k: value for k, value in asdict(person).items() if value and k not in ("record", "kind")}
     for name, value in body.items():
         if isinstance(value, (set, frozenset)):

@@ -1,0 +1,88 @@
+"""A population that is there already, put beside the product: what identifies people and their keys, by COPY.
+
+It stands for records that were landed and compared one by one, which a million of would take an hour. Nobody of it is
+linked, and no evidence is kept; names, keys that are capped and phones of many are counted as the product counts them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from connector_runner.infra.database import Database, Tx, copy_rows, execute
+from connector_runner.kernel import exact_json
+from connector_runner.kernel.ids import entity_id_of
+from connector_runner.resolution import population_store, store
+from connector_runner.resolution.blocking import keys
+from connector_runner.resolution.crowds import MANY_NAMES, phone_token
+from connector_runner.resolution.identity import Identity, Kind, identity_of
+from connector_runner.unification.loader import load_mappings
+from connector_runner.unification.model import MappingContext
+
+from .landing import Arrival
+
+_MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
+_CHUNK = 20_000
+_KIND: Final[Kind] = "patient"
+
+
+def seed(database: Database, workspace: str, arrivals: Iterable[Arrival]) -> int:
+    """Have the patients of ``arrivals`` compared, so to say; how many they are."""
+    people, done = _identities(workspace, arrivals), 0
+    given_on: dict[int, set[str]] = defaultdict(set)
+    while some := list(islice(people, _CHUNK)):
+        for person in some:
+            for number in person.phones:
+                given_on[phone_token(_KIND, number)].add(person.given[:3])
+        with database.begin(workspace) as tx:
+            _copy(tx, workspace, some)
+        done += len(some)
+    crowded = [[workspace, token] for token, names in given_on.items() if len(names) > MANY_NAMES]
+    with database.begin(workspace) as tx:
+        _count(tx, workspace, crowded)
+    return done
+
+
+def analyze(database: Database) -> None:
+    """What autovacuum does in time."""
+    with database.engine.connect() as connection:
+        for table in ("identity", "blocking_key", "capped_key", "crowded_phone", "name_share", "pair_evidence"):
+            connection.exec_driver_sql(f"VACUUM ANALYZE {table}")
+
+
+def _identities(workspace: str, arrivals: Iterable[Arrival]) -> Iterator[Identity]:
+    mapping = load_mappings(_MAPPINGS).inbound("fhir_r4", "Patient")
+    assert mapping is not None
+    for arrival in arrivals:
+        facts = mapping.map(arrival.resource, MappingContext(arrival.source)).facts
+        yield identity_of(entity_id_of(workspace, arrival.name), _KIND, facts, arrival.name)
+
+
+def _copy(tx: Tx, workspace: str, people: list[Identity]) -> None:
+    execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb) ON COMMIT DROP")
+    execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid) ON COMMIT DROP")
+    copy_rows(tx, "seeded", ["entity_id", "body"], ([p.record, exact_json.dumps(store.body_of(p))] for p in people))
+    found = [(store.token(_KIND, key), person.record) for person in people for key in keys(person)]
+    copy_rows(tx, "seeded_key", ["token", "entity_id"], sorted(found))
+    execute(tx, "INSERT INTO identity SELECT :ws, entity_id, :kind, body FROM seeded", ws=workspace, kind=_KIND)
+    execute(tx, "INSERT INTO blocking_key SELECT :ws, token, entity_id FROM seeded_key", ws=workspace)
+
+
+def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
+    execute(
+        tx,
+        "INSERT INTO capped_key SELECT workspace_id, token FROM blocking_key WHERE workspace_id = :ws"
+        " GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END",
+        ws=workspace,
+        broad=store.BROAD_CAP,
+        cap=store.KEY_CAP,
+    )
+    execute(tx, "CREATE TEMP TABLE seeded_phone (workspace_id uuid, token bigint) ON COMMIT DROP")
+    copy_rows(tx, "seeded_phone", ["workspace_id", "token"], crowded)
+    execute(tx, "INSERT INTO crowded_phone SELECT * FROM seeded_phone")
+    population_store.count_again(tx, workspace, _KIND, now=datetime.now(UTC), slack=0.0)
+    execute(tx, "DELETE FROM pending_resolution WHERE workspace_id = :ws AND identified", ws=workspace)
