@@ -13,8 +13,9 @@ from typing import Any, Final
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.policy.policies import USUAL
 from connector_runner.policy.settings import PolicySettings
+from connector_runner.review.waiving import needs_verdict
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of
-from connector_runner.world.confidence import AUTHORITATIVE, CONVERSATION, NONE, ceiling, confidence_class
+from connector_runner.world.confidence import AUTHORITATIVE, NONE, confidence_class
 from connector_runner.world.fold import Claim
 
 SAME_SYSTEM: Final = "same_system"
@@ -122,20 +123,11 @@ def automated_review(claim: Claim, facts: GateFacts) -> str | None:
     if confidence_class(claim.confidence) == NONE:
         return REJECTED
     if claim.verdict is None:
-        return NOT_REVIEWED if needs_review(claim, facts) else None
+        needed = needs_verdict(facts.policy, facts.entity_type, facts.about_field, claim)
+        return NOT_REVIEWED if needed else None
     if claim.verdict == "automated" and any(value != claim.value for value in facts.authoritative):
         return CONFLICT
     return None
-
-
-def needs_review(claim: Claim, facts: GateFacts) -> bool:
-    """Whether a claim without a verdict needs one before it leaves."""
-    heard = ceiling(claim.source) <= CONVERSATION
-    for name in (claim.source_system, claim.source):
-        stated = facts.policy.reviewed(name, facts.entity_type, facts.about_field) if name else None
-        if stated is not None:
-            return stated or (heard and facts.about_field in SAFETY_FIELDS)
-    return heard
 
 
 def human_review(claim: Claim, facts: GateFacts) -> str | None:
