@@ -35,7 +35,7 @@ from connector_runner.review.deciding import EventsHandler
 from connector_runner.review.items import EVENTS, MATCH
 from connector_runner.review.judge.case import Judge
 from connector_runner.review.judge.judging import open_judge
-from connector_runner.review.loop import Loop
+from connector_runner.review.loop import BATCH, Loop
 from connector_runner.review.loop import Subscriber as ReviewSubscriber
 from connector_runner.review.queue import Handlers
 from connector_runner.settings import Settings
@@ -129,7 +129,9 @@ class Runner:
     @cached_property
     def review(self) -> Loop:
         """Has it judged, and puts the rest before people."""
-        return Loop(self.database, self.world, self.sealer, self.judge)
+        # Who waits for a model waits for one round of questions: there are no more in a batch.
+        at_once = BATCH if self.settings.llm_base_url is None else self.settings.llm_share
+        return Loop(self.database, self.world, self.sealer, self.judge, at_once)
 
     @cached_property
     def answers(self) -> EventsHandler:

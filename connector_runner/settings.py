@@ -56,14 +56,24 @@ class Settings(BaseSettings):
     llm_api_key: str | None = None
     """Secret reference of the endpoint's key (``env:NAME``, ``file:/path``); none: it wants none."""
     llm_timeout_s: float = Field(20.0, gt=0, le=120)
-    llm_concurrency: int = Field(4, ge=1, le=64)
-    """So many questions of review are with the model at once, for each process that reviews."""
+    llm_concurrency: int = Field(32, ge=1, le=256)
+    """So many questions of review are with the model at once, for each process that reviews; its tasks share them."""
     llm_tokens_per_hour: int = Field(1_000_000, ge=0)
     """What review may spend of the model in an hour on the clock, for each workspace; 0: nothing."""
     jwks_cache_s: int = Field(3600, ge=1, le=7 * 86400)
     """For how long those who read our public keys may keep them; a new key signs no sooner."""
     io_threads: int = 16
     cpu_processes: int = 2
+
+    @property
+    def review_tasks(self) -> int:
+        """So many tasks of review run at once in a process: a model that is slow leaves the rest to other work."""
+        return max(1, self.io_threads // 4)
+
+    @property
+    def llm_share(self) -> int:
+        """So many questions each of them has with the model at once."""
+        return max(1, self.llm_concurrency // self.review_tasks)
 
     @field_validator("http_allow", mode="before")
     @classmethod

@@ -7,6 +7,8 @@ from typing import Any
 from connector_runner.infra.queue import REVIEW, REVIEW_TEND, REVIEW_TEND_WORKSPACE
 from connector_runner.kernel.clock import utc_now
 from connector_runner.review import tending
+from connector_runner.review.loop import Reviewed
+from tasks import running
 from tasks.app import app
 from tasks.base import RunnerTask
 from tasks.follow_ups import after_review, after_tending, reviews_to_tend
@@ -15,8 +17,10 @@ from tasks.process import runner
 
 @app.task(base=RunnerTask, name=REVIEW, follow_ups=staticmethod(after_review))
 def review(workspace_id: str) -> Any:
-    """Judge one batch."""
-    return runner().review.run(workspace_id)
+    """Judge one batch. Where enough of this process does so already, those go on with what there is."""
+    deps = runner()
+    with running.share_of(REVIEW, deps.settings.review_tasks) as mine:
+        return deps.review.run(workspace_id) if mine else Reviewed()
 
 
 @app.task(base=RunnerTask, name=REVIEW_TEND, follow_ups=staticmethod(reviews_to_tend))

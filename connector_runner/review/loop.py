@@ -88,17 +88,18 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What the loop works with."""
+    """What the loop works with. ``at_once``: so many entities are judged together."""
 
     database: Database
     world: World
     sealer: Sealer
     judge: Judge
+    at_once: int = BATCH
     clock: Clock = utc_now
 
-    def run(self, workspace_id: str, *, limit: int = BATCH) -> Reviewed:
+    def run(self, workspace_id: str) -> Reviewed:
         """Judge one batch. Safe to run many times at once."""
-        taken = self.database.retrying(workspace_id, lambda tx: pending_store.take(tx, workspace_id, limit))
+        taken = self.database.retrying(workspace_id, lambda tx: pending_store.take(tx, workspace_id, self.at_once))
         total = Reviewed()
         # What failed before, or whose judge did not come back, goes by itself: it holds up no other.
         first = [each for each in taken if each.attempts == 1]

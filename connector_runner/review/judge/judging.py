@@ -154,5 +154,5 @@ def open_judge(settings: Settings, http: HTTP, database: Database) -> Judge:
     return RulesThenModel(
         open_model=lambda: LanguageModel.of(settings, http),
         spending=SqlSpending(database, settings.llm_tokens_per_hour),
-        concurrency=settings.llm_concurrency,
+        concurrency=settings.llm_share,
     )
