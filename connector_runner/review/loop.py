@@ -16,6 +16,8 @@ from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import RunnerError
+from connector_runner.policy import policies
+from connector_runner.policy.settings import PolicySettings
 from connector_runner.review import (
     item_store,
     items,
@@ -36,8 +38,10 @@ from connector_runner.review.standing import Standing, standing
 from connector_runner.review.transcript import Material
 from connector_runner.review.trimming import trim
 from connector_runner.review.verdicts import Verdict, event_of, note
+from connector_runner.review.waiving import is_waived
 from connector_runner.world import reading
 from connector_runner.world import store as world_store
+from connector_runner.world.atoms import field_of
 from connector_runner.world.changes import EntityChange
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Claim
@@ -128,14 +132,14 @@ class Loop:
             return Reviewed(len(taken))
 
     def _look(self, tx: Tx, workspace_id: str, taken: Sequence[Taken]) -> list[Looked]:
-        policy = policy_store.load(tx, workspace_id)
+        policy, rules = policy_store.load(tx, workspace_id), policies.current(tx, workspace_id)
         ids = [each.entity_id for each in taken]
         asked = item_store.asked_before(tx, workspace_id, ids)
         by_id = {each.entity_id: each for each in taken}
         viewed = [(view, standing(view)) for view in reading.views(tx, ids)]
         heard = _heard(tx, workspace_id, [event for _, found in viewed for event in found.doubtful])
         anew = _heard_anew(tx, workspace_id, ids, heard) if asked.keys() & heard.keys() else frozenset()
-        new = [(view, _new(found, asked, anew, view, policy)) for view, found in viewed]
+        new = [(view, _new(found, asked, anew, view, policy, rules)) for view, found in viewed]
         named = {heard[event].session for _, left in new for event in left.doubtful if event in heard}
         materials = material.of_sessions(tx, self.sealer, workspace_id, sorted(named))
         return [
@@ -268,10 +272,12 @@ def _new(
     anew: frozenset[tuple[str, str]],
     view: EntityView,
     policy: ReviewPolicy,
+    rules: PolicySettings,
 ) -> Standing:
     """Of what is open only that about which nobody was asked yet, and at which somebody is to look at all.
 
-    ``anew`` is judged though somebody was asked: more is known by now of what was said.
+    ``anew`` is judged though somebody was asked: more is known by now of what was said. ``rules`` say whose word needs
+    no verdict.
     """
 
     def left(claims: Mapping[str, Mapping[str, Claim]]) -> dict[str, dict[str, Claim]]:
@@ -283,6 +289,8 @@ def _new(
 
     def is_new(event_id: str, atom: str, claim: Claim) -> bool:
         if policy.looked_at_by(view.entity_type, claim.source, claim.source_system) == "nobody":
+            return False
+        if is_waived(rules, view.entity_type, field_of(atom), claim):
             return False
         return (event_id, atom) in anew or not any(not atoms or atom in atoms for atoms in asked.get(event_id, ()))
 
