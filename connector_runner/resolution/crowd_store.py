@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from connector_runner.infra.database import Tx, execute, rows, tuples
+from connector_runner.infra.database import Tx, execute, rows
 from connector_runner.resolution.store import BROAD_CAP, KEY_CAP, SPEAKS
 
 CAPPED: Final = "capped_key"
@@ -51,27 +51,38 @@ def beyond_cap(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
     return {row["token"] for row in found}
 
 
-def names_on(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> Iterable[tuple[int, str, list[str]]]:
-    """(key, given name, phones) of every record that has one of these keys of phones, where it has a given name."""
-    return tuples(
+def of_many(tx: Tx, workspace_id: str, tokens: Iterable[int], most: int) -> set[int]:
+    """Which of these keys are found with more given names than ``most``; by their first letters."""
+    found = rows(
         tx,
-        "SELECT k.token, i.body->>'given', i.body->'phones' FROM blocking_key k JOIN identity i"
-        " ON i.workspace_id = k.workspace_id AND i.entity_id = k.entity_id"
-        " WHERE k.workspace_id = :ws AND k.token = ANY(CAST(:tokens AS bigint[]))"
-        " AND i.body ? 'given' AND i.body ? 'phones'",
+        "WITH shared AS MATERIALIZED (SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token)"
+        "  WHERE EXISTS (SELECT 1 FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token"
+        "   OFFSET CAST(:most AS int)))"
+        " SELECT t.token FROM shared t CROSS JOIN LATERAL (SELECT count(DISTINCT left(i.body->>'given', 3)) AS names"
+        "  FROM blocking_key k JOIN identity i ON i.workspace_id = :ws AND i.entity_id = k.entity_id"
+        "  WHERE k.workspace_id = :ws AND k.token = t.token) n WHERE n.names > :most",
         ws=workspace_id,
         tokens=token_array(tokens),
+        most=most,
     )
+    return {row["token"] for row in found}
 
 
-def request_holders(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], but: str) -> int:
-    """Ask for all who have one of these keys to be compared anew, but for those in ``but``; how many."""
+def request_holders(
+    tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], but: str, *, weighed: bool = False
+) -> int:
+    """Ask for all who have one of these keys to be compared anew, but for those in ``but``; how many.
+
+    ``weighed``: only those of whose likeness to anybody evidence is kept.
+    """
+    kept = "SELECT 1 FROM pair_evidence p WHERE p.workspace_id = :ws AND p.{} = h.entity_id"
+    only = f" WHERE EXISTS ({kept.format('one')}) OR EXISTS ({kept.format('other')})" if weighed else ""
     return execute(
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
         " SELECT :ws, entity_id, :kind, true FROM (SELECT DISTINCT entity_id FROM blocking_key WHERE workspace_id = :ws"
-        "  AND token = ANY(CAST(:tokens AS bigint[])) AND entity_id <> ALL(CAST(:but AS uuid[]))) h"
-        " ORDER BY entity_id ON CONFLICT DO NOTHING",
+        "  AND token = ANY(CAST(:tokens AS bigint[])) AND entity_id <> ALL(CAST(:but AS uuid[])) OFFSET 0) h"
+        f"{only} ORDER BY entity_id ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
         tokens=token_array(tokens),

@@ -37,20 +37,24 @@ def follow(
     capped = (before | risen) - fallen
     if risen or fallen:
         crowd_store.replace(tx, workspace_id, CAPPED, more=risen, fewer=fallen)
-    crossed = set(fallen)
+    compared = id_array(person.record for person in people)
+    heard = set(fallen)
     if phones or removed:
         crowded = crowd_store.known(tx, workspace_id, CROWDED, phones | removed)
         looked_at = phones | (removed & crowded)
-        now = (looked_at & capped) | _of_many(tx, workspace_id, looked_at - capped)
+        asked = looked_at - capped
+        now = (looked_at & capped) | (crowd_store.of_many(tx, workspace_id, asked, MANY_NAMES) if asked else set())
         more, fewer = now - crowded, (crowded & looked_at) - now
         if more or fewer:
             crowd_store.replace(tx, workspace_id, CROWDED, more=more, fewer=fewer)
-        crossed |= more | fewer
-    compared = id_array(person.record for person in people)
-    if crossed:
-        crowd_store.request_holders(tx, workspace_id, kind, crossed, compared)
-    if risen - crossed:
-        crowd_store.request_parted(tx, workspace_id, kind, risen - crossed, compared)
+        if more:
+            # What a phone says of strangers is never enough to link or ask; so they need not be compared without it.
+            crowd_store.request_holders(tx, workspace_id, kind, more, compared, weighed=True)
+        heard |= fewer
+    if heard:
+        crowd_store.request_holders(tx, workspace_id, kind, heard, compared)
+    if risen:
+        crowd_store.request_parted(tx, workspace_id, kind, risen, compared)
 
 
 def crowded_numbers(tx: Tx, workspace_id: str, kind: Kind, people: Iterable[Identity]) -> set[str]:
@@ -58,12 +62,3 @@ def crowded_numbers(tx: Tx, workspace_id: str, kind: Kind, people: Iterable[Iden
     numbers = {number: phone_token(kind, number) for person in people for number in person.phones}
     known = crowd_store.known(tx, workspace_id, CROWDED, numbers.values()) if numbers else set()
     return {number for number, value in numbers.items() if value in known}
-
-
-def _of_many(tx: Tx, workspace_id: str, tokens: set[int]) -> set[int]:
-    """The keys of which one whole number is found with more than a few given names."""
-    names: dict[tuple[int, str], set[str]] = {}
-    for value, given, numbers in crowd_store.names_on(tx, workspace_id, tokens) if tokens else ():
-        for number in numbers:
-            names.setdefault((value, number), set()).add(given[:3])
-    return {value for (value, _), found in names.items() if len(found) > MANY_NAMES}

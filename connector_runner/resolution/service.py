@@ -7,7 +7,7 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -26,6 +26,8 @@ from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresho
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 from connector_runner.world.store import adopted
 
+FoundUnder = dict[Identity, list[int]]
+"""Records with the keys under which they are found."""
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
 ONE_ALREADY: Final = "both names are of one entity already"
@@ -188,14 +190,16 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     if not taken:
         return Resolved()
     changed = sorted(entity for entity, identified in taken.items() if not identified)
-    people = _identify(tx, workspace_id, kind, changed) if changed else {}
+    found_under = _identify(tx, workspace_id, kind, changed) if changed else {}
     if len(changed) < len(taken):
-        people |= store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
+        known = store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
+        found_under |= _found_under(kind, known.values())
+    people = {person.record: person for person in found_under}
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
     spoken = _spoken_of_adopters(tx, workspace_id, missing) if missing else set()
     judging = Judging(tx, workspace_id, kind, people)
-    found = _judge(tx, workspace_id, kind, judging, people, about)
+    found = _judge(tx, workspace_id, kind, judging, found_under, about)
     bounds = thresholds_of(kind, judging.size)
     regrouped = regroup(tx, workspace_id, kind, spoken.union(about), judging, bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
@@ -210,48 +214,43 @@ def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[s
     return {entity for two in pairs for entity in two}
 
 
-def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> dict[str, Identity]:
+def _found_under(kind: Kind, people: Iterable[Identity]) -> FoundUnder:
+    return {person: sorted({store.token(kind, key) for key in keys(person)}) for person in people}
+
+
+def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> FoundUnder:
     """What identifies the entities as they stand; one that is deleted or retracted identifies nobody.
 
     One that is not there, or of another kind, is forgotten.
     """
-    people = {
-        row["entity_id"]: identity_of(
-            row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"]
-        )
-        for row in store.states(tx, workspace_id, entity_ids, kind)
-    }
-    found_under = {
-        entity: sorted({store.token(kind, key) for key in keys(person)}) for entity, person in people.items()
-    }
+    found_under = _found_under(
+        kind,
+        (
+            identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
+            for row in store.states(tx, workspace_id, entity_ids, kind)
+        ),
+    )
     added: set[int] = set()
     removed: set[int] = set()
-    if people:
-        added, removed = store.save_identities(tx, workspace_id, list(people.values()), found_under)
-    gone = sorted(set(entity_ids) - people.keys())
+    if found_under:
+        added, removed = store.save_identities(tx, workspace_id, found_under)
+    gone = sorted(set(entity_ids) - {person.record for person in found_under})
     if gone:
         removed |= store.forget(tx, workspace_id, gone, kind)
-    crowds.follow(tx, workspace_id, kind, list(people.values()), added, removed)
-    return people
+    crowds.follow(tx, workspace_id, kind, list(found_under), added, removed)
+    return found_under
 
 
 def _judge(
-    tx: Tx, workspace_id: str, kind: Kind, judging: Judging, people: dict[str, Identity], taken: Sequence[str]
+    tx: Tx, workspace_id: str, kind: Kind, judging: Judging, found_under: FoundUnder, taken: Sequence[str]
 ) -> int:
     """Judge every pair that a key brings together; how many.
 
     Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
     """
-    found_under = {record: {store.token(kind, key) for key in keys(person)} for record, person in people.items()}
-    holders = store.holders(tx, workspace_id, {value for tokens in found_under.values() for value in tokens})
-    pairs = {
-        pair(record, other)
-        for record, tokens in found_under.items()
-        for value in tokens
-        for other in holders.get(value, ())
-        if other != record
-    }
-    others = {record for two in pairs for record in two} - people.keys()
+    tokens = {person.record: values for person, values in found_under.items()}
+    pairs = store.brought_together(tx, workspace_id, tokens)
+    others = {record for two in pairs for record in two} - tokens.keys()
     later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
     evidence = judging.against(others - later, sorted(pairs))
     evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)

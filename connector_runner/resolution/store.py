@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows, tuples
 from connector_runner.kernel import exact_json
 from connector_runner.resolution.blocking import is_broad
+from connector_runner.resolution.clusters import Pair, pair
 from connector_runner.resolution.identity import Identity, Kind
 
 KEY_CAP = 20
@@ -17,6 +20,7 @@ KEY_CAP = 20
 BROAD_CAP = 8
 """The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
 
+_FIELDS: Final = tuple(field.name for field in fields(Identity) if field.name not in ("record", "kind"))
 SPEAKS = (
     "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
     " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
@@ -178,13 +182,14 @@ def identities(tx: Tx, workspace_id: str, entity_ids: Iterable[str], kind: Kind)
     """What identifies these entities, of those of a kind that were compared before."""
     found = tuples(
         tx,
-        "SELECT entity_id, body FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
-        " AND kind = :kind",
+        "SELECT entity_id, CAST(body AS text) FROM identity WHERE workspace_id = :ws"
+        " AND entity_id = ANY(CAST(:ids AS uuid[])) AND kind = :kind",
         ws=workspace_id,
         kind=kind,
         ids=id_array(sorted(set(entity_ids))),
     )
-    return {entity: _identity(entity, kind, body) for entity, body in found}
+    # It holds no fractions, which alone the product's own reader is there for.
+    return {entity: _identity(entity, kind, orjson.loads(body)) for entity, body in found}
 
 
 def only_phones(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> set[str]:
@@ -229,9 +234,10 @@ def kinds_of(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kinds: Sequen
 
 
 def save_identities(
-    tx: Tx, workspace_id: str, people: Sequence[Identity], keys: Mapping[str, Sequence[int]]
+    tx: Tx, workspace_id: str, found_under: Mapping[Identity, Sequence[int]]
 ) -> tuple[set[int], set[int]]:
     """Keep what identifies these entities now, and the keys under which they are found: those added, those removed."""
+    keys = {person.record: tokens for person, tokens in found_under.items()}
     execute(
         tx,
         "INSERT INTO identity (workspace_id, entity_id, kind, body)"
@@ -240,7 +246,7 @@ def save_identities(
         " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body"
         "  WHERE identity.body <> excluded.body OR identity.kind <> excluded.kind",
         ws=workspace_id,
-        people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": body_of(p)} for p in people]),
+        people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": body_of(p)} for p in found_under]),
     )
     owners = [entity for entity in sorted(keys) for _ in keys[entity]]
     tokens = [value for entity in sorted(keys) for value in keys[entity]]
@@ -279,28 +285,32 @@ def forget(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> s
     return {value for (value,) in found}
 
 
-def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str]]:
-    """Key -> the entities that have it, but for keys that too many have (see crowds)."""
-    wanted = sorted(set(tokens))
-    found: dict[int, list[str]] = {}
-    for value, entity in tuples(
+def brought_together(tx: Tx, workspace_id: str, tokens: Mapping[str, Iterable[int]]) -> set[Pair]:
+    """The pairs of which one has these keys (entity -> keys), and the other one of them too.
+
+    Keys that too many have bring nobody together (see crowds).
+    """
+    owned = [(entity, value) for entity, values in tokens.items() for value in values]
+    found = tuples(
         tx,
-        "SELECT t.token, b.entity_id FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL ("
-        "  SELECT entity_id FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token OFFSET 0) b"
+        "SELECT DISTINCT t.owner, b.entity_id FROM unnest(CAST(:owners AS uuid[]), CAST(:tokens AS bigint[]))"
+        " AS t (owner, token) CROSS JOIN LATERAL (SELECT entity_id FROM blocking_key k"
+        "  WHERE k.workspace_id = :ws AND k.token = t.token AND k.entity_id <> t.owner OFFSET 0) b"
         f" WHERE {SPEAKS.format('t.token')}",
         ws=workspace_id,
-        tokens="{" + ",".join(map(str, wanted)) + "}",
-    ):
-        found.setdefault(value, []).append(entity)
-    return found
+        owners=id_array(entity for entity, _ in owned),
+        tokens="{" + ",".join([str(value) for _, value in owned]) + "}",
+    )
+    return {pair(one, other) for one, other in found}
 
 
 def body_of(person: Identity) -> dict[str, Any]:
     """What identifies an entity, as it is stored."""
-    body: dict[str, Any] = {k: value for k, value in asdict(person).items() if value and k not in ("record", "kind")}
-    for name, value in body.items():
-        if isinstance(value, (set, frozenset)):
-            body[name] = sorted(value)
+    body: dict[str, Any] = {}
+    for name in _FIELDS:
+        value = getattr(person, name)
+        if value:
+            body[name] = sorted(value) if isinstance(value, frozenset) else value
     return body
 
 
