@@ -13,7 +13,7 @@ from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import is_uuid
 from connector_runner.resilience import alerts
 
-app = typer.Typer(help="What went wrong with a source: told once, until it is well again.", no_args_is_help=True)
+app = typer.Typer(help="What went wrong, with a source or the judge: told once.", no_args_is_help=True)
 
 COLUMNS = ["source", "kind", "subject", "code", "detail", "raised_at"]
 _MORE = ["acknowledged_by", "alert_id"]

@@ -7,13 +7,16 @@ from datetime import datetime
 
 from connector_runner.infra.database import Row, Tx, execute, one, rows
 
-_OPEN = "workspace_id = :ws AND data_source_id = :source AND kind = :kind AND subject = :subject AND ended_at IS NULL"
+_OPEN = (
+    "workspace_id = :ws AND data_source_id IS NOT DISTINCT FROM CAST(:source AS uuid) AND kind = :kind"
+    " AND subject = :subject AND ended_at IS NULL"
+)
 
 
 def add(
     tx: Tx,
     workspace_id: str,
-    data_source_id: str,
+    data_source_id: str | None,
     *,
     alert_id: str,
     kind: str,
@@ -40,7 +43,7 @@ def add(
     return added == 1
 
 
-def end(tx: Tx, workspace_id: str, data_source_id: str, kind: str, subject: str, now: datetime) -> str | None:
+def end(tx: Tx, workspace_id: str, data_source_id: str | None, kind: str, subject: str, now: datetime) -> str | None:
     """End the open alert of a kind and subject; its code, None when none was open."""
     row = one(
         tx,
@@ -69,12 +72,12 @@ def acknowledge(tx: Tx, workspace_id: str, alert_id: str, actor: str, now: datet
 
 
 def listing(tx: Tx, workspace_id: str, *, ended: bool, limit: int) -> Sequence[Row]:
-    """Alerts with the names of their sources, the latest first; with ``ended`` also those that are over."""
+    """Alerts with the names of their sources, if any, the latest first; with ``ended`` also those that are over."""
     return rows(
         tx,
-        "SELECT a.alert_id, d.name AS source, a.kind, a.subject, a.code, a.detail, a.raised_at, a.ended_at,"
-        " a.acknowledged_at, a.acknowledged_by"
-        " FROM alert a JOIN data_source d USING (workspace_id, data_source_id) WHERE a.workspace_id = :ws"
+        "SELECT a.alert_id, coalesce(d.name, '') AS source, a.kind, a.subject, a.code, a.detail, a.raised_at,"
+        " a.ended_at, a.acknowledged_at, a.acknowledged_by"
+        " FROM alert a LEFT JOIN data_source d USING (workspace_id, data_source_id) WHERE a.workspace_id = :ws"
         f"{'' if ended else ' AND a.ended_at IS NULL'}"
         " ORDER BY a.raised_at DESC, a.alert_id DESC LIMIT :limit",
         ws=workspace_id,

@@ -25,7 +25,7 @@ log = get_logger(__name__)
 def raise_once(
     tx: Tx,
     workspace_id: str,
-    data_source_id: str,
+    data_source_id: str | None,
     kind: str,
     code: str,
     *,
@@ -34,6 +34,8 @@ def raise_once(
     detail: str = "",
 ) -> bool:
     """Open an alert about a data source, unless one of the same ``kind`` and ``subject`` is open; whether it is new.
+
+    ``data_source_id`` is None for one that is about the workspace.
 
     ``code`` and ``detail`` are words of ours. The log is told once the caller's transaction is committed.
     """
@@ -53,7 +55,7 @@ def raise_once(
     return new
 
 
-def end(tx: Tx, workspace_id: str, data_source_id: str, kind: str, *, now: datetime, subject: str = "") -> bool:
+def end(tx: Tx, workspace_id: str, data_source_id: str | None, kind: str, *, now: datetime, subject: str = "") -> bool:
     """It is well again: end the open alert of this ``kind`` and ``subject``; whether there was one."""
     code = store.end(tx, workspace_id, data_source_id, kind, subject, now)
     if code is not None:
@@ -69,13 +71,13 @@ def acknowledge(tx: Tx, workspace_id: str, alert_id: str, *, actor: str, now: da
 def listing(tx: Tx, workspace_id: str, *, ended: bool = False, limit: int = 100) -> Sequence[Row]:
     """The open alerts of a workspace, the latest first; with ``ended`` also those that are over.
 
-    Each has ``alert_id``, ``source`` (its name), ``kind``, ``subject``, ``code``, ``detail``, ``raised_at``,
-    ``ended_at``, and who acknowledged it when.
+    Each has ``alert_id``, ``source`` (its name; empty for the workspace), ``kind``, ``subject``, ``code``, ``detail``,
+    ``raised_at``, ``ended_at``, and who acknowledged it when.
     """
     return store.listing(tx, workspace_id, ended=ended, limit=limit)
 
 
-def _told(what: str, workspace_id: str, data_source_id: str, kind: str, subject: str, code: str) -> None:
+def _told(what: str, workspace_id: str, data_source_id: str | None, kind: str, subject: str, code: str) -> None:
     raised = what == "alert.raised"
     ALERTS.labels(kind=kind, outcome="raised" if raised else "ended").inc()
     tell = log.error if raised else log.info

@@ -7,18 +7,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.audit import log as audit
-from connector_runner.infra.database import Tx, after_commit
-from connector_runner.infra.logging import get_logger
-from connector_runner.infra.metrics import ALERTS
+from connector_runner.infra.database import Tx
 from connector_runner.kernel.errors import BadRecord
+from connector_runner.resilience import alerts
 from connector_runner.review import label_store, policy_store
 from connector_runner.review.calibration import too_wrong
 from connector_runner.review.categories import CATEGORIES
 
 OURS: Final = "connector_runner"
+ALERT: Final = "review"
 SUSPENDED: Final = "review_category_suspended"
-
-log = get_logger(__name__)
 
 
 def check(tx: Tx, workspace_id: str, judged: Iterable[tuple[str, str]], *, now: datetime) -> list[str]:
@@ -49,14 +47,10 @@ def check(tx: Tx, workspace_id: str, judged: Iterable[tuple[str, str]], *, now: 
         audit.append(
             tx, workspace_id, actor=OURS, action="review.category_suspended", object=category, detail=detail, now=now
         )
-        after_commit(tx, lambda category=category: _told(workspace_id, category))  # type: ignore[misc]
+        told = f"{wrong[1]:.3f} of {wrong[0]} answers bear the judge out, {bound:.3f} must"
+        alerts.raise_once(tx, workspace_id, None, ALERT, SUSPENDED, now=now, subject=category, detail=told)
         gone.append(category)
     return gone
-
-
-def _told(workspace_id: str, category: str) -> None:
-    ALERTS.labels(kind="review", outcome="raised").inc()
-    log.error("alert.raised", workspace_id=workspace_id, kind="review", subject=category, code=SUSPENDED)
 
 
 def restore(tx: Tx, workspace_id: str, category: str, *, actor: str, reason: str, now: datetime) -> None:
@@ -69,4 +63,4 @@ def restore(tx: Tx, workspace_id: str, category: str, *, actor: str, reason: str
         raise BadRecord("the judge has this category", code="not_suspended", where=category)
     policy_store.switch(tx, workspace_id, category, suspended=False, actor=actor, reason=reason, now=now)
     audit.append(tx, workspace_id, actor=actor, action="review.category_restored", object=category, now=now)
-    after_commit(tx, lambda: ALERTS.labels(kind="review", outcome="ended").inc())
+    alerts.end(tx, workspace_id, None, ALERT, now=now, subject=category)

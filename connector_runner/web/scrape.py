@@ -76,7 +76,7 @@ def _set_workspace(workspace: WorkspaceView) -> None:
     for entity_type, count in found["entities"].items():
         ENTITIES.labels(workspace=slug, entity_type=entity_type).set(count)
     for (source, kind), count in Counter((each["source"], each["kind"]) for each in found["alerts"]).items():
-        ALERTS_OPEN.labels(source=f"{slug}.{source}", kind=kind).set(count)
+        ALERTS_OPEN.labels(source=f"{slug}.{source}" if source else slug, kind=kind).set(count)
     for source in found["sources"]:
         _set_source(f"{slug}.{source['name']}", source)
     for pushed in found["pushes"]:

@@ -42,14 +42,28 @@ def test_what_goes_on_is_told_once_and_what_begins_anew_is_told_anew(clinic: Cli
     assert len(everything) == 3
 
 
-def test_many_who_notice_at_once_make_one_alert_and_one_end(clinic: Clinic) -> None:
+def test_one_about_the_workspace_names_no_source(clinic: Clinic) -> None:
     source = clinic.apply(PARTNER)
+    key = (clinic.workspace, None, "review")
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert alerts.raise_once(tx, clinic.workspace, source.data_source_id, "review", "other", now=NOW)
+        assert alerts.raise_once(tx, *key, "wrong", now=NOW, subject="contact")
+        assert not alerts.raise_once(tx, *key, "wrong", now=NOW, subject="contact")
+        assert [row["source"] for row in alerts.listing(tx, clinic.workspace) if row["subject"]] == [""]
+        assert not alerts.end(tx, *key, now=NOW)
+        assert alerts.end(tx, *key, now=NOW, subject="contact")
+        assert [row["source"] for row in alerts.listing(tx, clinic.workspace)] == ["partner"]
+
+
+@pytest.mark.parametrize("about", ["source", "workspace"])
+def test_many_who_notice_at_once_make_one_alert_and_one_end(clinic: Clinic, about: str) -> None:
+    source = clinic.apply(PARTNER).data_source_id if about == "source" else None
     together = threading.Barrier(8)
 
     def notice(way: str) -> bool:
         together.wait(10)
         with clinic.database.begin(clinic.workspace) as tx:
-            key = (clinic.workspace, source.data_source_id, "health")
+            key = (clinic.workspace, source, "health")
             if way == "raise":
                 return alerts.raise_once(tx, *key, "http_503", now=NOW)
             return alerts.end(tx, *key, now=NOW)

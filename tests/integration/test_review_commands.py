@@ -34,9 +34,9 @@ def desk(database: Database, workspace: str) -> ReviewDesk:
     return desk
 
 
-def run(desk: ReviewDesk, *arguments: str, code: int = 0) -> Any:
+def run(desk: ReviewDesk, *arguments: str, code: int = 0, group: str = "review") -> Any:
     """The JSON of a command."""
-    done = CliRunner().invoke(app, ["review", *arguments, "--workspace", desk.workspace, "--json"])
+    done = CliRunner().invoke(app, [group, *arguments, "--workspace", desk.workspace, "--json"])
     assert done.exit_code == code, f"{done.output} {done.exception!r}"
     return json.loads(done.stdout)
 
@@ -121,7 +121,15 @@ def test_the_judge_is_measured_and_a_category_given_back(desk: ReviewDesk) -> No
         ("contact", 0, True), ("identity", 0, True),
     }  # fmt: skip
     assert run(desk, "stats")["suspended_categories"] == ["contact", "identity"]
+    alerts = run(desk, "list", group="alerts")["alerts"]
+    assert {(each["source"], each["kind"], each["subject"], each["code"]) for each in alerts} == {
+        ("", "review", "contact", "review_category_suspended"), ("", "review", "identity", "review_category_suspended"),
+    }  # fmt: skip
+    assert alerts[0]["detail"] == "0.000 of 1 answers bear the judge out, 0.950 must"
+    run(desk, "acknowledge", alerts[0]["alert_id"], group="alerts")
     run(desk, "restore", "contact", "--reason", "mended", "--actor", "ruth")
+    assert [each["subject"] for each in run(desk, "list", group="alerts")["alerts"]] == ["identity"]
+    assert len(run(desk, "list", "--ended", group="alerts")["alerts"]) == 2
     assert run(desk, "calibration")["suspended"] == ["identity"]
     assert "scripted-1" in told(desk, "calibration")
     told(desk, "restore", "contact", "--reason", "again", code=1)
