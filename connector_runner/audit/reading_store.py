@@ -19,10 +19,16 @@ _NOTES = (
     "SELECT CAST(read_id AS text) AS key, sealed_by AS n, true AS noted, at, actor, action, object, detail,"
     " CAST(NULL AS bytea) AS hash FROM audit_read WHERE workspace_id = :ws"
 )
-_ABOUT = (
-    "(object = :entity OR detail->>'entity_id' = :entity OR detail->>'other' = :entity"
-    " OR detail->'entities' @> CAST(:quoted AS jsonb) OR detail->'ids' @> CAST(:quoted AS jsonb))"
+# What is looked for is found in one of these ways, and in no two of them: each has an index of its own, which a
+# condition that is met in either way would not use.
+_OF_ENTITY = (
+    " AND object = :entity",
+    " AND of_entity = :entity AND object <> :entity",
+    " AND of_other = :entity AND object <> :entity AND of_entity IS DISTINCT FROM :entity",
+    " AND names_many AND (detail->'entities' @> CAST(:quoted AS jsonb) OR detail->'ids' @> CAST(:quoted AS jsonb))"
+    " AND object <> :entity AND of_entity IS DISTINCT FROM :entity AND of_other IS DISTINCT FROM :entity",
 )
+_OF_ACTOR = (" AND actor = :actor", " AND of_who = :actor AND actor <> :actor")
 
 
 def page(
@@ -37,34 +43,37 @@ def page(
         further = f" WHERE (at, key) {'>' if rising else '<'} (:at, :key)"
         where += f" AND at {'>=' if rising else '<='} :at"
         values |= {"at": place[0], "key": place[1]}
-    return rows(
-        tx,
-        "SELECT * FROM ("
-        f"(SELECT * FROM ({_ENTRIES}{where}) e{further} ORDER BY at {order}, key {order} LIMIT :limit) UNION ALL"
-        f" (SELECT * FROM ({_NOTES}{where}) r{further} ORDER BY at {order}, key {order} LIMIT :limit)"
-        f") l ORDER BY at {order}, key {order} LIMIT :limit",
-        ws=workspace_id,
-        limit=limit,
-        **values,
-    )
+    by = f"ORDER BY at {order}, key {order} LIMIT :limit"
+    parts = [f"(SELECT * FROM ({part}{where}) e{further} {by})" for part in _parts(asked)]
+    return rows(tx, f"SELECT * FROM ({' UNION ALL '.join(parts)}) l {by}", ws=workspace_id, limit=limit, **values)
 
 
 def count(tx: Tx, workspace_id: str, asked: Asked) -> int:
     """How many entries and notes."""
     where, values = _conditions(asked)
-    sql = f"SELECT (SELECT count(*) FROM ({_ENTRIES}{where}) e) + (SELECT count(*) FROM ({_NOTES}{where}) r) AS n"
-    row = one(tx, sql, ws=workspace_id, **values)
+    parts = [f"(SELECT count(*) FROM ({part}{where}) e)" for part in _parts(asked)]
+    row = one(tx, f"SELECT {' + '.join(parts)} AS n", ws=workspace_id, **values)
     return int(row["n"]) if row is not None else 0
+
+
+def _parts(asked: Asked) -> list[str]:
+    """Entries and notes, each in every way in which it may be about what is asked for."""
+    ways: tuple[str, ...] = ("",)
+    if asked.entity is not None:
+        ways = _OF_ENTITY
+    elif asked.actor is not None:
+        ways = _OF_ACTOR
+    return [source + way for source in (_ENTRIES, _NOTES) for way in ways]
 
 
 def _conditions(asked: Asked) -> tuple[str, dict[str, Any]]:
     where, values = "", dict[str, Any]()
     if asked.entity is not None:
-        where += f" AND {_ABOUT}"
         values |= {"entity": asked.entity, "quoted": f'["{asked.entity}"]'}
     if asked.actor is not None:
-        where += " AND (actor = :actor OR detail->'by'->>'who' = :actor)"
         values["actor"] = asked.actor
+    if asked.actor is not None and asked.entity is not None:
+        where += " AND (actor = :actor OR of_who = :actor)"
     if asked.action is not None:
         # A whole family by what it begins with: ``verdict.``.
         where += " AND starts_with(action, :action)" if asked.action.endswith(".") else " AND action = :action"
