@@ -30,6 +30,7 @@ FoundUnder = dict[Identity, list[int]]
 """Records with the keys under which they are found."""
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
+_FIRST: Final = "00000000-0000-0000-0000-000000000000"
 ONE_ALREADY: Final = "both names are of one entity already"
 NOT_BY_A_LINK: Final = (
     "both names are of one entity: one record was adopted by the other, which no link holds together; take back what it"
@@ -121,15 +122,17 @@ def identify(database: Database, workspace_id: str, kind: Kind) -> None:
     Where many wait, how common their names are is counted next, and each pair is weighed once.
     """
 
-    def work(tx: Tx) -> int:
+    last = _FIRST
+
+    def work(tx: Tx) -> list[str]:
         store.lock_kind(tx, workspace_id, kind)
-        found = store.take_unidentified(tx, workspace_id, kind, BATCH)
+        found = store.take_unidentified(tx, workspace_id, kind, BATCH, last)
         if found:
             _identify(tx, workspace_id, kind, found)
-        return len(found)
+        return found
 
-    while database.retrying(workspace_id, work) == BATCH:
-        pass
+    while found := database.retrying(workspace_id, work):
+        last = found[-1]
 
 
 def workspaces(database: Database) -> list[str]:

@@ -28,8 +28,11 @@ SPEAKS = (
 """That a key brings people together."""
 
 
+_AMONG: Final = "WHERE workspace_id = :ws AND kind = :kind AND entity_id = ANY(CAST(:ids AS uuid[]))"
+
+
 def token(kind: str, key: str) -> int:
-    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one (see ``cap_of``)."""
+    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one, which is capped sooner."""
     digest = blake2b(f"{kind}|{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True) & ~1 | (kind == "patient" and is_broad(key))
 
@@ -111,33 +114,42 @@ def lock_kind(tx: Tx, workspace_id: str, kind: str) -> None:
 
 def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:
     """Take up to ``limit`` entities that wait, those first that have waited longest; whether each is identified."""
+    found = {
+        row["entity_id"]: row["identified"]
+        for row in rows(
+            tx,
+            "SELECT entity_id, identified FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+            " ORDER BY requested_at, entity_id LIMIT :n FOR UPDATE SKIP LOCKED",
+            ws=workspace_id,
+            kind=kind,
+            n=limit,
+        )
+    }
+    if found:
+        # By their ids, not by a join: of a queue that has just filled the planner takes a row at most to be there.
+        execute(tx, f"DELETE FROM pending_resolution {_AMONG}", ws=workspace_id, kind=kind, ids=id_array(found))
+    return found
+
+
+def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int, after: str) -> list[str]:
+    """Up to ``limit`` entities that wait and are not identified as they stand, in the order of their ids.
+
+    Those only with ids beyond ``after``. They go on waiting, identified.
+    """
     found = rows(
         tx,
-        # Materialized, or the planner may run the locking query once a row.
-        "WITH due AS MATERIALIZED (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
-        "  ORDER BY requested_at, entity_id LIMIT :n FOR UPDATE SKIP LOCKED)"
-        " DELETE FROM pending_resolution p USING due WHERE p.workspace_id = :ws AND p.kind = :kind"
-        " AND p.entity_id = due.entity_id RETURNING p.entity_id, p.identified",
+        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind AND entity_id > :after"
+        " AND NOT identified ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED",
         ws=workspace_id,
         kind=kind,
         n=limit,
+        after=after,
     )
-    return {row["entity_id"]: row["identified"] for row in found}
-
-
-def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int) -> list[str]:
-    """Up to ``limit`` entities that wait and are not identified as they stand; they go on waiting, identified."""
-    found = rows(
-        tx,
-        "WITH due AS MATERIALIZED (SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
-        "  AND NOT identified ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED)"
-        " UPDATE pending_resolution p SET identified = true FROM due WHERE p.workspace_id = :ws AND p.kind = :kind"
-        " AND p.entity_id = due.entity_id RETURNING p.entity_id",
-        ws=workspace_id,
-        kind=kind,
-        n=limit,
-    )
-    return sorted(row["entity_id"] for row in found)
+    ids = [row["entity_id"] for row in found]
+    if ids:
+        identified = f"UPDATE pending_resolution SET identified = true {_AMONG}"
+        execute(tx, identified, ws=workspace_id, kind=kind, ids=id_array(ids))
+    return ids
 
 
 def waiting_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
