@@ -271,6 +271,27 @@ def test_a_rule_keeps_back_a_field_and_sends_the_rest(clinic: Clinic, ehr: Syste
     }
 
 
+def test_what_a_rule_keeps_back_is_not_taken_from_a_sink_that_has_it(
+    clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, **ASKING)
+    clinic.land("ehr", at(10))
+    clinic.flow("store")
+    before = store.all("Patient")[0]["telecom"]
+    stated = [{"name": "no-phone", "actions": ["write"], "sinks": ["store"], "fields": ["telecom"]}]
+    clinic.land("ehr", at(11, telecom=[], birthDate="1990-01-01"))
+    clinic.release()
+    once_planned(monkeypatch, lambda: lay_down(clinic, rules=stated))
+    clinic.flow("store")
+    patient = store.all("Patient")[0]
+    assert (patient["birthDate"], patient["telecom"]) == ("1990-01-01", before), "nor when the rule came after planning"
+    clinic.land("ehr", at(12, phone="617-555-0777", birthDate="1991-01-01"))
+    clinic.flow("store")
+    patient = store.all("Patient")[0]
+    assert (patient["birthDate"], patient["telecom"]) == ("1991-01-01", before)
+
+
 def test_what_a_source_may_do_without_review_is_a_setting(clinic: Clinic, ehr: System) -> None:
     clinic.source("ehr", ehr, threshold=0.4, **BOTH)
     ehr.put(a_patient())

@@ -80,7 +80,7 @@ class Planner:
 
     def refusal(self, tx: Tx, workspace_id: str, terms: SinkTerms, entity_id: str, wanted: Wanted) -> str | None:
         """Why policy keeps from a sink now what was planned."""
-        said = {field_of(atom) for atom in wanted.choice.chosen}
+        said = {field_of(atom) for atom in (*wanted.choice.chosen, *wanted.removed)}
         return consenting.refusal(
             tx, self.mappings, workspace_id, terms, entity_id, wanted.entity_type, wanted.state, self.clock(), said
         )
@@ -146,7 +146,7 @@ class Planner:
         if idle is not None:
             return idle
         confirmed = intents.open_confirmed(tx, self.sealer, lane) if lane is not None else None
-        removed = self._withdrawn(terms, view, choice, confirmed)
+        removed = self._withdrawn(terms, view, facts, choice, confirmed)
         if removed and not choice.chosen and not choice.kept:
             # Nothing is left to be said: a resource is never emptied for that. Taking one back is a write of its own.
             return Nothing(NOT_ACTIVE, WITHDRAWN, choice.withheld)
@@ -224,11 +224,12 @@ class Planner:
         return None
 
     def _withdrawn(
-        self, terms: SinkTerms, view: EntityView, choice: Choice, confirmed: Confirmed | None
+        self, terms: SinkTerms, view: EntityView, facts: GateFacts, choice: Choice, confirmed: Confirmed | None
     ) -> tuple[str, ...]:
         """What we wrote and nobody says any more: taken back from a resource that we made; others' keep it.
 
-        A value that a gate keeps back by now is still said, and what is no longer ours to write is left: it stays.
+        A value that a gate keeps back by now is still said, and what is no longer ours to write is left, as is a field
+        that policy keeps back: it stays.
         """
         if confirmed is None or not confirmed.created_by_us:
             return ()
@@ -241,6 +242,7 @@ class Planner:
             and atom not in choice.kept
             and public_name(atom) not in held_back
             and (owned is None or field_of(atom) in owned)
+            and field_of(atom) not in facts.fields
         ]
         sent = split(self.facts(terms, confirmed.body)) if gone else {}
         return tuple(atom for atom in gone if not still_said(view.folded.atoms.get(atom), sent.get(atom)))
