@@ -31,14 +31,17 @@ def workspaces(database: Database) -> list[str]:
 
 def tend(database: Database, workspace_id: str, *, now: datetime) -> Tended:
     """Look for what nobody noted, let go what nobody answered, and see to how urgent the rest is."""
-    found = _scan(database, workspace_id, now)
+    found = scan(database, workspace_id, now=now)
     lapsed = database.retrying(workspace_id, lambda tx: ageing.lapse(tx, workspace_id, now=now))
     expired = database.retrying(workspace_id, lambda tx: ageing.expire(tx, workspace_id, now=now))
     return Tended(found, expired, lapsed, ageing.come_nearer(database, workspace_id, now=now))
 
 
-def _scan(database: Database, workspace_id: str, now: datetime) -> int:
-    """Step by step, each in a transaction of its own: there may have been much before anybody looked."""
+def scan(database: Database, workspace_id: str, *, now: datetime) -> int:
+    """Have judged what was said in doubt since the last scan, and nobody noted; how many entities.
+
+    Step by step, each in a transaction of its own: there may have been much before anybody looked.
+    """
 
     def step(tx: Tx) -> tuple[int, datetime | None]:
         return pending_store.scan(tx, workspace_id, since, now)
