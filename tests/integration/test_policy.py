@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from connector_runner.cli.main import app
 from connector_runner.infra.database import rows
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound.gating import marking
 from connector_runner.outbound.operating import policies
 from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.outbound.releasing.release import subscriber as request_release
@@ -213,23 +212,6 @@ def test_whose_number_is_a_test_callers_never_leaves(clinic: Clinic, ehr: System
     lay_down(clinic)
     clinic.flow("store")
     assert (len(store.all("Patient")), len(store.all("Appointment"))) == (3, 1)
-
-
-WRITTEN = [
-    "617.555.0142", "617-555-0142 (home)", "tel:+1-617-555-0142", "617\u00b7555\u00b70142", "001 617 555 0142",
-    "617 555 0199 / 617 555 0142", "6175550142;ext=5", "\uff16\uff11\uff17-555-0142", "sip:+16175550142@example.org",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("system", ["phone", "other", None])
-@pytest.mark.parametrize("value", WRITTEN)
-def test_a_number_is_known_however_it_is_written(value: str, system: str | None) -> None:
-    point = {"value": value} | ({"system": system} if system else {})
-    policy = PolicySettings.model_validate({"test_callers": [TESTER]})
-    assert marking.mark(policy, "p1", None, [point]).test_caller
-    assert not marking.mark(
-        policy, "p1", None, [{"system": "phone", "value": "617-555-0143 (call 555-0142)"}]
-    ).test_caller
 
 
 def test_a_test_callers_number_is_known_where_an_agent_writes_it(clinic: Clinic, store: System) -> None:
