@@ -31,7 +31,7 @@ PHONE = {"system": "phone", "use": "home", "value": "617-555-0199"}
 # Done where the whole road to it is: the test there finds the entry.
 ELSEWHERE = {
     "outbound.undo": "test_operator_undo.py",
-    "translation.decided": "test_translation.py",
+    "translation.decided": "translating/test_deciding.py",
     "record.rolled_back": "test_world_hazards.py",
     "quarantine.replayed": "test_operator_quarantine.py",
     "push.secret_rotated": "test_push_secret_rotation.py",

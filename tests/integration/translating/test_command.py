@@ -20,7 +20,7 @@ from tasks import translate
 from tasks.follow_ups import after_translation
 from tests.integration.llm_server import Model, serving
 from tests.integration.outbound_stack import KEY, Clinic, System
-from tests.integration.test_translation import SAID, held, patient, set_up
+from tests.integration.translating.stack import SAID, held, patient, set_up
 
 
 @pytest.fixture

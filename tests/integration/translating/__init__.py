@@ -1,0 +1,1 @@
+"""Values without a code, on their way to a sink."""
