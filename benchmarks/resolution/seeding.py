@@ -6,7 +6,6 @@ linked, and no evidence is kept; names, keys that are capped and phones of many 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -30,21 +29,22 @@ _CHUNK = 20_000
 _KIND: Final[Kind] = "patient"
 
 
-def seed(database: Database, workspace: str, arrivals: Iterable[Arrival]) -> int:
-    """Have the patients of ``arrivals`` compared, so to say; how many they are."""
-    people, done = _identities(workspace, arrivals), 0
-    given_on: dict[int, set[str]] = defaultdict(set)
+GivenOn = dict[int, set[str]]
+"""Key of a phone -> the given names that were seeded with it."""
+
+
+def seed(database: Database, workspace: str, arrivals: Iterable[Arrival], given_on: GivenOn) -> None:
+    """Have the patients of ``arrivals`` compared, so to say. ``given_on`` is what was seeded before, and then this."""
+    people = _identities(workspace, arrivals)
     while some := list(islice(people, _CHUNK)):
         for person in some:
             for number in person.phones:
-                given_on[phone_token(_KIND, number)].add(person.given[:3])
+                given_on.setdefault(phone_token(_KIND, number), set()).add(person.given[:3])
         with database.begin(workspace) as tx:
             _copy(tx, workspace, some)
-        done += len(some)
     crowded = [[workspace, token] for token, names in given_on.items() if len(names) > MANY_NAMES]
     with database.begin(workspace) as tx:
         _count(tx, workspace, crowded)
-    return done
 
 
 def analyze(database: Database) -> None:
@@ -76,13 +76,14 @@ def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
     execute(
         tx,
         "INSERT INTO capped_key SELECT workspace_id, token FROM blocking_key WHERE workspace_id = :ws"
-        " GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END",
+        " GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END"
+        " ON CONFLICT DO NOTHING",
         ws=workspace,
         broad=store.BROAD_CAP,
         cap=store.KEY_CAP,
     )
     execute(tx, "CREATE TEMP TABLE seeded_phone (workspace_id uuid, token bigint) ON COMMIT DROP")
     copy_rows(tx, "seeded_phone", ["workspace_id", "token"], crowded)
-    execute(tx, "INSERT INTO crowded_phone SELECT * FROM seeded_phone")
+    execute(tx, "INSERT INTO crowded_phone SELECT * FROM seeded_phone ON CONFLICT DO NOTHING")
     population_store.count_again(tx, workspace, _KIND, now=datetime.now(UTC), slack=0.0)
     execute(tx, "DELETE FROM pending_resolution WHERE workspace_id = :ws AND identified", ws=workspace)

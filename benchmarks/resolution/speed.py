@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.machine import Bench, bench, report
 from benchmarks.resolution.landing import Arrival, Clinic, Cost
-from benchmarks.resolution.seeding import analyze, seed
+from benchmarks.resolution.seeding import GivenOn, analyze, seed
 from connector_runner.sandbox.demographics import patient, people
 
 _CHUNK = 5_000
@@ -36,8 +36,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, bench() as machine:
         clinic, arriving, landed = Clinic(machine, "speed", Path(scratch)), _arrivals(), 0
         first: float | None = None
+        given_on: GivenOn | None = {} if arguments.seeded else None
         for size in arguments.sizes:
-            whole = _grown(machine, clinic, islice(arriving, size - landed), seeded=arguments.seeded)
+            whole = _grown(machine, clinic, islice(arriving, size - landed), given_on)
             clinic.land(islice(arriving, arguments.more))
             landed = size + arguments.more
             cost = clinic.compare(all_of_it=False)
@@ -55,9 +56,9 @@ def main() -> None:
             report("resolution.speed", figures)
 
 
-def _grown(machine: Bench, clinic: Clinic, arriving: Iterator[Arrival], *, seeded: bool) -> Cost:
-    if seeded:
-        seed(machine.database(), clinic.workspace, arriving)
+def _grown(machine: Bench, clinic: Clinic, arriving: Iterator[Arrival], given_on: GivenOn | None) -> Cost:
+    if given_on is not None:
+        seed(machine.database(), clinic.workspace, arriving, given_on)
         analyze(machine.database())
         return Cost(0.0, 0, 0)
     while some := list(islice(arriving, _CHUNK)):

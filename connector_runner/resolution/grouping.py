@@ -46,7 +46,7 @@ def group(
     never |= {two for two, e in known.items() if e.veto and not said.get(two)}
 
     def weighed(two: Pair) -> float:
-        e = weigh(pair(entity_of[two[0]], entity_of[two[1]]))
+        e = known.get(two) or weigh(pair(entity_of[two[0]], entity_of[two[1]]))
         if e is None:
             return UNSEEN
         return APART if e.veto and not said.get(two) else counted_bits(e.bits, e.held)
@@ -62,7 +62,7 @@ def group(
     phoned = [two for two, e in known.items() if e.held == ONLY_PHONE]
     if phoned:
         alone = frozenset(names[entity] for entity in lone if entity in names)
-        found = with_lone_phones(found, alone, phoned, frozenset(never))
+        found = with_lone_phones(found, alone, phoned, lambda two: two in never or weighed(two) == APART)
     return _of_entities(found, entity_of)
 
 

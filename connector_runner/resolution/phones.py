@@ -6,15 +6,18 @@ phone, whenever they come, takes the record out again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from connector_runner.resolution.clusters import Clusters, Pair, pair
 
 
-def with_lone_phones(found: Clusters, lone: frozenset[str], phoned: Iterable[Pair], never: frozenset[Pair]) -> Clusters:
+def with_lone_phones(
+    found: Clusters, lone: frozenset[str], phoned: Iterable[Pair], kept_apart: Callable[[Pair], bool]
+) -> Clusters:
     """``found`` with each record of ``lone`` in the one cluster that holds its phone, if exactly one does.
 
-    ``phoned`` are pairs with a phone in common of which one at least is lone. Who was joined otherwise stays there.
+    ``phoned`` are pairs with a phone in common of which one at least is lone; ``kept_apart`` tells of a pair whether
+    it may never be in one cluster. Who was joined otherwise stays there.
     """
     holders: dict[str, set[str]] = {}
     for two in phoned:
@@ -29,7 +32,7 @@ def with_lone_phones(found: Clusters, lone: frozenset[str], phoned: Iterable[Pai
         held_by = {found.of[other] for other in others}
         if len(held_by) != 1 or len(sizes[found.of[record]]) > 1:
             continue
-        if any(pair(record, member) in never for member in sizes[next(iter(held_by))]):
+        if any(kept_apart(pair(record, member)) for member in sizes[next(iter(held_by))]):
             continue
         joined[record] = min(others)
     return _joined(found, joined) if joined else found
