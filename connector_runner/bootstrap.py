@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import redis
 
 from connector_runner.infra import migrations
-from connector_runner.infra.database import Database
+from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.embedded import ensure_services, known_urls, sandbox_hosts
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.llm import LanguageModel
@@ -23,6 +24,7 @@ from connector_runner.intake.read_memory import ReadMemory
 from connector_runner.kernel.errors import Misconfigured, Unavailable
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes import store as lanes
+from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.outbound.releasing.release import subscriber as request_release
 from connector_runner.outbound.sinks.directory import DirectorySinks
 from connector_runner.outbound.sinks.pace_memory import SqlMemory
@@ -36,7 +38,7 @@ from connector_runner.review.items import EVENTS, MATCH
 from connector_runner.review.judge.case import Judge
 from connector_runner.review.judge.judging import open_judge
 from connector_runner.review.loop import BATCH, Loop
-from connector_runner.review.loop import Subscriber as ReviewSubscriber
+from connector_runner.review.noting import Subscriber as ReviewSubscriber
 from connector_runner.review.queue import Handlers
 from connector_runner.settings import Settings
 from connector_runner.unification.loader import MappingSet, load_mappings
@@ -122,6 +124,11 @@ class Runner:
     def world(self) -> World:
         """The world model, with those who listen to it."""
         return World(subscribers=(request_release, request_resolution, ReviewSubscriber(self._hint_review)))
+
+    def resolved(self, tx: Tx, workspace_id: str, compared: Sequence[str], regrouped: Sequence[str]) -> None:
+        """An EntitiesResolved: what follows for sinks and for review."""
+        sinks_hear(tx, workspace_id, compared, regrouped)
+        ReviewSubscriber(self._hint_review).resolved(tx, workspace_id, compared, regrouped)
 
     def _hint_review(self, workspace_id: str) -> None:
         self.publisher.hint(REVIEW, workspace_id=workspace_id)

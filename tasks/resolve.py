@@ -6,7 +6,6 @@ from typing import Any
 
 from connector_runner.infra.queue import RECOUNT, RECOUNT_WORKSPACE, RESOLVE
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.resolution import service
 from tasks.app import app
 from tasks.base import RunnerTask
@@ -17,7 +16,7 @@ from tasks.process import runner
 @app.task(base=RunnerTask, name=RESOLVE, follow_ups=staticmethod(after_resolution))
 def resolve(workspace_id: str) -> Any:
     """Compare one batch."""
-    return service.resolve(runner().database, workspace_id, now=utc_now(), tell=sinks_hear)
+    return service.resolve(runner().database, workspace_id, now=utc_now(), tell=runner().resolved)
 
 
 @app.task(base=RunnerTask, name=RECOUNT, follow_ups=staticmethod(counts_due))

@@ -12,7 +12,6 @@ from connector_runner.audit import log as audit
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, watching, workspace_of
 from connector_runner.kernel.clock import utc_now
-from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.world import reading
 
@@ -108,7 +107,7 @@ def _work_off(runner: Runner, workspace_id: str) -> None:
 
         with runner.database.begin(workspace_id) as tx:
             waiting = store.waiting(tx, workspace_id)
-        service.work_off(runner.database, workspace_id, now=utc_now(), progress=progress, tell=sinks_hear)
+        service.work_off(runner.database, workspace_id, now=utc_now(), progress=progress, tell=runner.resolved)
 
 
 def _decide(one: str, other: str, same: bool, reason: str, actor: str, workspace: str | None, as_json: bool) -> None:
@@ -118,7 +117,7 @@ def _decide(one: str, other: str, same: bool, reason: str, actor: str, workspace
     with runner.database.begin(workspace_id) as tx:
         ids = [reading.entity_id(tx, workspace_id, name) for name in (one, other)]
         service.decide(tx, workspace_id, ids[0], ids[1], same=same, actor=actor, reason=reason, now=now)
-    done = service.resolve(runner.database, workspace_id, now=now, tell=sinks_hear)
+    done = service.resolve(runner.database, workspace_id, now=now, tell=runner.resolved)
     outcome = {"one": ids[0], "other": ids[1], "same": same, "made": done.made, "parted": done.parted}
     word = "the same" if same else "not the same"
     show(

@@ -6,12 +6,12 @@ transaction, unless more became known of the entity meanwhile: then it is judged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from connector_runner.infra.database import Database, Tx, after_commit
+from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
@@ -42,7 +42,6 @@ from connector_runner.review.waiving import is_waived
 from connector_runner.world import reading
 from connector_runner.world import store as world_store
 from connector_runner.world.atoms import field_of
-from connector_runner.world.changes import EntityChange
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
@@ -193,8 +192,7 @@ class Loop:
         now = self.clock()
         made = []
         for each, routes in routed:
-            for event_id, atoms in sorted(routes.passed.items()):
-                verdict = Verdict(event_id, True, JUDGE, "automated", sorted(atoms), version=routes.version)
+            for verdict in _verdicts(routes):
                 made.append((verdict, event_of(verdict, each.view.entity_id, each.view.entity_type)))
         if made:
             self.world.append(tx, workspace_id, [event for _, event in made], now=now, from_review=True)
@@ -229,6 +227,18 @@ class Loop:
         for entity_id, row in item_store.open_of_all(tx, workspace_id, items.EVENTS, list(judged)).items():
             view, routes = judged[entity_id]
             trim(tx, workspace_id, row["id"], row["asked"], view, passed=routes.settled, now=now)
+
+
+def _verdicts(routes: Routes) -> list[Verdict]:
+    """A verdict for each event of which something passed, and one more for what passed by the word of others."""
+    atoms: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for event_id, passed in routes.passed.items():
+        for atom in passed:
+            atoms.setdefault((event_id, routes.rests.get((event_id, atom), ())), []).append(atom)
+    return [
+        Verdict(event_id, True, JUDGE, "automated", sorted(named), version=routes.version, rests_on=others)
+        for (event_id, others), named in sorted(atoms.items())
+    ]
 
 
 def _cases(
@@ -332,20 +342,3 @@ def _sum(one: Reviewed, other: Reviewed) -> Reviewed:
     return Reviewed(
         one.entities + other.entities, one.verdicts + other.verdicts, one.asked + other.asked, one.again + other.again
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Subscriber:
-    """World's EntityChanged: has what was said in doubt judged.
-
-    It is noted in the event's own transaction, and ``hint`` is called for the workspace once that is committed.
-    """
-
-    hint: Callable[[str], None]
-
-    def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
-        """Note the entities of which something was said in doubt."""
-        doubtful = [change.entity_id for change in changes if change.doubtful]
-        if doubtful:
-            pending_store.request(tx, workspace_id, doubtful)
-            after_commit(tx, lambda: self.hint(workspace_id))

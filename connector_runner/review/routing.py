@@ -12,8 +12,12 @@ from connector_runner.review.judge.case import CONTRADICTED, SUPPORTED, UNCLEAR,
 from connector_runner.review.policy import ReviewPolicy
 from connector_runner.review.reasons import CONFLICT, FAINT, REASONS, SAMPLE, SIGN_OFF, SUSPENDED
 from connector_runner.review.standing import claims_of, contradicts_record
+from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView
+
+AGREED: Final = frozenset({"agrees_with_authority", "second_source"})
+"""Codes of the judge for a claim that it passed by what somebody else says."""
 
 SCORES: Final = {SUPPORTED: 0.85, UNCLEAR: 0.5, CONTRADICTED: 0.15}
 """How likely a claim is by the judge's word. What it supports is worth as much as its verdict makes it."""
@@ -32,10 +36,12 @@ class Ruling:
 class Routes:
     """What becomes of an entity's claims. ``passed`` and ``asked``: event -> atoms; ``analysis`` is the judge's.
 
+    ``rests``: (event, atom) -> the other entities on whose word it is that it passed.
     ``reasons`` are those for which a person is asked, ``categories`` what about.
     """
 
     passed: dict[str, list[str]] = field(default_factory=dict)
+    rests: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)
     reasons: set[str] = field(default_factory=set)
     categories: set[str] = field(default_factory=set)
@@ -93,6 +99,8 @@ def route(
             }
             if reason is None:
                 routes.passed.setdefault(event_id, []).append(atom)
+                if others := _rests_on(view, atom, claim, word):
+                    routes.rests[event_id, atom] = others
                 if not in_sample(event_id, ruling.policy.sample):
                     continue
                 entry["weight"] = 1.0 / ruling.policy.sample
@@ -119,6 +127,18 @@ def why_person(
     if category in ruling.suspended:
         return SUSPENDED
     return None if word.verdict == SUPPORTED else UNCLEAR
+
+
+def _rests_on(view: EntityView, atom: str, claim: Claim, word: FieldVerdict) -> tuple[str, ...]:
+    """The others that are the same, where it is by what they say that the judge passed a claim."""
+    if word.code not in AGREED:
+        return ()
+    whose = {event.id: event.entity_id for event in view.events}
+    said = [each for each in claims_of(view, atom) if each.event_id != claim.event_id and not each.echo]
+    own = [each for each in said if whose[each.event_id] == view.entity_id and each.confidence >= AUTHORITATIVE]
+    if any(each.value == claim.value for each in own):
+        return ()
+    return tuple(sorted({whose[each.event_id] for each in said if each.confidence > 0} - {view.entity_id}))
 
 
 def in_sample(event_id: str, share: float) -> bool:

@@ -32,6 +32,8 @@ class Verdict:
     reason: str | None = None
     version: str | None = None
     """The stamp of the judge, its prompt and its model."""
+    rests_on: Sequence[str] = ()
+    """Other entities that are the same, and on whose word it rests: parted from them it does not count."""
 
     @property
     def confidence(self) -> float:
@@ -83,6 +85,7 @@ def event_of(verdict: Verdict, entity_id: str, entity_type: str) -> NewEvent:
             **({"fields": list(verdict.fields)} if verdict.fields else {}),
             **({"reason": verdict.reason} if verdict.reason else {}),
             **({"version": verdict.version} if verdict.version else {}),
+            **({"rests_on": list(verdict.rests_on)} if verdict.rests_on else {}),
         },
         source=REVIEW_SOURCE,
         confidence=verdict.confidence,

@@ -14,13 +14,14 @@ class EntityChange:
     """An entity whose events grew or whose state was folded anew.
 
     ``doubtful``: something was said of it just now that is not believed enough to be relied on, or that makes a judge's
-    word stand against that of a system of record.
+    word stand against that of a system of record. ``gone``: another one has adopted it.
     """
 
     entity_id: str
     entity_type: str
     created: bool
     doubtful: bool = False
+    gone: bool = False
 
 
 class EntityChanged(Protocol):

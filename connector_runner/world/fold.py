@@ -251,10 +251,14 @@ def _claim(atom: str, value: Any, event: StoredEvent, since: datetime) -> Claim:
 
 
 def _verdicts(events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]]:
-    """Verdicts by the event that they are about, the one that counts most last: human over automated."""
+    """Verdicts by the event that they are about, the one that counts most last: human over automated.
+
+    One that rests on what others said who were held for the same counts with them alone.
+    """
     about: dict[str, list[StoredEvent]] = {}
+    together = {event.entity_id for event in events}
     for event in events:
-        if event.event_type.startswith(VERDICT_PREFIX):
+        if event.event_type.startswith(VERDICT_PREFIX) and together.issuperset(event.facts.get("rests_on", ())):
             about.setdefault(str(event.facts.get("about")), []).append(event)
     for verdicts in about.values():
         verdicts.sort(key=lambda event: (event.facts.get("kind") == "human", event.ingested_at, event.id))

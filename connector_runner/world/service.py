@@ -136,7 +136,8 @@ class World:
             relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
             store.remove_projections(tx, [record_id])
             self.refold(tx, workspace_id, [records[record_id][1]], now=now)
-            self._tell(tx, workspace_id, [EntityChange(row.entity_id, row.entity_type, False) for row in gone.values()])
+            changes = [EntityChange(row.entity_id, row.entity_type, False, gone=True) for row in gone.values()]
+            self._tell(tx, workspace_id, changes)
 
     def remember_sent(
         self, tx: Tx, workspace_id: str, record_key: str, atoms: Sequence[SentAtom], *, now: datetime

@@ -16,7 +16,8 @@ from connector_runner.review import items, material, queue
 from connector_runner.review.deciding import EventsHandler
 from connector_runner.review.items import Answer, Item, Refused
 from connector_runner.review.judge.case import SUPPORTED, Case, FieldVerdict, Judgement
-from connector_runner.review.loop import Loop, Reviewed, Subscriber
+from connector_runner.review.loop import Loop, Reviewed
+from connector_runner.review.noting import Subscriber
 from connector_runner.settings import PROJECT_ROOT
 from connector_runner.unification.loader import load_mappings
 from connector_runner.world import reading
@@ -43,6 +44,7 @@ class Scripted:
     meanwhile: Callable[[], None] | None = None
     cases: list[Case] = field(default_factory=list)
     version: str = "scripted-1"
+    code: str = "scripted"
 
     def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         self.cases.extend(cases)
@@ -57,7 +59,7 @@ class Scripted:
                 atom,
                 self._word(atom),
                 "rules",
-                "scripted",  # type: ignore[arg-type]
+                self.code,  # type: ignore[arg-type]
                 ((0, len(case.material.text)),) if case.material else (),
             )
             for event in case.events

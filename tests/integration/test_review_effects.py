@@ -11,7 +11,8 @@ from connector_runner.outbound.engine import Outbound
 from connector_runner.review import items, policy_store, queue
 from connector_runner.review.deciding import EventsHandler
 from connector_runner.review.items import Action, Answer, Item
-from connector_runner.review.loop import Loop, Subscriber
+from connector_runner.review.loop import Loop
+from connector_runner.review.noting import Subscriber
 from connector_runner.world.service import World
 from tests.integration.outbound_stack import MAPPINGS, Clinic, System, a_patient, once_planned
 from tests.integration.review_desk import Scripted
