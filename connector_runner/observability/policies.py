@@ -16,18 +16,23 @@ from connector_runner.outbound.gating.consenting import LABELS, codes_of, facts_
 from connector_runner.outbound.gating.marking import emails, numbers
 from connector_runner.outbound.sinks.directory import terms_of
 from connector_runner.policy import deciding
-from connector_runner.policy.asking import Action, Answer, Asked, Channel, Refused
+from connector_runner.policy.asking import CHANNELS, Action, Answer, Asked, Channel, Refused
 from connector_runner.policy.consent import NOBODYS, TRUSTED, Mode
 from connector_runner.policy.deciding import Facts, OptOut
 from connector_runner.policy.labels import marks
 from connector_runner.policy.purposes import CODE_OF, Purpose
 from connector_runner.unification.loader import MappingSet
 from connector_runner.world import reading
-from connector_runner.world.fold import Settled
+from connector_runner.world.fold import Claim, Settled
 from connector_runner.world.reading import EntityView
 
 OPT_OUTS: Final = "opt_outs"
 AGENT: Final = "agent"
+# What people call the ways to reach them.
+_CALLED: Final = {
+    **{name: name for name in CHANNELS}, "call": "phone", "calls": "phone", "voice": "phone", "telephone": "phone",
+    "text": "sms", "texts": "sms", "e-mail": "email",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +143,28 @@ def _reaching(tx: Tx, workspace_id: str, view: EntityView, facts: Facts) -> Fact
 
 
 def closed_channels(atoms: dict[str, Settled]) -> Sequence[str]:
-    """Channels that are closed: a refusal counts however faintly it was heard, until a later word that is trusted."""
-    found = []
-    for atom, settled in sorted(atoms.items()):
-        if not atom.startswith(f"{OPT_OUTS}["):
-            continue
-        claims = [claim for claim in (settled.winner, *settled.losers) if claim.confidence > 0]
-        lifted = [claim.since for claim in claims if not claim.value.get("opted_out") and claim.confidence >= TRUSTED]
-        refused = [claim.since for claim in claims if claim.value.get("opted_out")]
-        if refused and (not lifted or max(refused) >= max(lifted)):
-            found.append(str(settled.winner.value.get("channel") or deciding.EVERY_CHANNEL))
-    return found
+    """Channels that are closed: a refusal counts however faintly it was heard, until a later word that is trusted.
+
+    Whoever named no channel that is known, or did not say that they are open to it, meant every one.
+    """
+    said: dict[str, list[Claim]] = {}
+    for atom, settled in atoms.items():
+        if atom.startswith(f"{OPT_OUTS}["):
+            for claim in (settled.winner, *settled.losers):
+                said.setdefault(_channel(claim), []).append(claim)
+    return [channel for channel, claims in sorted(said.items()) if _is_closed(claims)]
+
+
+def _channel(claim: Claim) -> str:
+    named = str(claim.value.get("channel") or "").strip().lower()
+    return _CALLED.get(named, deciding.EVERY_CHANNEL)
+
+
+def _is_closed(claims: Sequence[Claim]) -> bool:
+    lifted = [claim.since for claim in claims if _is_open(claim) and claim.confidence >= TRUSTED]
+    refused = [claim.since for claim in claims if not _is_open(claim) and claim.confidence > 0]
+    return bool(refused) and (not lifted or max(refused) >= max(lifted))
+
+
+def _is_open(claim: Claim) -> bool:
+    return claim.value.get("opted_out") is False

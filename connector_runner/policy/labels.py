@@ -47,6 +47,15 @@ _FREE: Final = frozenset({"U", "L", "M", "N"})
 # Systems whose labels say how sound a record is or what it is for, and nothing about who may see it.
 _SILENT_SYSTEMS: Final = ("v3-observationvalue", "v3-actreason")
 _SYSTEMS: Final = ("v3-actcode", "v3-confidentiality", "v3-actreason")
+# The same systems by their OIDs, as records that were CDA documents name them (terminologies-systems.html).
+_OIDS: Final = {
+    "urn:oid:2.16.840.1.113883.5.4": "v3-actcode",
+    "urn:oid:2.16.840.1.113883.5.8": "v3-actreason",
+    "urn:oid:2.16.840.1.113883.5.25": "v3-confidentiality",
+    "urn:oid:2.16.840.1.113883.5.1063": "v3-observationvalue",
+}
+_PART2: Final = "42CFRPART2"
+"""What begins so (42CFRPart2CD …) is about the same records."""
 
 _DEMANDS: Final[dict[Category, dict[Action, Demand]]] = {
     "part2": {"read": "consent", "contact": "free", "write": "consent"},
@@ -90,10 +99,12 @@ def category(mark: str) -> Category | None:
     """The category of a label; None for one that keeps nobody from anything."""
     system, _, code = mark.rpartition("|")
     last, word = system.lower().rstrip("/").rsplit("/", 1)[-1], code.upper()
-    name = last if last.startswith("v3-") or "/v3/" not in system.lower() else f"v3-{last}"
+    name = _OIDS.get(system.lower()) or (
+        last if last.startswith("v3-") or "/v3/" not in system.lower() else f"v3-{last}"
+    )
     if name not in _SYSTEMS and name not in _SILENT_SYSTEMS and system:
         return "unknown"
-    found = _CATEGORY_OF.get(word)
+    found = _CATEGORY_OF.get(_PART2 if word.startswith(_PART2) else word)
     if found is not None:
         return found
     return None if word in _FREE or name in _SILENT_SYSTEMS else "unknown"

@@ -69,3 +69,21 @@ def test_a_refusal_counts_however_faintly_it_was_heard(claims: list[Claim], clos
     assert list(closed_channels({"opt_outs[phone]": settled, "gender": Settled(said(), ())})) == (
         ["phone"] if closed else []
     )
+
+
+@pytest.mark.parametrize(
+    ("channel", "closed"),
+    [("sms", "sms"), ("Text", "sms"), ("voice", "phone"), (" PHONE ", "phone"), ("e-mail", "email"), ("all", "all"),
+     ("whatsapp", "all"), ("", "all"), (None, "all")],
+)  # fmt: skip
+def test_who_names_no_channel_that_is_known_means_every_one(channel: str | None, closed: str) -> None:
+    out = {"channel": channel, "opted_out": True}
+    assert list(closed_channels({f"opt_outs[{channel}]": Settled(said(out), ())})) == [closed]
+    unsaid = {"channel": channel}
+    assert list(closed_channels({f"opt_outs[{channel}]": Settled(said(unsaid, 0.3), ())})) == [closed]
+
+
+def test_a_channel_is_opened_again_under_whatever_word_it_was_closed() -> None:
+    call = Settled(said({"channel": "call", "opted_out": True}, 0.5, day=1), ())
+    assert list(closed_channels({"opt_outs[call]": call, "opt_outs[phone]": Settled(said(CALLS, day=2), ())})) == []
+    assert list(closed_channels({"opt_outs[call]": call, "opt_outs[phone]": Settled(said(CALLS), ())})) == ["phone"]
