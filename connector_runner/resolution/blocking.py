@@ -14,10 +14,13 @@ _BROAD: Final = ("nn|", "zn|", "hn|", "el|")
 
 def keys(person: Identity) -> frozenset[str]:
     """The blocking keys of a record, about 10 to 20 short texts. They hold parts of what identifies a person: keep
-    digests of them where they are stored. A record that says too little, or that must never match, has none.
+    digests of them where they are stored. A record that must never match has none. One that says too little, or was
+    deleted, is found by its own name alone: another may say that it is in its place.
     """
-    if person.never or person.is_empty:
+    if person.never:
         return frozenset()
+    if person.is_empty:
+        return frozenset(_of_numbers(person))
     if person.kind == "practitioner":
         return frozenset(_of_practitioner(person))
     if person.kind == "location":
@@ -35,12 +38,16 @@ def is_broad(key: str) -> bool:
     return key.startswith(_BROAD)
 
 
+def _of_numbers(person: Identity) -> Iterator[str]:
+    yield from (f"i|{system}|{value}" for system, value in person.identifiers)
+
+
 def _names(person: Identity) -> list[str]:
     return [name for name in (person.given, person.family) if len(name) > 1]
 
 
 def _of_practitioner(person: Identity) -> Iterator[str]:
-    yield from (f"i|{system}|{value}" for system, value in person.identifiers)
+    yield from _of_numbers(person)
     if person.given and person.family:
         first, second = sorted((sound(person.given), sound(person.family)))
         yield f"nn|{first}|{second}"
@@ -48,7 +55,7 @@ def _of_practitioner(person: Identity) -> Iterator[str]:
 
 
 def _of_location(place: Identity) -> Iterator[str]:
-    yield from (f"i|{system}|{value}" for system, value in place.identifiers)
+    yield from _of_numbers(place)
     if place.street:
         yield f"s|{place.street}|{place.postal_code or place.city}"
         yield f"c|{place.house}|{place.street[len(place.house) :][:4]}|{place.postal_code}"
@@ -80,7 +87,7 @@ def _of_contact(person: Identity) -> Iterator[str]:
     for address in person.emails:
         yield f"e|{address}"
         yield f"el|{address.partition('@')[0]}"
-    yield from (f"i|{system}|{value}" for system, value in person.identifiers)
+    yield from _of_numbers(person)
 
 
 def _of_place(person: Identity) -> Iterator[str]:

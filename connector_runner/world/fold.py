@@ -21,6 +21,7 @@ from connector_runner.world.confidence import AUTHORITATIVE, NONE, confidence_cl
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
 
 VERDICT_PREFIX = "review."
+_REPLACED_BY: Final = "replaced-by"
 _SILENT: Final = object()
 """In place of a value that a record does not have."""
 
@@ -71,12 +72,14 @@ class Settled:
 class Folded:
     """The outcome for one entity, or for several that are one. ``status`` is active, deleted or retracted.
 
-    ``statuses``: entity -> what its own records say of it as a whole.
+    ``statuses``: entity -> what its own records say of it as a whole. ``replaced`` are those in whose place their own
+    system put another record (R4, patient.html#links).
     """
 
     atoms: dict[str, Settled]
     status: str
     statuses: Mapping[str, str] = field(default_factory=dict)
+    replaced: frozenset[str] = frozenset()
 
     @property
     def state(self) -> dict[str, Any]:
@@ -113,13 +116,22 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
             continue
         for claim in _event_claims(event):
             claims.setdefault(claim.atom, []).append(claim)
+    statuses = _statuses(histories, events)
+    replaced = frozenset(by_id[claim.event_id].entity_id for claim in claims.get("link", ()) if _is_replaced(claim))
+    if replaced and any(status == "active" for entity, status in statuses.items() if entity not in replaced):
+        # That a record is out of use says nothing of the person, who goes on under another.
+        claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in replaced]
     settled = {
         atom: chosen
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    statuses = _statuses(histories, events)
-    return Folded(settled, _together(statuses.values()), statuses)
+    return Folded(settled, _together(statuses.values()), statuses, replaced)
+
+
+def _is_replaced(claim: Claim) -> bool:
+    links = claim.value if isinstance(claim.value, list) and not claim.echo else ()
+    return any(isinstance(link, dict) and link.get("type") == _REPLACED_BY for link in links)
 
 
 def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:

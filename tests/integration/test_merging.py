@@ -292,6 +292,25 @@ def test_what_a_withdrawn_verdict_leaves_of_a_record_that_was_made_for_another_i
     assert [code for code, _ in _asked(clinic)] == [MADE_FOR_ANOTHER]
 
 
+def test_what_the_sink_says_of_its_own_accord_is_not_taken_back_as_lent(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """Users of both type in the same number: whose word is the later does not make it a loan."""
+    one_person_in_both(clinic, ehr, store)
+    decide(clinic, EHR, STORE, same=True)
+    settle(clinic)
+    for system, ref in ((ehr, "Patient/p1"), (store, "Patient/c1")):
+        held = system.get(ref)
+        typed = [{**each, "value": "617-555-0444"} if each["system"] == "phone" else each for each in held["telecom"]]
+        system.put({**held, "telecom": typed})
+    settle(clinic)
+    decide(clinic, EHR, STORE, same=False)
+    settle(clinic)
+    assert phones(ehr.get("Patient/p1")) == ["617-555-0444"]
+    assert "617-555-0444" in state(clinic, EHR)
+    assert phones(store.get("Patient/c1")) == ["617-555-0444", "ada@example.org"]
+
+
 def test_a_crash_after_any_step_of_the_way_back_ends_in_the_same_place(
     clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

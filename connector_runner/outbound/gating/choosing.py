@@ -47,6 +47,10 @@ class Choice:
         """Where the sink was seen to say otherwise of its own accord, and has the worse claim: atom -> the event."""
         return {atom: self.theirs[atom] for atom in self.differing() if atom in self.theirs}
 
+    def agreed(self) -> list[str]:
+        """Atoms of which the sink was seen to say of its own accord what others say better."""
+        return [atom for atom, claim in self.chosen.items() if atom in self.theirs and _holds(self.own, atom, claim)]
+
     def differing(self) -> list[str]:
         """Atoms whose chosen value is not what the sink was last seen to hold."""
         return [atom for atom, claim in self.chosen.items() if not _holds(self.own, atom, claim)]

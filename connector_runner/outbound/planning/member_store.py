@@ -11,6 +11,8 @@ from connector_runner.outbound.planning.members import RESOLUTION_PENDING, There
 
 def lanes_of(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str]) -> dict[str, There]:
     """Entity -> what its lane in a sink says, of those that have one."""
+    if not entity_ids:
+        return {}
     found = rows(
         tx,
         hot(

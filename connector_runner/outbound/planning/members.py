@@ -45,19 +45,56 @@ def creates(
     view: EntityView, terms: SinkTerms, sources: Mapping[str, str], lanes: Mapping[str, There]
 ) -> Nothing | Wait | None:
     """Why the entity, of which the sink has no record, is not to be made there itself; None when it is."""
-    there = [other for other in view.others if other.status == "active"]
+    there = _there(view, terms.sink_id)
     if any(record_of(other, terms.sink_id, lanes.get(other.entity_id)) is not None for other in there):
         return Nothing(HELD_AS_MEMBER)
     under_way = [each.entity_id for each in there if each.entity_id in lanes and lanes[each.entity_id].under_way]
     if under_way:
         return Wait(RECORD, reason=MEMBER_UNDER_WAY, on=tuple(under_way))
     makers = [
-        other.entity_id for other in there if may_create(other.canonical_id, other.records, terms, sources) is None
+        other.entity_id
+        for other in there
+        if other.status == "active" and may_create(other.canonical_id, other.records, terms, sources) is None
     ]
     return Nothing(MADE_AS_MEMBER) if makers and min(makers) < view.entity_id else None
 
 
 def duplicates(view: EntityView, sink_id: str, ref: str, lanes: Mapping[str, There]) -> tuple[Withheld, ...]:
     """What is to be shown of an entity whose record the sink has, where it has another's that is the same."""
-    refs = {record_of(other, sink_id, lanes.get(other.entity_id)) for other in view.others if other.status == "active"}
+    refs = {
+        record_of(other, sink_id, lanes.get(other.entity_id))
+        for other in _there(view, sink_id)
+        if not _is_replaced(view, other, sink_id)
+    }
     return (Withheld(RECORD, DUPLICATE_IN_SINK),) if refs - {None, ref} else ()
+
+
+def goes_on(view: EntityView, sink_id: str, ref: str | None) -> bool:
+    """Whether the entity's record in a sink is still that of a person, though its own system deleted the one it has.
+
+    So it is where the person goes on under another record of that system, as after a merge there.
+    """
+    return ref is not None and view.folded.status == "active" and _elsewhere(view, sink_id)
+
+
+def is_replaced(view: EntityView, sink_id: str, lanes: Mapping[str, There]) -> bool:
+    """Whether the sink itself put another record, which it has, in place of the entity's: that one is written."""
+    return _is_replaced(view, view, sink_id) and any(
+        record_of(other, sink_id, lanes.get(other.entity_id)) is not None
+        for other in _there(view, sink_id)
+        if not _is_replaced(view, other, sink_id)
+    )
+
+
+def _there(view: EntityView, sink_id: str) -> list[Member]:
+    """Those of the others whose records in a sink, if it has any, are there: what a sink had from elsewhere lives on
+    when it is deleted there."""
+    return [other for other in view.others if other.status == "active" or _elsewhere(other, sink_id)]
+
+
+def _elsewhere(of: EntityView | Member, sink_id: str) -> bool:
+    return of.records.get(of.canonical_id) not in (None, sink_id)
+
+
+def _is_replaced(view: EntityView, of: EntityView | Member, sink_id: str) -> bool:
+    return of.entity_id in view.folded.replaced and of.records.get(of.canonical_id) == sink_id

@@ -27,13 +27,12 @@ from connector_runner.outbound.gating.gates import CONFLICT, GateFacts
 from connector_runner.outbound.gating.quarrels import PING_PONG, quarrels
 from connector_runner.outbound.lanes import intents
 from connector_runner.outbound.lanes.intents import Confirmed, Intent, SentClaim
-from connector_runner.outbound.lanes.lane import DEPENDENCY, Lane, Withheld, client_ref
+from connector_runner.outbound.lanes.lane import DEPENDENCY, HELD_AS_MEMBER, Lane, Withheld, client_ref
 from connector_runner.outbound.operating import undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import creating, dependencies, member_store, members, ordered_store
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, NOBODY, References
 from connector_runner.outbound.planning.held import edited, last_known, last_updated, ours
-from connector_runner.outbound.planning.members import There
 from connector_runner.outbound.planning.patching import patch
 from connector_runner.outbound.planning.plans import (
     IN_STEP,
@@ -126,10 +125,12 @@ class Planner:
         ref = (lane.sink_ref if lane else None) or record_in(
             terms.sink_id, view.records, except_id=client_ref(terms.sink_id, view.entity_id)
         )
-        if view.own_status != "active":
+        if view.own_status != "active" and not members.goes_on(view, terms.sink_id, ref):
             before = ref is None and lane is not None
             return Nothing(creating.CANCELLED_BEFORE_SENT if before else NOT_ACTIVE, view.own_status)
-        also = self._others(tx, workspace_id, terms, view)
+        also = member_store.lanes_of(tx, workspace_id, terms.sink_id, [other.entity_id for other in view.others])
+        if members.is_replaced(view, terms.sink_id, also):
+            return Nothing(HELD_AS_MEMBER)
         if ref is None:
             refusal = may_create(view.canonical_id, view.records, terms, sources)
             if refusal is not None:
@@ -158,12 +159,6 @@ class Planner:
         if made and member_store.not_compared(tx, workspace_id, view.entity_type, view.members):
             return Wait(members.RECORD, wanted.withheld, members.RESOLUTION_PENDING)
         return wanted
-
-    @staticmethod
-    def _others(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> Mapping[str, There]:
-        """What the sink's lanes of those say that are one with the entity."""
-        others = [other.entity_id for other in view.others]
-        return member_store.lanes_of(tx, workspace_id, terms.sink_id, others) if others else {}
 
     def _chosen(
         self,
@@ -301,7 +296,13 @@ class Planner:
             translations,
             mapping.recodes(state, translations.decided),
             state=view.now,
+            stale=confirmed is not None and self._seen_since(terms, choice, confirmed),
         )
+
+    def _seen_since(self, terms: SinkTerms, choice: Choice, confirmed: Confirmed) -> bool:
+        agreed = choice.agreed()
+        before = split(self.facts(terms, confirmed.body)) if agreed else {}
+        return any(atom not in before or not same_value(before[atom], choice.own[atom]) for atom in agreed)
 
     def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:
         """The intent of a create; ``identified`` is the body with our identity in it."""

@@ -60,7 +60,8 @@ class Wanted:
     """What an entity has to say to a sink, as of its ``stamp``. ``ref`` is its resource there, if any.
 
     ``recodes``: something goes out as another code than it was said. ``upto`` is the event whose state this is, where
-    every state is sent in order, and ``more`` whether there are later ones. ``state`` is the entity's.
+    every state is sent in order, and ``more`` whether there are later ones. ``state`` is the entity's. ``stale``: the
+    sink was seen to say of its own accord what it had not said when it confirmed ours.
     """
 
     entity_type: str
@@ -78,6 +79,7 @@ class Wanted:
     state: Json = field(default_factory=dict)
     upto: str | None = None
     more: bool = False
+    stale: bool = False
 
     @property
     def said(self) -> Json:
@@ -87,7 +89,9 @@ class Wanted:
     @property
     def known(self) -> Json | None:
         """The resource as it was last confirmed; None when it was seen to be another by now."""
-        return self.confirmed.body if self.confirmed is not None and not self.choice.contradicted() else None
+        if self.confirmed is None or self.stale or self.choice.contradicted():
+            return None
+        return self.confirmed.body
 
     def render(self, state: Json, recoded: frozenset[str] | None = None) -> Json:
         """``state`` as the sink's resource, the values of ``recoded`` fields (None: of all) in the sink's codes.

@@ -124,8 +124,8 @@ def test_nobody_is_told_by_such_a_name(given: str, family: str) -> None:
 
 
 @pytest.mark.parametrize("state", [{}, {"birth_date": "1982-03-04", "gender": "female"}, {"name": {}, "telecom": [{}]}])
-def test_a_record_that_says_too_little_is_not_looked_for(state: dict[str, Any]) -> None:
-    assert keys(patient(**state)) == frozenset()
+def test_a_record_that_says_too_little_is_found_by_its_own_name_alone(state: dict[str, Any]) -> None:
+    assert keys(patient(**state)) == {"i|canonical_id|ehr:Patient:1"}
 
 
 def test_broken_state_is_no_crash() -> None:

@@ -301,3 +301,15 @@ def test_a_list_that_somebody_said_as_a_text_does_not_break_the_fold() -> None:
     right = an_event({"telecom": [{"system": "phone", "use": "home", "value": "+16175550101"}]})
     wrong = an_event({"telecom": "617-555-0199"}, day=1, confidence=0.5)
     assert fold([right, wrong], ()).state["telecom"] == right.facts["telecom"]
+
+
+def test_a_record_that_was_replaced_says_of_itself_alone_that_it_is_out_of_use() -> None:
+    link = [{"other": {"ref": "ehr:Patient:2"}, "type": "replaced-by"}]
+    gone = an_event({"active": False, "link": link}, day=2, entity_id="A")
+    there = an_event({"birth_date": "1982-03-04"}, entity_id="B")
+    both = fold([gone, there], [])
+    assert "active" not in both.state
+    assert both.replaced == {"A"}
+    assert fold([gone], []).state["active"] is False
+    left = an_event({"active": False}, day=2, entity_id="A")
+    assert fold([left, there], []).state["active"] is False, "who left the practice did so under every record"
