@@ -8,6 +8,7 @@ past: of courtesy, of grammar, and of what is asked for in such a call.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -87,10 +88,12 @@ def _up_to_more(speech: Speech, start: int, end: int, covered: Sequence[Span]) -
 
 def _known(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span], words: frozenset[str]) -> bool:
     tokens = speech.tokens[turn]
-    for at, token in enumerate(tokens):
-        if token.start < start or token.end > end or not token.word[0].isalpha():
-            continue
-        if any(first <= token.start and token.end <= last for first, last in covered):
+    values = [span for span in covered if span[0] < end and start < span[1]]
+    for at in range(bisect_left(tokens, start, key=lambda token: token.start), len(tokens)):
+        token = tokens[at]
+        if token.end > end:
+            break
+        if not token.word[0].isalpha() or any(first <= token.start and token.end <= last for first, last in values):
             continue
         word = token.word
         stem = word.removesuffix("'s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -46,8 +47,10 @@ def dates(speech: Speech) -> Iterator[Said]:
             value = _date(_full_year(year), int(month), int(day))
             if value is not None:
                 yield Said(value, found.start(), found.end(), turn)
+        ends = [said.end for said in named]
         for run in speech.runs[turn]:
-            if not any(said.start < run[-1].end and run[0].start < said.end for said in named):
+            at = bisect_right(ends, run[0].start)
+            if at == len(named) or named[at].start >= run[-1].end:
                 yield from _in_numbers(run, turn)
 
 
@@ -67,13 +70,14 @@ def _date(year: int | None, month: int, day: int) -> str | None:
 
 
 def _named(tokens: Sequence[Token], numbers: Mapping[int, Number], turn: int) -> Iterator[Said]:
+    lasts = {number.last: number for number in numbers.values()}
     for at, token in enumerate(tokens):
         month = MONTHS.get(token.word)
         if month is None:
             continue
         after = _skip(tokens, at + 1, (",", ".", "the"))
         day = numbers.get(after)
-        of = at > 0 and tokens[at - 1].word == "of" and _before(tokens, numbers, at) is not None
+        of = at > 0 and tokens[at - 1].word == "of" and _before(tokens, lasts, at) is not None
         if (
             not of
             and day is not None
@@ -82,7 +86,7 @@ def _named(tokens: Sequence[Token], numbers: Mapping[int, Number], turn: int) ->
         ):
             start, end, following = token.start, day.end, day.last + 1
         else:
-            day = _before(tokens, numbers, at)
+            day = _before(tokens, lasts, at)
             if day is None or len(day.digits) > 2:
                 continue
             start, end, following = day.start, token.end, at + 1
@@ -97,11 +101,11 @@ def _skip(tokens: Sequence[Token], at: int, words: Sequence[str]) -> int:
     return at + 1 if at < len(tokens) and tokens[at].word in words else at
 
 
-def _before(tokens: Sequence[Token], numbers: Mapping[int, Number], month: int) -> Number | None:
+def _before(tokens: Sequence[Token], lasts: Mapping[int, Number], month: int) -> Number | None:
     at = month - 1
     if at >= 0 and tokens[at].word == "of":
         at -= 1
-    return next((number for number in numbers.values() if number.last == at), None)
+    return lasts.get(at)
 
 
 def _year(numbers: Mapping[int, Number], at: int, end: int) -> tuple[int | None, int]:

@@ -38,7 +38,7 @@ _ORDINALS: Final = _counted(
 NUMBER_WORDS: Final = frozenset({*_UNITS, *_TENS, *_ORDINALS, "oh", "o", "double", "triple", "hundred", "thousand"})
 _REPEATED: Final = {"double": 2, "triple": 3}
 _BETWEEN: Final = frozenset({"-", ".", ",", "(", ")", "/", "um", "uh", "er", "ah", "dash", "hyphen", "space", "\u2013"})
-_NUMERAL = re.compile(r"(\d+)(st|nd|rd|th)?")
+_NUMERAL = re.compile(r"(\d{1,20})(st|nd|rd|th)?")
 
 
 @dataclass(frozen=True, slots=True)

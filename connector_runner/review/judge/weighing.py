@@ -94,7 +94,7 @@ def weigh(
 
     ``also`` are places of other values that are claimed of the same: words that need no explanation.
     """
-    covered = [*also, *((heard.start, heard.end) for each in found for heard in each)]
+    covered = [*also[:MOST_MENTIONS], *((heard.start, heard.end) for each in found for heard in each)]
     answer = []
     for piece, heard in zip(pieces, found, strict=True):
         if sum(map(len, found)) > MOST_MENTIONS:
