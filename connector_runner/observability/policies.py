@@ -16,7 +16,7 @@ from connector_runner.outbound.gating.consenting import LABELS, codes_of, facts_
 from connector_runner.outbound.gating.marking import emails, numbers
 from connector_runner.outbound.sinks.directory import terms_of
 from connector_runner.policy import deciding
-from connector_runner.policy.asking import CHANNELS, Action, Answer, Asked, Channel, Refused
+from connector_runner.policy.asking import Action, Answer, Asked, Channel, Refused
 from connector_runner.policy.consent import NOBODYS, TRUSTED, Mode
 from connector_runner.policy.deciding import Facts, OptOut
 from connector_runner.policy.labels import marks
@@ -29,9 +29,9 @@ from connector_runner.world.reading import EntityView
 OPT_OUTS: Final = "opt_outs"
 AGENT: Final = "agent"
 # What people call the ways to reach them.
-_CALLED: Final = {
-    **{name: name for name in CHANNELS}, "call": "phone", "calls": "phone", "voice": "phone", "telephone": "phone",
-    "text": "sms", "texts": "sms", "e-mail": "email",
+_CALLED: Final[dict[str, str]] = {
+    "phone": "phone", "call": "phone", "calls": "phone", "voice": "phone", "telephone": "phone",
+    "sms": "sms", "text": "sms", "texts": "sms", "email": "email", "e-mail": "email",
 }  # fmt: skip
 
 
