@@ -1,5 +1,5 @@
-"""The log as FHIR R4: AuditEvent (http://hl7.org/fhir/R4/auditevent.html) for reads, configuration and operations,
-Provenance (http://hl7.org/fhir/R4/provenance.html) for what records and verdicts rest on. Pure.
+"""The log as FHIR R4: AuditEvent (http://hl7.org/fhir/R4/auditevent.html) for reads, configuration, operations and
+writes that failed, Provenance (http://hl7.org/fhir/R4/provenance.html) for what records and verdicts rest on. Pure.
 
 Our ids are given as ``urn:uuid:`` (RFC 9562); what is no UUID as an identifier of a system of ours.
 """
@@ -24,8 +24,12 @@ _TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "credential": ("110137", "User Security Attributes Changed"),
     "operation": ("110100", "Application Activity"),
     "log": ("110101", "Audit Log Used"),
+    "record": ("110106", "Export"),
 }
 """DICOM PS3.16, context group 400 (Audit Event ID), which audit-event-type takes in."""
+_WRITE: Final = "outbound.write"
+_DONE: Final = frozenset({"landed", "existed"})
+_REFUSALS: Final = frozenset({"policy.refused", "review.refused"})
 _OPERATIONS: Final = {"C": "CREATE", "R": "READ", "U": "UPDATE", "D": "DELETE", "E": "EXECUTE"}
 _ABOUT: Final = ("entity_id", "other", "event_id", "lane_id", "intent_id")
 _LISTS: Final = ("ids", "entities", "events", "causes", "made")
@@ -34,11 +38,25 @@ _LISTS: Final = ("ids", "entities", "events", "causes", "made")
 def resource(workspace_id: str, logged: Logged) -> dict[str, Any]:
     """The AuditEvent or Provenance of an entry or note."""
     action = action_of(logged.action)
-    made = _provenance(logged, action) if action.kind in PROVENANCE else _audit_event(workspace_id, logged, action)
+    failed = _failed(logged)
+    if action.kind in PROVENANCE and failed is None:
+        made = _provenance(logged, action)
+    else:
+        made = _audit_event(workspace_id, logged, action, failed)
     return {"resourceType": made.pop("resourceType"), "id": logged.key, **made}
 
 
-def _audit_event(workspace_id: str, logged: Logged, action: Action) -> dict[str, Any]:
+def _failed(logged: Logged) -> str | None:
+    """The code for which what was tried was not done; None where it was. Of a write that failed nothing stems."""
+    detail = logged.detail
+    if logged.action in _REFUSALS:
+        return str(detail.get("reason") or detail.get("code") or "refused")
+    if logged.action == _WRITE and detail.get("outcome") not in (None, *_DONE):
+        return str(detail.get("code") or detail["outcome"])
+    return None
+
+
+def _audit_event(workspace_id: str, logged: Logged, action: Action, failed: str | None) -> dict[str, Any]:
     code, display = _TYPES[action.kind]
     return {
         "resourceType": "AuditEvent",
@@ -46,7 +64,8 @@ def _audit_event(workspace_id: str, logged: Logged, action: Action) -> dict[str,
         "subtype": [{"system": f"{SYSTEM}action", "code": logged.action}],
         "action": action.code,
         "recorded": instant(logged.at),
-        "outcome": "0",
+        "outcome": "0" if failed is None else "4",
+        **({"outcomeDesc": failed} if failed else {}),
         "agent": [{"who": _who(logged.actor), "requestor": True, **_authority(logged)}],
         "source": {"observer": {"display": "connector_runner"}, "site": workspace_id},
         "entity": [

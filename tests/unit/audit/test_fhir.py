@@ -66,6 +66,18 @@ def test_a_verdict_says_what_it_is_about_and_what_it_rests_on() -> None:
     assert found["activity"]["coding"][1]["code"] == "verdict.approved"
 
 
+def test_what_was_not_done_says_so_and_nothing_stems_from_it() -> None:
+    for outcome in ("unknown", "poison", "conflict", "not_sent"):
+        found = resource(logged("outbound.write", sink_id=EVENT, outcome=outcome, code="http_422"))
+        assert (found["resourceType"], found["outcome"], found["outcomeDesc"]) == ("AuditEvent", "4", "http_422")
+        assert AuditEvent(found, strict=True).as_json() == found
+    for outcome in ("landed", "existed"):
+        assert resource(logged("outbound.write", outcome=outcome))["resourceType"] == "Provenance"
+    found = resource(logged("policy.refused", reason="consent_withdrawn"))
+    assert (found["outcome"], found["outcomeDesc"]) == ("4", "consent_withdrawn")
+    assert resource(logged("review.refused", code="superseded"))["outcomeDesc"] == "superseded"
+
+
 def test_a_line_of_ours_says_everything() -> None:
     found = json.loads(exporting.line(WORKSPACE, logged("source.apply", full=False), "ndjson"))
     assert found == {
