@@ -149,13 +149,20 @@ class EventsHandler:
         """Keep the answers as labels, and take from the judge a category in which they prove it wrong too often."""
         known = {**_passed(view), **words}
         said = [
-            _said(view, event_id, atom, true, known.get((event_id, atom)))
+            _said(view, event_id, atom, self._name(workspace_id, atom), true, known.get((event_id, atom)))
             for event_id, atoms in holds.items()
             for atom, true in atoms.items()
         ]
         label_store.add(tx, workspace_id, said, actor=actor, reason=notes or "", item_id=item_id, now=now)
         judged = [(each.category, each.version) for each in said if each.version and each.verdict]
         switching.check(tx, workspace_id, judged, now=now)
+
+    def _name(self, workspace_id: str, atom: str) -> str:
+        """An atom by its field, and one of several by what stands for its key, which may hold what was said."""
+        field = field_of(atom)
+        if field == atom:
+            return field
+        return f"{field}[{self.sealer.keyed_digest(workspace_id, 'review', atom).hex()[:12]}]"
 
     def _digests(self, workspace_id: str, view: EntityView | None, fields: Iterable[str]) -> dict[str, str | None]:
         """Field -> what stands for its value, so that the log shows a change without telling what it was."""
@@ -251,14 +258,14 @@ def _passed(view: EntityView) -> dict[tuple[str, str], _Word]:
     return found
 
 
-def _said(view: EntityView, event_id: str, atom: str, true: bool, word: _Word | None) -> Said:
+def _said(view: EntityView, event_id: str, atom: str, name: str, true: bool, word: _Word | None) -> Said:
     category = category_of(view.entity_type, atom)
     if word is None:
-        return Said(view.entity_id, event_id, field_of(atom), category, true)
+        return Said(view.entity_id, event_id, name, category, true)
     return Said(
         view.entity_id,
         event_id,
-        field_of(atom),
+        name,
         category,
         true,
         word["verdict"],

@@ -15,7 +15,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.kernel.errors import RunnerError
+from connector_runner.kernel.errors import TryAgain
 from connector_runner.policy import policies
 from connector_runner.policy.settings import PolicySettings
 from connector_runner.review import (
@@ -123,7 +123,7 @@ class Loop:
             return self.database.retrying(
                 workspace_id, lambda tx: self._settle(tx, workspace_id, taken, looked, judged)
             )
-        except RunnerError:
+        except TryAgain:
             raise
         except Exception as error:
             # Taken again when the lease ends, each by itself.
@@ -139,7 +139,8 @@ class Loop:
         heard = _heard(tx, workspace_id, [event for _, found in viewed for event in found.doubtful])
         anew = _heard_anew(tx, workspace_id, ids, heard) if asked.keys() & heard.keys() else frozenset()
         new = [(view, _new(found, asked, anew, view, policy, rules)) for view, found in viewed]
-        named = {heard[event].session for _, left in new for event in left.doubtful if event in heard}
+        judged = [left for view, left in new if by_id[view.entity_id].attempts <= MOST_ATTEMPTS]
+        named = {heard[event].session for left in judged for event in left.doubtful if event in heard}
         materials = material.of_sessions(tx, self.sealer, workspace_id, sorted(named))
         return [
             Looked(by_id[view.entity_id], view, left, _cases(workspace_id, view, left, heard, materials), heard)

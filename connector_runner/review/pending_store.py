@@ -13,7 +13,7 @@ from connector_runner.world.reading import STAMP
 LEASE_S: Final = 120.0
 """How long whoever took an entity may judge it before another one does."""
 OVERLAP: Final = timedelta(hours=1)
-"""What a scan looks at again: a transaction that began before it may have committed after it."""
+"""What a scan looks at again: a transaction that began before it may have committed after it, and clocks differ."""
 SCANNED: Final = 5000
 """Events that one step of a scan looks at."""
 
@@ -173,7 +173,7 @@ def scan(
     found = execute(tx, _MISSED, ws=workspace_id, since=since, until=until)
     execute(
         tx,
-        "INSERT INTO review_scan (workspace_id, seen_until) VALUES (:ws, :seen)"
+        "INSERT INTO review_scan (workspace_id, seen_until) VALUES (:ws, least(:seen, clock_timestamp()))"
         " ON CONFLICT (workspace_id) DO UPDATE SET seen_until = greatest(review_scan.seen_until, excluded.seen_until)",
         ws=workspace_id,
         seen=until or now,

@@ -15,6 +15,7 @@ from connector_runner.review import label_store, policy_store, queue, switching
 from connector_runner.review.calibration import measured
 from connector_runner.review.items import Answer, Item, Refused
 from connector_runner.review.verdicts import Verdict
+from connector_runner.world.atoms import field_of
 from connector_runner.world.confidence import AUTHORITATIVE, CONVERSATION, HUMAN_APPROVED, REVIEWED
 from tests.integration.review_desk import ADA, ReviewDesk
 
@@ -94,7 +95,7 @@ def test_a_correction_is_a_new_event_that_holds(desk: ReviewDesk) -> None:
     assert "review.corrected" in desk.actions()
     made = [row["event_type"] for row in desk.rows("SELECT event_type FROM event")]
     assert sorted(made) == ["patient.corrected", "patient.created", "review.approved", "review.rejected"]
-    labels = {row["field"]: row["holds"] for row in desk.rows("SELECT field, holds FROM label")}
+    labels = {field_of(row["field"]): row["holds"] for row in desk.rows("SELECT field, holds FROM label")}
     assert labels == {"name": False, "telecom": True}
 
 
