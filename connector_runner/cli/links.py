@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -73,22 +75,36 @@ def clusters(
     kind = "patient" if entity_type == "person" else entity_type
     _work_off(runner, workspace_id)
     with runner.database.begin(workspace_id) as tx:
-        found = list(evidence_store.every_cluster(tx, workspace_id, kind))
-        note = {"entity_type": kind, "count": len(found)}
+        note = {"entity_type": kind, "count": store.records(tx, workspace_id, kind)}
         audit.record_read(
             tx, workspace_id, actor=ACTOR, action="clusters.export", object="entity", detail=note, now=utc_now()
         )
+    found = _pages(runner, workspace_id, kind)
     if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["canonical_id", "entity_id"])
-        writer.writerows(found)
+        for page in found:
+            writer.writerows(page)
         return
     grouped: dict[str, list[str]] = {}
-    for canonical, cluster in found:
+    for canonical, cluster in chain.from_iterable(found):
         grouped.setdefault(cluster, []).append(canonical)
     listed = [{"entity_id": cluster, "members": names} for cluster, names in grouped.items() if len(names) > 1]
-    summary = {"entity_type": kind, "records": len(found), "entities": len(grouped), "clusters": listed}
+    records = sum(map(len, grouped.values()))
+    summary = {"entity_type": kind, "records": records, "entities": len(grouped), "clusters": listed}
     show(summary, as_json, lambda: table("Clusters", ["entity_id", "members"], _lines(listed)))
+
+
+def _pages(runner: Runner, workspace_id: str, kind: str) -> Iterator[list[tuple[str, str]]]:
+    """Page by page, each in a transaction of its own: nothing is held while whoever reads takes a page."""
+    after = ""
+    while True:
+        with runner.database.begin(workspace_id) as tx:
+            page = evidence_store.clusters_after(tx, workspace_id, kind, after)
+        if not page:
+            return
+        yield page
+        after = page[-1][0]
 
 
 def _lines(listed: list[dict[str, Any]]) -> list[list[object]]:

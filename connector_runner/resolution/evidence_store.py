@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
@@ -16,6 +16,7 @@ NOT_COMPARED = "not_compared"
 """Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
 LEAST_KEPT: Final = 0.0
 """Bits of evidence that is kept: far fewer than a link or a question needs, whatever the size of the population."""
+CLUSTERS_PAGE: Final = 5000
 _SPOKEN_OF: Final = (
     "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
     " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
@@ -262,13 +263,30 @@ def members(tx: Tx, workspace_id: str, entity_id: str) -> list[Row]:
     )
 
 
-def every_cluster(tx: Tx, workspace_id: str, entity_type: str) -> Iterable[tuple[str, str]]:
-    """(canonical id, cluster or own entity id) of every entity of a type that is there."""
-    return tuples(
+def clusters_after(
+    tx: Tx, workspace_id: str, entity_type: str, after: str, limit: int = CLUSTERS_PAGE
+) -> list[tuple[str, str]]:
+    """(canonical id, cluster or own entity id) of entities of a type that are there, in the order of canonical ids.
+
+    Up to ``limit`` of those that come after one; fewer at the end.
+    """
+    found = tuples(
         tx,
         "SELECT e.canonical_id, coalesce(m.cluster_id, e.entity_id) FROM entity e LEFT JOIN cluster_member m"
         " ON m.workspace_id = e.workspace_id AND m.entity_id = e.entity_id"
-        " WHERE e.workspace_id = :ws AND e.entity_type = :type ORDER BY 1",
+        ' WHERE e.workspace_id = :ws AND e.entity_type = :type AND e.canonical_id COLLATE "C" > :after'
+        ' ORDER BY e.canonical_id COLLATE "C" LIMIT :n',
         ws=workspace_id,
         type=entity_type,
+        after=after,
+        n=limit,
     )
+    return [(canonical, cluster) for canonical, cluster in found]
+
+
+def every_cluster(tx: Tx, workspace_id: str, entity_type: str) -> Iterator[tuple[str, str]]:
+    """What ``clusters_after`` tells, of all entities of a type; read page by page."""
+    after = ""
+    while page := clusters_after(tx, workspace_id, entity_type, after):
+        yield from page
+        after = page[-1][0]

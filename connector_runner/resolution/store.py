@@ -107,6 +107,17 @@ def waiting(tx: Tx, workspace_id: str) -> int:
     return int(row["n"]) if row else 0
 
 
+def records(tx: Tx, workspace_id: str, entity_type: str) -> int:
+    """How many entities of a type there are, deleted ones among them."""
+    row = one(
+        tx,
+        "SELECT count(*) AS n FROM entity WHERE workspace_id = :ws AND entity_type = :type",
+        ws=workspace_id,
+        type=entity_type,
+    )
+    return int(row["n"]) if row else 0
+
+
 def lock_kind(tx: Tx, workspace_id: str, kind: str) -> None:
     """Let one transaction at a time decide who is the same among the records of a kind."""
     execute(tx, "SELECT pg_advisory_xact_lock(hashtextextended(:name, 7))", name=f"resolution|{workspace_id}|{kind}")
