@@ -1,6 +1,6 @@
 """False links among many: a generated town, through the product, against its truth.
 
-python -m benchmarks.resolution.generated [--people 21000] [--seed 1] [--family-mailbox 0.0]
+python -m benchmarks.resolution.generated [--people 22000] [--seed 1] [--family-mailbox 0.0]
 
 Prints the links made without a person, how many of them join two people, precision, recall and F1 of pairs, questions
 to people, and the CPU of comparing a record (ours and Postgres').
@@ -24,7 +24,7 @@ _CHUNK = 5_000
 def main() -> None:
     """Land a town, compare everybody, and count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=int, default=21_000)
+    parser.add_argument("--people", type=int, default=22_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--family-mailbox", type=float, default=0.0, help="share of households with one mailbox")
     arguments = parser.parse_args()

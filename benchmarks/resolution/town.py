@@ -8,7 +8,7 @@ are rare. All of it follows from the seed.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import accumulate
@@ -20,6 +20,8 @@ Record = tuple[str, str, dict[str, Any]]
 TWIN_BIRTHS = 0.031
 """Of births in the United States that are of twins, of all born (CDC, National Vital Statistics Reports)."""
 SAME_NAME_SONS = 0.03
+_PARENT = 17
+"""Years by which a parent is older."""
 LANDLINE, MOVED, NEW_PHONE = 0.35, 0.1, 0.1
 FAMILY_MAILBOX = 0.0
 """Of households whose members all go by one mailbox; what that does is measured by itself."""
@@ -88,31 +90,39 @@ class Town:
             partner = replace(partner, family=self._name(self._families))
         members = [head, partner]
         for _ in range(chance.choice((0, 0, 1, 1, 2, 2, 3)) if grown < 60 else 0):
-            members += self._children(head, partner)
+            members += self._children(members, grown)
         shared = chance.random() < self._shared
         return [replace(m, mailbox=head.mailbox) for m in members] if shared else members
 
-    def _children(self, head: Person, partner: Person) -> list[Person]:
-        chance = self._chance
-        age = max(0, chance.randrange(0, 22))
-        child = self._person(head.family, age, chance.choice("mf"), head.home, head.landline)
+    def _children(self, family: list[Person], grown: int) -> list[Person]:
+        """A child of parents of that age, or twins. Nobody gives a child the name of its brother or sister."""
+        chance, (head, partner) = self._chance, family[:2]
+        age = chance.randrange(0, min(22, max(1, grown - _PARENT)))
+        taken = {one.given for one in family}
+        child = self._person(head.family, age, chance.choice("mf"), head.home, head.landline, taken)
         if age < 14:
             child = replace(child, mobile=partner.mobile, mailbox="")
         father = head if head.sex == "m" else partner
-        if child.sex == "m" and chance.random() < SAME_NAME_SONS:
+        named_after = any(one.given == father.given for one in family[2:])
+        if child.sex == "m" and not named_after and chance.random() < SAME_NAME_SONS:
             suffix = "Jr" if chance.random() < 0.5 else ""
             return [replace(child, given=father.given, suffix=suffix)]
         if chance.random() >= TWIN_BIRTHS / 2:
             return [child]
         sex = child.sex if chance.random() < 0.65 else chance.choice("mf")
-        twin = replace(self._person(head.family, age, sex, head.home, head.landline), born=child.born)
+        twin = self._person(head.family, age, sex, head.home, head.landline, taken | {child.given})
+        twin = replace(twin, born=child.born)
         return [child, replace(twin, mobile=child.mobile, mailbox=child.mailbox) if age < 14 else twin]
 
-    def _person(self, family: str, age: int, sex: str, home: tuple[str, str, str], landline: str) -> Person:
+    def _person(
+        self, family: str, age: int, sex: str, home: tuple[str, str, str], landline: str, taken: Set[str] = frozenset()
+    ) -> Person:
         chance = self._chance
         self._count += 1
         names = self._girls if sex == "f" else self._boys
         given = self._name(names)
+        while given in taken:
+            given = self._name(names)
         born = date(2026, 1, 1) - timedelta(days=age * 365 + chance.randrange(365))
         form = chance.choice(("{g}.{f}{n}", "{g}{n}", "{i}{f}{n}", "{f}.{g}{n}"))
         mailbox = form.format(g=given, f=family, i=given[0], n=chance.choice(("", str(chance.randrange(100)))))

@@ -26,6 +26,7 @@ _BY_A_PARENT_SINCE: Final = 2012
 """Who was born since goes by a parent's phone and mailbox, as of this version of the rules."""
 _SAYS_NOTHING: Final = frozenset({"different", "region_differs"})
 _BESIDES_NAMES: Final = frozenset({"phone", "email", "place"})
+_ONE_MAILBOX: Final = frozenset({"equal", "close"})
 _BORN_ALIKE: Final = frozenset({"equal", "one_digit", "one_part", "swapped"})
 _AT_HOME: Final = frozenset({"equal", "equal_and_code", "alike_and_code", "house_and_code"})
 
@@ -39,8 +40,8 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
     """Why a pair may not link by itself, or None.
 
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
-    child goes by. ``given_name``: another given name, and no mailbox in common that one of the two is named in (or only
-    that, and another middle name): twins and siblings share all the rest, and a family a number of its insurance.
+    child goes by. ``given_name``: another given name, and nothing that twins and siblings do not share too (see
+    _is_beyond_twins): all the rest they have in common, and a family a number of its insurance.
     ``only_phone``: one of the two is nothing but a phone, which both have (see phones); ``phone_alone``: they have
     nothing but a phone to compare. ``family_name``: another family name, and nothing in common by which to reach
     them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, for the rest _by_name. What a source says
@@ -51,10 +52,8 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         return None
     if _are_of_two_generations(one, other):
         return "generation"
-    if levels.get("given") == "different":
-        theirs = levels.get("email") == "equal" and _is_own_mailbox(one, other)
-        if not theirs or levels.get("middle") == "different":
-            return "given_name"
+    if levels.get("given") == "different" and not _is_beyond_twins(one, other, levels):
+        return "given_name"
     if number == "equal":
         return None
     if levels.keys() <= {"phone", "sex", "identifier"}:
@@ -118,14 +117,24 @@ def _are_of_two_generations(one: Identity, other: Identity) -> bool:
     return younger >= _CHILD_SINCE and younger - older >= _A_GENERATION
 
 
+def _is_beyond_twins(one: Identity, other: Identity, levels: Levels) -> bool:
+    """Whether two have something in common that twins have not: a mailbox named after one of them, and no other middle
+    name; or a phone that went along from one home to another, and was not that of a parent.
+    """
+    if levels.get("middle") == "different":
+        return False
+    if levels.get("email") in _ONE_MAILBOX and _is_own_mailbox(one, other):
+        return True
+    years = [person.birth[0] for person in (one, other) if person.birth]
+    grown = levels.get("birth") == "equal" and max(years) < _AT_HOME_SINCE
+    moved = "place" in levels and not _are_at_one_home(one, other, levels) and levels["place"] != "alike"
+    return grown and moved and levels.get("phone") == "equal"
+
+
 def _is_own_mailbox(one: Identity, other: Identity) -> bool:
-    """Whether a mailbox of both is named after one of them, and not after a family or a parent."""
-    return any(
-        _is_named(address.partition("@")[0], person)
-        for address in one.emails & other.emails
-        for person in (one, other)
-        if person.given
-    )
+    """Whether a mailbox of both, or the like of it, is named after one of them, and not after a family or a parent."""
+    shared = one.emails & other.emails or one.emails | other.emails
+    return any(_is_named(box.partition("@")[0], person) for box in shared for person in (one, other) if person.given)
 
 
 def _is_named(box: str, person: Identity) -> bool:

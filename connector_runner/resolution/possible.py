@@ -64,10 +64,10 @@ def follow(
     for one, other in sorted(asked - wanted.keys()):
         items.withdraw(tx, workspace_id, kind=items.MATCH, entity_id=one, other_id=other, now=now)
     for two in sorted(wanted.keys() - asked):
-        _ask(tx, workspace_id, kind, wanted[two], now)
+        _ask(tx, workspace_id, kind, wanted[two], wanted[two].held is None and wanted[two].bits >= bounds.link, now)
 
 
-def _ask(tx: Tx, workspace_id: str, kind: str, e: Weighed, now: datetime) -> None:
+def _ask(tx: Tx, workspace_id: str, kind: str, e: Weighed, refused: bool, now: datetime) -> None:
     items.ask(
         tx,
         workspace_id,
@@ -75,8 +75,8 @@ def _ask(tx: Tx, workspace_id: str, kind: str, e: Weighed, now: datetime) -> Non
         entity_id=e.one,
         other_id=e.other,
         entity_type=kind,
-        reason=REASON if e.held else REFUSED,
-        priority=_USUAL if e.held else _URGENT,
+        reason=REFUSED if refused else REASON,
+        priority=_URGENT if refused else _USUAL,
         analysis={"bits": round(e.bits, 1), "held": e.held},
         now=now,
     )

@@ -9,6 +9,7 @@ import pytest
 from connector_runner.resolution.evidence import Evidence, judge
 from connector_runner.resolution.identity import NPI_SYSTEM, SSN_SYSTEM, Kind, identity_of
 from connector_runner.resolution.practitioners import is_same_specialty
+from connector_runner.resolution.thresholds import thresholds
 from connector_runner.resolution.weights import shipped
 
 LINKS = 2.5
@@ -225,6 +226,26 @@ def test_twins_with_their_parents_mailbox_are_two() -> None:
     assert judged(ADA | contact, ADA | contact | {"given": "Chioma"}).held == "given_name"
     own = HOME | {"emails": ["adaeze.okafor@mail.example"]}
     assert judged(ADA | own, ADA | own | {"given": "Chioma"}).held is None
+
+
+def test_a_phone_that_went_along_from_home_to_home_is_no_twins() -> None:
+    """Twins who share a phone share a home, where it is a parent's or stands; another given name then is a slip."""
+    moved = ADA | HOME | {"given": "Chioma", "street": "7 Park Lane", "code": "02134"}
+    assert judged(ADA | HOME, moved).held is None
+    assert judged(ADA | HOME, moved | {"street": "12 Elm Street", "code": "02118"}).held == "given_name"
+    assert judged(ADA | HOME, moved | {"phones": [OTHER_PHONE]}).held == "given_name"
+    assert judged(ADA | HOME, moved | {"birth_date": "1982-04-03"}).held == "given_name"
+    assert judged(ADA | HOME, ADA | {"given": "Chioma", "phones": [PHONE]}).held == "given_name"
+    child = {"birth_date": "2014-03-04"}
+    assert judged(ADA | HOME | child, moved | child).held == "given_name"
+
+
+def test_more_is_wanted_of_a_link_among_more_records() -> None:
+    at = [thresholds(size) for size in (1_450, 2_900, 5_800, 11_300, 51_000, 1_000_000, 10_000_000)]
+    assert [round(found.link, 1) for found in at] == [2.5, 2.5, 2.5, 3.1, 5.7, 6.5, 6.5]
+    assert all(found.possible < found.link for found in at)
+    assert [found.is_possible(3.3, None) for found in at] == [True] * 5 + [False] * 2
+    assert not any(found.is_possible(3.4, "given_name") for found in at)
 
 
 NAME: dict[str, Any] = {"given": "Adaeze", "family": "Okafor"}
