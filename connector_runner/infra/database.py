@@ -18,7 +18,7 @@ import psycopg2.extensions
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 
-from connector_runner.infra.session import Session, hot
+from connector_runner.infra.session import Session, array_of, hot
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
 from connector_runner.settings import sqlalchemy_url
@@ -29,8 +29,9 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 __all__ = [
-    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "before_commit", "copy_json", "copy_lines",
-    "copy_rows", "copy_text", "execute", "gather", "hot", "id_array", "later", "once", "one", "rows", "tuples",
+    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "array_of", "before_commit", "copy_json",
+    "copy_lines", "copy_rows", "copy_text", "execute", "gather", "hot", "id_array", "later", "once", "one", "rows",
+    "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"
@@ -53,6 +54,11 @@ _IDLE_MS: Final = 15_000
 """A process that was frozen in a transaction holds up whoever needs the same rows for so long and no longer.
 
 Many times what lies between two statements of ours, and less than the half minute after which work goes on.
+"""
+_ONE_PLAN: Final = "plan_cache_mode=force_generic_plan"
+"""Of each ``hot`` statement, which is good whatever the values.
+
+Left to itself, Postgres makes five before it keeps one, and makes one each time where it thinks the kept one dearer.
 """
 _VANISHED: Final = {
     "keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
@@ -92,7 +98,7 @@ class Database:
                     "connect_timeout": 5,
                     **_VANISHED,
                     "options": f"-c statement_timeout={self._timeout_ms} -c timezone=UTC"
-                    f" -c idle_in_transaction_session_timeout={_IDLE_MS}",
+                    f" -c idle_in_transaction_session_timeout={_IDLE_MS} -c {_ONE_PLAN}",
                 },
             )
             event.listen(self._engine, "connect", _introduced)

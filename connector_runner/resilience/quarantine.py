@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from connector_runner.infra import metrics
-from connector_runner.infra.database import Row, Tx, execute, hot, later, one, rows
+from connector_runner.infra.database import Row, Tx, execute, gather, hot, one, rows
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import new_id
@@ -27,6 +27,11 @@ _COLUMNS: Final = (
 _SETTLE: Final = hot(
     "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
     " AND subject = ANY(:subjects) AND status = 'open'"
+)
+_SETTLE_ALL: Final = hot(
+    "UPDATE quarantine q SET status = 'replayed' FROM unnest(CAST(:ws AS uuid[]), CAST(:stage AS text[]),"
+    " CAST(:subject AS text[])) s(ws, stage, subject) WHERE q.workspace_id = s.ws AND q.stage = s.stage"
+    " AND q.subject = s.subject AND q.status = 'open'"
 )
 
 
@@ -239,8 +244,8 @@ class Quarantine:
         )
 
     def settle_unasked(self, tx: Tx, workspace_id: str, stage: str, subject: str) -> None:
-        """As ``settle`` of one subject, along with the next statement: mostly nothing is open."""
-        later(tx, _SETTLE, ws=workspace_id, stage=stage, subjects=[subject])
+        """As ``settle`` of one subject, along with the next statement and other subjects: mostly nothing is open."""
+        gather(tx, _SETTLE_ALL, ws=workspace_id, stage=stage, subject=subject)
 
     def _close(self, tx: Tx, workspace_id: str, ids: Sequence[str], status: Status, also: str) -> int:
         return execute(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from connector_runner.infra.database import Row, Tx, copy_rows, execute, hot, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, copy_rows, execute, gather, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
@@ -62,16 +62,16 @@ def lock_entities(tx: Tx, entity_ids: Sequence[str]) -> dict[str, EntityRow]:
     return {row["entity_id"]: EntityRow(**row) for row in found}
 
 
+_LOCK_HOLDER: Final = hot(
+    # One by one, in the order in which they were asked for.
+    "SELECT e.entity_id FROM unnest(CAST(:id AS uuid[])) i(id) CROSS JOIN LATERAL (SELECT entity_id FROM entity"
+    " WHERE entity_id = coalesce((SELECT entity_id FROM adopted_record WHERE record_id = i.id), i.id) FOR UPDATE) e"
+)
+
+
 def lock_holder(tx: Tx, record_id: str) -> None:
     """Lock the entity that a record counts for, if there is one yet, with the next statement."""
-    later(
-        tx,
-        hot(
-            "SELECT entity_id FROM entity WHERE entity_id = coalesce((SELECT entity_id FROM adopted_record"
-            " WHERE record_id = :id), CAST(:id AS uuid)) FOR UPDATE"
-        ),
-        id=record_id,
-    )
+    gather(tx, _LOCK_HOLDER, id=record_id)
 
 
 def states_of(tx: Tx, entity_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -199,34 +199,42 @@ def _sent(row: Row) -> SentValue:
     )
 
 
+_SAVE_SENT: Final = hot(
+    # Of one atom that a record was sent twice, the last counts. One by one, by key: joined, and planned while the
+    # table was small, this would read all that was ever sent.
+    "WITH said AS MATERIALIZED (SELECT a.ws, a.record, a.atom, a.digest, CAST(a.origin AS jsonb) AS origin, a.sent_at,"
+    "  lead(n) OVER (PARTITION BY a.record, a.atom ORDER BY n) IS NULL AS last FROM unnest(CAST(:ws AS uuid[]),"
+    "  CAST(:record AS uuid[]), CAST(:atom AS text[]), CAST(:digest AS bytea[]), CAST(:origin AS text[]),"
+    "  CAST(:sent_at AS timestamptz[])) WITH ORDINALITY a(ws, record, atom, digest, origin, sent_at, n)),"
+    " gone AS (INSERT INTO sent_before (workspace_id, record_id, atom, sent_at, value_digest, origin)"
+    "  SELECT a.ws, a.record, a.atom, s.sent_at, s.value_digest, s.origin FROM said a CROSS JOIN LATERAL"
+    "   (SELECT sent_at, value_digest, origin FROM sent_value WHERE workspace_id = a.ws AND record_id = a.record"
+    "    AND atom = a.atom AND (value_digest, origin) IS DISTINCT FROM (a.digest, a.origin) OFFSET 0) s WHERE a.last"
+    "  UNION ALL SELECT ws, record, atom, sent_at, digest, origin FROM said WHERE NOT last ON CONFLICT DO NOTHING)"
+    " INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
+    " SELECT ws, record, atom, digest, origin, sent_at FROM said WHERE last"
+    " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
+    " origin = excluded.origin, sent_at = excluded.sent_at"
+)
+
+
 def save_sent(tx: Tx, workspace_id: str, record_id: str, atoms: Iterable[SentAtom], now: datetime) -> None:
-    """Keep what a record was sent, as digests; the latest per atom counts, and what it takes the place of is kept."""
+    """Keep what a record was sent, as digests, with the next statement.
+
+    The latest per atom counts, and what it takes the place of is kept.
+    """
     by_name = {atom.atom: atom for atom in atoms}
-    if not by_name:
-        return
-    sent = [by_name[name] for name in sorted(by_name)]
-    later(
-        tx,
-        hot(
-            "WITH said AS MATERIALIZED (SELECT * FROM unnest(CAST(:atoms AS text[]), CAST(:digests AS bytea[]),"
-            "  CAST(:origins AS text[])) a(atom, digest, origin)),"
-            " gone AS (INSERT INTO sent_before (workspace_id, record_id, atom, sent_at, value_digest, origin)"
-            "  SELECT s.workspace_id, s.record_id, s.atom, s.sent_at, s.value_digest, s.origin FROM sent_value s"
-            "  JOIN said a ON a.atom = s.atom WHERE s.workspace_id = :ws AND s.record_id = :record"
-            "  AND (s.value_digest, s.origin) IS DISTINCT FROM (a.digest, CAST(a.origin AS jsonb))"
-            "  ON CONFLICT DO NOTHING)"
-            " INSERT INTO sent_value (workspace_id, record_id, atom, value_digest, origin, sent_at)"
-            " SELECT :ws, :record, a.atom, a.digest, CAST(a.origin AS jsonb), :now FROM said a"
-            " ON CONFLICT (workspace_id, record_id, atom) DO UPDATE SET value_digest = excluded.value_digest,"
-            " origin = excluded.origin, sent_at = excluded.sent_at"
-        ),
-        ws=workspace_id,
-        record=record_id,
-        atoms=[atom.atom for atom in sent],
-        digests=[exact_json.digest(atom.value) for atom in sent],
-        origins=[_origin(atom) for atom in sent],
-        now=now,
-    )
+    for name in sorted(by_name):
+        gather(
+            tx,
+            _SAVE_SENT,
+            ws=workspace_id,
+            record=record_id,
+            atom=name,
+            digest=exact_json.digest(by_name[name].value),
+            origin=_origin(by_name[name]),
+            sent_at=now.isoformat(),
+        )
 
 
 def _origin(atom: SentAtom) -> str:
@@ -241,23 +249,22 @@ def _origin(atom: SentAtom) -> str:
     )
 
 
+_FOLD_SEEN: Final = hot(
+    "INSERT INTO dirty_entity (workspace_id, entity_id, reason) SELECT s.ws, e.entity_id, s.reason"
+    " FROM unnest(CAST(:ws AS uuid[]), CAST(:id AS uuid[]), CAST(:reason AS text[])) s(ws, id, reason)"
+    " CROSS JOIN LATERAL (SELECT entity_id FROM entity WHERE"
+    "  EXISTS (SELECT 1 FROM record_version WHERE record_id = s.id)"
+    "  AND entity_id = coalesce((SELECT entity_id FROM adopted_record WHERE record_id = s.id), s.id) OFFSET 0) e"
+    " ON CONFLICT DO NOTHING"
+)
+
+
 def fold_seen(tx: Tx, workspace_id: str, record_id: str, reason: str) -> None:
     """Ask for a fold of the entity that a record counts for, where any version of the record is known.
 
     With the next statement; the entity is locked.
     """
-    later(
-        tx,
-        hot(
-            "INSERT INTO dirty_entity (workspace_id, entity_id, reason) SELECT :ws, entity_id, :reason FROM entity"
-            " WHERE EXISTS (SELECT 1 FROM record_version WHERE record_id = :id)"
-            " AND entity_id = coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
-            " ON CONFLICT DO NOTHING"
-        ),
-        ws=workspace_id,
-        id=record_id,
-        reason=reason,
-    )
+    gather(tx, _FOLD_SEEN, ws=workspace_id, id=record_id, reason=reason)
 
 
 def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:

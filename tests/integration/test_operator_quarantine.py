@@ -229,7 +229,7 @@ def test_an_entity_that_release_could_not_decide_about_is_decided_again(
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as fault:
-        fault.setattr(releasing, "consider", broken)
+        fault.setattr(releasing.Releasing, "_decide", broken)
         clinic.land("ehr", a_patient())
         clinic.release()
         assert [(r.outcome, r.reason) for r in parts.again(stage="release")] == [("failed", "internal_error")]

@@ -94,12 +94,13 @@ class VirtualLaneTx(SqlLaneTx):
                 target=about,
                 entity=entity_id,
             )
-        return sink_store.want(
-            self.tx, self.of.workspace_id, sink_id=sink_id, lane_id=lane_id(sink_id, entity_id), entity_id=entity_id,
-            entity_type="appointment" if about else "patient",
+        place = lane_id(sink_id, entity_id)
+        wish = sink_store.Wish(
+            sink_id=sink_id, lane_id=place, entity_id=entity_id, entity_type="appointment" if about else "patient",
             client_ref=client_ref(sink_id, entity_id), state=state, prio=prio, policy="latest",
-            revision=1, delay_s=delay_s, reason=None, detail=None, withheld=(), sink_ref=sink_ref,
+            revision=1, delay_s=delay_s, sink_ref=sink_ref,
         )  # fmt: skip
+        return sink_store.want(self.tx, self.of.workspace_id, [wish])[place]
 
     def wake(self, sink_id: str, entity_id: str) -> int:
         """As the product does."""

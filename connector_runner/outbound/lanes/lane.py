@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from connector_runner.kernel.ids import derived_id
@@ -13,6 +14,8 @@ from connector_runner.kernel.ids import derived_id
 MAX_ATTEMPTS: Final = 12
 _FIRST_BACKOFF_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 3600.0
+_NAMES_KEPT: Final = 4096
+"""Of lanes that are worked on at about the same time: each is named many times on its way."""
 
 DEPENDENCY: Final = "dependency"
 HELD_AS_MEMBER: Final = "held_as_member"
@@ -86,11 +89,13 @@ def legal(start: State, end: State) -> bool:
     return end in LEGAL[start]
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
 def lane_id(sink_id: str, entity_id: str) -> str:
     """The id of the lane of an entity in a sink."""
     return derived_id(sink_id, f"lane:{entity_id}")
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
 def client_ref(sink_id: str, entity_id: str) -> str:
     """The identity under which an entity is created in a sink: the same for ever, and no one's record number."""
     return derived_id(sink_id, f"resource:{entity_id}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, array_of, execute, gather, hot, id_array, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes.lane import Lane, State, Withheld, legal
 from connector_runner.world.reading import STAMP
@@ -89,6 +89,14 @@ def lane_of(tx: Tx, sink_id: str, entity_id: str) -> Lane | None:
     return None if row is None else lane_in(row)
 
 
+def lanes_by_id(tx: Tx, lane_ids: Sequence[str]) -> dict[str, Lane]:
+    """Several lanes by their ids, of those that there are."""
+    found = rows(
+        tx, hot(f"SELECT {LANE} FROM sync_lane l WHERE l.lane_id = ANY(CAST(:ids AS uuid[]))"), ids=id_array(lane_ids)
+    )
+    return {row["lane_id"]: lane_in(row) for row in found}
+
+
 def lock_lane(tx: Tx, lane: Lane) -> bool:
     """Lock a claimed lane's row; False when the claim is no longer ours."""
     row = one(
@@ -149,18 +157,22 @@ def give_back(
 
 
 _CONFIRM: Final = hot(
-    "UPDATE sync_lane SET state = CASE WHEN :again OR desired_revision > :revision"
-    "  OR (next_more AND next_hash = :hash) THEN 'ready' ELSE 'idle' END,"
-    " sent_upto = CASE WHEN next_hash = :hash THEN next_upto ELSE sent_upto END,"
-    " reason = :reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
-    " synced_hash = :hash, synced_revision = :revision, last_sent = :sent,"
-    " sink_ref = coalesce(:ref, sink_ref), sink_etag = :etag, last_status = coalesce(:status, last_status),"
-    " withheld = coalesce(CAST(:withheld AS jsonb), withheld),"
+    "UPDATE sync_lane l SET state = CASE WHEN c.again OR l.desired_revision > c.revision"
+    "  OR (l.next_more AND l.next_hash = c.hash) THEN 'ready' ELSE 'idle' END,"
+    " sent_upto = CASE WHEN l.next_hash = c.hash THEN l.next_upto ELSE l.sent_upto END,"
+    " reason = c.reason, reason_detail = NULL, attempts = 0, due_at = clock_timestamp(),"
+    " synced_hash = c.hash, synced_revision = c.revision, last_sent = c.sent,"
+    " sink_ref = coalesce(c.ref, l.sink_ref), sink_etag = c.etag, last_status = coalesce(c.status, l.last_status),"
+    " withheld = coalesce(CAST(c.withheld AS jsonb), l.withheld),"
     # What was written is yet to be found there; where nothing was, what was last found still counts.
-    " verified_at = CASE WHEN CAST(:status AS int) IS NULL THEN verified_at END,"
-    " drift = CASE WHEN CAST(:status AS int) IS NULL THEN drift END,"
-    " synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
-    " WHERE lane_id = :lane AND fence = :fence AND state = 'leased'"
+    " verified_at = CASE WHEN c.status IS NULL THEN l.verified_at END, drift = CASE WHEN c.status IS NULL THEN l.drift"
+    " END, synced_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL, updated_at = clock_timestamp()"
+    " FROM unnest(CAST(:lane AS uuid[]), CAST(:fence AS bigint[]), CAST(:again AS bool[]), CAST(:revision AS bigint[]),"
+    " CAST(:hash AS bytea[]), CAST(:reason AS text[]), CAST(:sent AS bytea[]), CAST(:ref AS text[]),"
+    " CAST(:etag AS text[]), CAST(:status AS int[]), CAST(:withheld AS text[]))"
+    " c(lane, fence, again, revision, hash, reason, sent, ref, etag, status, withheld)"
+    # By key, whatever the planner makes of the join.
+    " WHERE l.lane_id = ANY(CAST(:lane AS uuid[])) AND l.lane_id = c.lane AND l.fence = c.fence AND l.state = 'leased'"
 )
 
 
@@ -198,9 +210,9 @@ def confirm(
         "fence": lane.fence,
     }
     if unasked:
-        later(tx, _CONFIRM, **values)
+        gather(tx, _CONFIRM, **values)
         return True
-    return execute(tx, _CONFIRM, **values) == 1
+    return execute(tx, _CONFIRM, **{name: array_of([value]) for name, value in values.items()}) == 1
 
 
 def withheld_json(withheld: Sequence[Withheld]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
-from connector_runner.infra.database import Tx, hot, id_array, later, one, rows
+from connector_runner.infra.database import Tx, gather, hot, id_array, one, rows
 
 
 def kinds(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, str]:
@@ -50,16 +51,13 @@ def seen_to(tx: Tx, workspace_id: str, stage: str, lane_id: str, code: str, name
     return found is not None
 
 
+_SETTLE: Final = hot(
+    "UPDATE quarantine q SET status = 'replayed' FROM unnest(CAST(:ws AS uuid[]), CAST(:stage AS text[]),"
+    " CAST(:lane AS text[]), CAST(:code AS text[])) s(ws, stage, lane, code) WHERE q.workspace_id = s.ws"
+    " AND q.stage = s.stage AND q.subject = s.lane AND q.code = s.code AND q.status = 'open'"
+)
+
+
 def settle(tx: Tx, workspace_id: str, stage: str, lane_id: str, code: str) -> None:
     """Close what was asked of a lane, with the next statement."""
-    later(
-        tx,
-        hot(
-            "UPDATE quarantine SET status = 'replayed' WHERE workspace_id = :ws AND stage = :stage"
-            " AND subject = :lane AND code = :code AND status = 'open'"
-        ),
-        ws=workspace_id,
-        stage=stage,
-        lane=lane_id,
-        code=code,
-    )
+    gather(tx, _SETTLE, ws=workspace_id, stage=stage, lane=lane_id, code=code)

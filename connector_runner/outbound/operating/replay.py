@@ -256,8 +256,7 @@ def _release(deps: Deps, tx: Tx, workspace_id: str, entry: Entry) -> Result:
     view = reading.view(tx, workspace_id, entity_id)
     terms = next((t for t in deps.outbound.sinks.terms(tx, workspace_id) if t.sink_id == sink_id), None)
     if view is not None and terms is not None and view.entity_type in terms.entity_types:
-        sources = sink_store.source_ids(tx, workspace_id)
-        release.consider(deps.outbound, tx, workspace_id, terms, view, sources)
+        release.consider(deps.outbound, tx, workspace_id, terms, view)
     deps.quarantine.mark_replayed(tx, workspace_id, [entry.quarantine_id])
     return "replayed", None, None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
@@ -36,6 +37,8 @@ from connector_runner.world.fold import Claim
 from connector_runner.world.reading import EntityView, views
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 INTERNAL_ERROR: Final = "internal_error"
 DEPENDENCY_RECHECK_S: Final = 300.0
@@ -110,107 +113,159 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         taken = sink_store.take_pending(tx, workspace_id, limit)
         if not taken:
             return Released(0, (), False)
-        ready: dict[str, ReadySink] = {}
         all_terms = outbound.sinks.terms(tx, workspace_id)
-        sources = sink_store.source_ids(tx, workspace_id)
         asked = {pending.entity_id: pending.prio for pending in taken}
         seen = views(tx, list(asked))
         member_store.look_ahead(tx, workspace_id, {e: view.entity_type for view in seen for e in view.members})
-        for view in seen:
-            for terms in all_terms:
-                if view.entity_type in terms.entity_types and _considered(
-                    outbound, tx, workspace_id, terms, view, sources, asked[view.entity_id]
-                ):
-                    ready[terms.sink_id] = ReadySink(terms.sink_id, terms.name)
+        pairs = [(terms, view) for view in seen for terms in all_terms if view.entity_type in terms.entity_types]
+        ready = Releasing(outbound, tx, workspace_id).all(pairs, asked)
         marks = reconcile_marks.terms_marks(all_terms, outbound.mappings)
         reconcile_store.mark(tx, workspace_id, [(v.entity_id, v.revision, marks.get(v.entity_type)) for v in seen])
         sink_store.released(tx, workspace_id, taken)
-        return Released(len(taken), tuple(ready.values()), len(taken) == limit)
+        sinks = {terms.sink_id: ReadySink(terms.sink_id, terms.name) for terms in ready}
+        return Released(len(taken), tuple(sinks.values()), len(taken) == limit)
 
     return outbound.database.retrying(workspace_id, work)
 
 
-def _considered(
-    outbound: Outbound,
-    tx: Tx,
-    workspace_id: str,
-    terms: SinkTerms,
-    view: EntityView,
-    sources: Mapping[str, str],
-    asked: int,
-) -> bool:
-    """``consider``; an entity that makes it fail is put aside, so that it holds up no other."""
-    try:
-        return consider(outbound, tx, workspace_id, terms, view, sources, asked)
-    except BadRecord as error:
-        code, message = error.code, error.message
-    except RunnerError:
-        raise
-    except Exception as error:
-        log.error("release_failed", entity_id=view.entity_id, sink=terms.name, exc_info=error)
-        code, message = INTERNAL_ERROR, "deciding what may leave failed; the log says where"
-    outbound.quarantine.put(
-        tx,
-        workspace_id,
-        stage="release",
-        subject=f"{terms.sink_id}:{view.entity_id}",
-        code=code,
-        message=message,
-        place="",
-        data_source_id=terms.sink_id,
-        body=None,
-        context={"entity_id": view.entity_id, "sink": terms.name},
-        now=outbound.clock(),
-    )
-    return False
+def consider(outbound: Outbound, tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> bool:
+    """Bring one lane to where its entity belongs; whether it has something to be sent now."""
+    return bool(Releasing(outbound, tx, workspace_id).all([(terms, view)], {}, alone=True))
 
 
-def consider(
-    outbound: Outbound,
-    tx: Tx,
-    workspace_id: str,
-    terms: SinkTerms,
-    view: EntityView,
-    sources: Mapping[str, str],
-    asked: int = FRESH,
-) -> bool:
-    """Bring one lane to where its entity belongs; whether it has something to be sent now.
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Where a lane belongs, by what its entity has to say to its sink; ``lane`` as it was then, if there was one."""
 
-    ``asked`` is the priority with which this was asked for: behind FRESH, or before it, so is the lane.
+    terms: SinkTerms
+    view: EntityView
+    lane: Lane | None
+    plan: Plan
+    wish: sink_store.Wish
+
+
+class Releasing:
+    """Several entities and the sinks that take them, in one transaction: decided one by one, written down together.
+
+    What an entity waits for may be decided after it: whatever waits is looked at again by the drain.
     """
-    lane = store.lane_of(tx, terms.sink_id, view.entity_id)
-    if lane is not None and (lane.undo_asked or parting.ask(tx, workspace_id, terms, view, lane, outbound.clock())):
-        # First what is to be undone; the drain plans anew after it.
-        undo_store.wake(tx, workspace_id, lane.lane_id)
-        return True
-    plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, sources)
-    _ask_people(outbound, tx, workspace_id, view, lane, plan)
-    if isinstance(plan, Nothing):
-        # A lane that waits is looked at by the drain: what it waits for may be released in this very batch.
-        naming.look(tx, outbound, workspace_id, terms, view, lane, plan)
+
+    def __init__(self, outbound: Outbound, tx: Tx, workspace_id: str) -> None:
+        self._outbound, self._tx, self._workspace_id = outbound, tx, workspace_id
+        self._sources = sink_store.source_ids(tx, workspace_id)
+
+    def all(
+        self, pairs: Sequence[tuple[SinkTerms, EntityView]], asked: Mapping[str, int], *, alone: bool = False
+    ) -> list[SinkTerms]:
+        """The sinks of those lanes that have something to be sent now.
+
+        ``asked``: entity -> the priority with which this was asked for: behind FRESH, or before it, so is the lane.
+        One that makes it fail is put aside, so that it holds up no other; not where it is ``alone``.
+        """
+        places = [lane_id(terms.sink_id, view.entity_id) for terms, view in pairs]
+        lanes = store.lanes_by_id(self._tx, places)
+        ready: list[SinkTerms] = []
+        decided: list[Decided] = []
+        for (terms, view), place in zip(pairs, places, strict=True):
+            lane = lanes.get(place)
+            prio = asked.get(view.entity_id, FRESH)
+            found = self._guarded(terms, view, partial(self._decide, terms, view, lane, prio), alone)
+            if isinstance(found, Decided):
+                decided.append(found)
+            elif found:
+                ready.append(terms)
+        now = sink_store.want(self._tx, self._workspace_id, [each.wish for each in decided])
+        for each in decided:
+            follow = partial(self._follow, each, now[each.wish.lane_id])
+            if self._guarded(each.terms, each.view, follow, alone):
+                ready.append(each.terms)
+        return ready
+
+    def _guarded(self, terms: SinkTerms, view: EntityView, work: Callable[[], T], alone: bool) -> T | None:
+        try:
+            return work()
+        except BadRecord as error:
+            if alone:
+                raise
+            code, message = error.code, error.message
+        except RunnerError:
+            raise
+        except Exception as error:
+            if alone:
+                raise
+            log.error("release_failed", entity_id=view.entity_id, sink=terms.name, exc_info=error)
+            code, message = INTERNAL_ERROR, "deciding what may leave failed; the log says where"
+        self._outbound.quarantine.put(
+            self._tx,
+            self._workspace_id,
+            stage="release",
+            subject=f"{terms.sink_id}:{view.entity_id}",
+            code=code,
+            message=message,
+            place="",
+            data_source_id=terms.sink_id,
+            body=None,
+            context={"entity_id": view.entity_id, "sink": terms.name},
+            now=self._outbound.clock(),
+        )
+        return None
+
+    def _decide(self, terms: SinkTerms, view: EntityView, lane: Lane | None, asked: int) -> Decided | bool:
+        """Where a lane belongs; else whether it has something to be sent all the same."""
+        outbound, tx, workspace_id = self._outbound, self._tx, self._workspace_id
+        if lane is not None and (lane.undo_asked or parting.ask(tx, workspace_id, terms, view, lane, outbound.clock())):
+            # First what is to be undone; the drain plans anew after it.
+            undo_store.wake(tx, workspace_id, lane.lane_id)
+            return True
+        plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, self._sources)
+        _ask_people(outbound, tx, workspace_id, view, lane, plan)
+        if isinstance(plan, Nothing):
+            # A lane that waits is looked at by the drain: what it waits for may be released in this very batch.
+            naming.look(tx, outbound, workspace_id, terms, view, lane, plan)
+        wish = _wish(terms, view, lane, plan, asked)
+        if lane is None and wish.state is State.IDLE and not _worth_showing(wish.reason, wish.withheld):
+            return False
+        _note_gaps(tx, workspace_id, terms, view, lane, plan)
+        before = lane.reason if lane is not None else None
+        refusing.note(
+            tx, workspace_id, sink=terms.name, entity_id=view.entity_id, reason=wish.reason, before=before,
+            rests_on=wish.detail, now=outbound.clock(),
+        )  # fmt: skip
+        if isinstance(plan, Wait) and wish.prio < FRESH and (lane is None or lane.state in (State.IDLE, State.READY)):
+            # Once: what is waited for would else come in its own time, and this with it.
+            sink_store.request_release(tx, workspace_id, plan.on, prio=INTERACTIVE)
+        return Decided(terms, view, lane, plan, wish)
+
+    def _follow(self, decided: Decided, now: State) -> bool:
+        """What follows from where a lane is now; whether it has something to be sent."""
+        tx, workspace_id, lane, plan = self._tx, self._workspace_id, decided.lane, decided.plan
+        place = decided.wish.lane_id
+        if now is State.QUARANTINED and isinstance(plan, Wanted):
+            said = plan.choice.chosen.values()
+            if refusals.answered(decided.view, decided.terms.name, said) or refusals.mended(
+                tx, workspace_id, place, said
+            ):
+                # What was refused is not what is to be said by now: the patient was asked, or the record was corrected.
+                undo_store.wake(tx, workspace_id, place)
+                return True
+        reason = decided.wish.reason
+        if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
+            recheck_dependents(tx, workspace_id, decided.terms.sink_id, decided.view.entity_id)
+        return now is State.READY
+
+
+def _wish(terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan, asked: int) -> sink_store.Wish:
+    """Where a lane belongs by its plan."""
     state, reason, detail, withheld = goes_to(plan, lane)
-    if lane is None and state is State.IDLE and not _worth_showing(reason, withheld):
-        return False
-    _note_gaps(tx, workspace_id, terms, view, lane, plan)
-    before = lane.reason if lane is not None else None
-    refusing.note(
-        tx, workspace_id, sink=terms.name, entity_id=view.entity_id, reason=reason, before=before, rests_on=detail,
-        now=outbound.clock(),
-    )  # fmt: skip
-    prio = _priority(plan, view, asked)
-    if isinstance(plan, Wait) and prio < FRESH and (lane is None or lane.state in (State.IDLE, State.READY)):
-        # Once: what is waited for would else come in its own time, and this with it.
-        sink_store.request_release(tx, workspace_id, plan.on, prio=INTERACTIVE)
-    now = sink_store.want(
-        tx,
-        workspace_id,
+    still = lane is not None and lane.state not in (State.LEASED, State.UNKNOWN)
+    return sink_store.Wish(
         sink_id=terms.sink_id,
         lane_id=lane_id(terms.sink_id, view.entity_id),
         entity_id=view.entity_id,
         entity_type=view.entity_type,
         client_ref=client_ref(terms.sink_id, view.entity_id),
         state=state,
-        prio=prio,
+        prio=_priority(plan, view, asked),
         policy=terms.policies.get(view.entity_type, "latest"),
         revision=view.revision,
         delay_s=_delay_s(plan, state),
@@ -218,21 +273,8 @@ def consider(
         detail=detail,
         withheld=withheld,
         sink_ref=plan.ref if isinstance(plan, Wanted) else None,
+        fence=lane.fence if lane is not None and still else 0,
     )
-    if (
-        now is State.QUARANTINED
-        and isinstance(plan, Wanted)
-        and (
-            refusals.answered(view, terms.name, plan.choice.chosen.values())
-            or refusals.mended(tx, workspace_id, lane_id(terms.sink_id, view.entity_id), plan.choice.chosen.values())
-        )
-    ):
-        # What was refused is not what is to be said by now: the patient was asked, or the record was corrected.
-        undo_store.wake(tx, workspace_id, lane_id(terms.sink_id, view.entity_id))
-        return True
-    if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
-        recheck_dependents(tx, workspace_id, terms.sink_id, view.entity_id)
-    return now is State.READY
 
 
 def _ask_people(outbound: Outbound, tx: Tx, workspace_id: str, view: EntityView, lane: Lane | None, plan: Plan) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from connector_runner.infra.database import Row, Tx, execute, hot, once, one, rows
+from connector_runner.infra.database import Row, Tx, array_of, execute, hot, id_array, once, one, rows
 from connector_runner.outbound.lanes.lane import BACKFILL, FRESH, State, Withheld
 from connector_runner.outbound.lanes.store import withheld_json
 
@@ -115,71 +116,93 @@ def released(tx: Tx, workspace_id: str, taken: Sequence[Pending]) -> int:
     )
 
 
-def want(
-    tx: Tx,
-    workspace_id: str,
-    *,
-    sink_id: str,
-    lane_id: str,
-    entity_id: str,
-    entity_type: str,
-    client_ref: str,
-    state: State,
-    prio: int,
-    policy: str,
-    revision: int,
-    delay_s: float,
-    reason: str | None,
-    detail: str | None,
-    withheld: Sequence[Withheld],
-    sink_ref: str | None,
-) -> State:
-    """Bring a lane to ``state`` (idle, ready or waiting) unless something is under way there; where it is now.
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Where a lane belongs: ``state`` is idle, ready or waiting.
+
+    ``fence`` is that of the lane when it was looked at; 0 where there was none, or something was under way.
+    """
+
+    sink_id: str
+    lane_id: str
+    entity_id: str
+    entity_type: str
+    client_ref: str
+    state: State
+    prio: int
+    policy: str
+    revision: int
+    delay_s: float = 0.0
+    reason: str | None = None
+    detail: str | None = None
+    withheld: Sequence[Withheld] = ()
+    sink_ref: str | None = None
+    fence: int = 0
+
+
+# What a lane holds may have changed with every claim since it was looked at: then it is looked at again.
+_CLAIMED_SINCE: Final = "excluded.state = 'idle' AND l.fence <> excluded.fence"
+_WANT: Final = hot(
+    "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state,"
+    " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, fence, wanted_at)"
+    " SELECT :ws, w.sink, w.lane, w.entity, w.type, w.client, w.state, w.prio, w.policy,"
+    " clock_timestamp() + w.delay * interval '1 second', w.revision, w.reason, w.detail, CAST(w.withheld AS jsonb),"
+    " w.ref, w.fence, clock_timestamp() FROM unnest(CAST(:sinks AS uuid[]), CAST(:lanes AS uuid[]),"
+    " CAST(:entities AS uuid[]), CAST(:types AS text[]), CAST(:clients AS text[]), CAST(:states AS text[]),"
+    " CAST(:prios AS int[]), CAST(:policies AS text[]), CAST(:delays AS float8[]), CAST(:revisions AS bigint[]),"
+    " CAST(:reasons AS text[]), CAST(:details AS text[]), CAST(:withheld AS text[]), CAST(:refs AS text[]),"
+    " CAST(:fences AS bigint[])) w(sink, lane, entity, type, client, state, prio, policy, delay, revision, reason,"
+    " detail, withheld, ref, fence)"
+    " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
+    " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
+    " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
+    "  ELSE l.wanted_at END,"
+    " state = CASE WHEN l.state NOT IN ('idle', 'ready', 'waiting') THEN l.state"
+    f"  WHEN {_CLAIMED_SINCE} THEN 'ready' ELSE excluded.state END,"
+    " due_at = CASE WHEN l.state NOT IN ('idle', 'ready', 'waiting') THEN l.due_at"
+    f"  WHEN {_CLAIMED_SINCE} THEN clock_timestamp() ELSE excluded.due_at END,"
+    " prio = CASE WHEN l.state = 'idle' THEN excluded.prio ELSE least(l.prio, excluded.prio) END,"
+    " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
+    " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
+    "  ELSE l.reason_detail END,"
+    " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
+    " updated_at = clock_timestamp()"
+    " RETURNING l.lane_id, l.state"
+)
+
+
+def want(tx: Tx, workspace_id: str, wishes: Sequence[Wish]) -> dict[str, State]:
+    """Bring lanes to where they belong, unless something is under way there; lane -> where it is now.
 
     Under way are a lease, an unknown outcome, a quarantine and a pause: they learn only that more is desired, by a
-    number that grows with every call.
+    number that grows with every call. In the order in which everybody locks lanes.
     """
-    row = one(
+    if not wishes:
+        return {}
+    ordered = sorted(wishes, key=lambda wish: wish.lane_id)
+    found = rows(
         tx,
-        hot(
-            "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state,"
-            " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, wanted_at) VALUES ("
-            ":ws, :sink, :lane, :entity, :type, :client, :state, :prio, :policy,"
-            " clock_timestamp() + :delay * interval '1 second', :revision, :reason, :detail, CAST(:withheld AS jsonb),"
-            " :ref, clock_timestamp())"
-            " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
-            " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
-            " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
-            "  ELSE l.wanted_at END,"
-            " state = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.state ELSE l.state END,"
-            " due_at = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.due_at ELSE l.due_at END,"
-            " prio = CASE WHEN l.state = 'idle' THEN excluded.prio ELSE least(l.prio, excluded.prio) END,"
-            " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
-            " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
-            "  ELSE l.reason_detail END,"
-            " withheld = excluded.withheld, sink_ref = coalesce(l.sink_ref, excluded.sink_ref),"
-            " updated_at = clock_timestamp()"
-            " RETURNING l.state"
-        ),
+        _WANT,
         ws=workspace_id,
-        sink=sink_id,
-        lane=lane_id,
-        entity=entity_id,
-        type=entity_type,
-        client=client_ref,
-        state=str(state),
-        prio=prio,
-        policy=policy,
-        delay=delay_s,
-        revision=revision,
-        reason=reason,
-        detail=detail,
-        withheld=withheld_json(withheld),
-        ref=sink_ref,
+        sinks=id_array(wish.sink_id for wish in ordered),
+        lanes=id_array(wish.lane_id for wish in ordered),
+        entities=id_array(wish.entity_id for wish in ordered),
+        types=array_of(wish.entity_type for wish in ordered),
+        clients=array_of(wish.client_ref for wish in ordered),
+        states=array_of(str(wish.state) for wish in ordered),
+        prios=array_of(wish.prio for wish in ordered),
+        policies=array_of(wish.policy for wish in ordered),
+        delays=array_of(wish.delay_s for wish in ordered),
+        revisions=array_of(wish.revision for wish in ordered),
+        reasons=array_of(wish.reason for wish in ordered),
+        details=array_of(wish.detail for wish in ordered),
+        withheld=array_of(withheld_json(wish.withheld) for wish in ordered),
+        refs=array_of(wish.sink_ref for wish in ordered),
+        fences=array_of(wish.fence for wish in ordered),
     )
-    if row is None:
-        raise LookupError("the lane is not visible in this transaction")
-    return State(row["state"])
+    if len(found) != len(ordered):
+        raise LookupError("a lane is not visible in this transaction")
+    return {row["lane_id"]: State(row["state"]) for row in found}
 
 
 def content_refused_at(tx: Tx, workspace_id: str, lane_id: str) -> datetime | None:
