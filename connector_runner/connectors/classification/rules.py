@@ -48,10 +48,9 @@ class Rule:
         )
 
     def holds(self, evidence: Evidence) -> bool:
-        """Whether this rule is about such an answer."""
+        """Whether this rule is about such an answer, to which it ``may_hold``."""
         return (
-            self.may_hold(evidence.status, evidence.vendor, evidence.purpose)
-            and (not self.codes or not self.codes.isdisjoint(evidence.codes))
+            (not self.codes or not self.codes.isdisjoint(evidence.codes))
             and (self.shape is None or self.shape == evidence.shape)
             and (self.retry_after is None or self.retry_after == evidence.retry_after)
             and (self.placed is None or self.placed == bool(evidence.where))
