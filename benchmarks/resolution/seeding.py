@@ -40,8 +40,7 @@ def seed(database: Database, workspace: str, arrivals: Iterable[Arrival], given_
         for person in some:
             for number in person.phones:
                 given_on.setdefault(phone_token(_KIND, number), set()).add(person.given[:3])
-        with database.begin(workspace) as tx:
-            _copy(tx, workspace, some)
+        _copy(database, workspace, some)
     crowded = [[workspace, token] for token, names in given_on.items() if len(names) > MANY_NAMES]
     with database.begin(workspace) as tx:
         _count(tx, workspace, crowded)
@@ -62,14 +61,17 @@ def _identities(workspace: str, arrivals: Iterable[Arrival]) -> Iterator[Identit
         yield identity_of(entity_id_of(workspace, arrival.name), _KIND, facts, arrival.name)
 
 
-def _copy(tx: Tx, workspace: str, people: list[Identity]) -> None:
-    execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb) ON COMMIT DROP")
-    execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid) ON COMMIT DROP")
-    copy_rows(tx, "seeded", ["entity_id", "body"], ([p.record, exact_json.dumps(store.body_of(p))] for p in people))
-    found = [(store.token(_KIND, key), person.record) for person in people for key in keys(person)]
-    copy_rows(tx, "seeded_key", ["token", "entity_id"], sorted(found))
-    execute(tx, "INSERT INTO identity SELECT :ws, entity_id, :kind, body FROM seeded", ws=workspace, kind=_KIND)
-    execute(tx, "INSERT INTO blocking_key SELECT :ws, token, entity_id FROM seeded_key", ws=workspace)
+def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
+    # All of it is made before: a transaction that lies idle for long is ended.
+    bodies = [(person.record, exact_json.dumps(store.body_of(person))) for person in people]
+    found = sorted((store.token(_KIND, key), person.record) for person in people for key in keys(person))
+    with database.begin(workspace) as tx:
+        execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb) ON COMMIT DROP")
+        execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid) ON COMMIT DROP")
+        copy_rows(tx, "seeded", ["entity_id", "body"], bodies)
+        copy_rows(tx, "seeded_key", ["token", "entity_id"], found)
+        execute(tx, "INSERT INTO identity SELECT :ws, entity_id, :kind, body FROM seeded", ws=workspace, kind=_KIND)
+        execute(tx, "INSERT INTO blocking_key SELECT :ws, token, entity_id FROM seeded_key", ws=workspace)
 
 
 def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
