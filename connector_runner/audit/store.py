@@ -14,7 +14,14 @@ from connector_runner.kernel import exact_json
 _BATCH = 1000
 _AT_ONCE = 100
 """Entries of one statement: each step along its chain looks through all of them."""
-# Statement by statement: once the head is locked, the next one sees it as whoever had it before has left it.
+_LOWEST = -(1 << 63)
+"""Below every number, those too that nobody but an intruder gives."""
+# It locks the row that is there: WHERE comes too late to spare it that (PostgreSQL manual, INSERT, ON CONFLICT).
+_LOCK_HEAD = hot(
+    "INSERT INTO audit_head (workspace_id, n, hash) VALUES (:ws, 0, :hash)"
+    " ON CONFLICT (workspace_id) DO UPDATE SET n = audit_head.n WHERE false"
+)
+# A statement of its own: once the head is locked, this sees it as whoever had it before has left it.
 _CHAIN = hot(
     "WITH RECURSIVE said AS MATERIALIZED (SELECT i, content, CAST(content AS jsonb) AS it"
     "  FROM unnest(CAST(:contents AS text[])) WITH ORDINALITY AS s (content, i)),"
@@ -22,33 +29,18 @@ _CHAIN = hot(
     "   WHERE workspace_id = :ws"
     "  UNION ALL SELECT s.i, c.n + 1, c.hash, sha256(c.hash || convert_to('[\"' || CAST(:ws AS text) || '\",'"
     "   || (c.n + 1) || ',' || substr(s.content, 2, length(s.content) - 2) || ',' || txid_current() || ']', 'UTF8'))"
-    "  FROM chain c JOIN said s ON s.i = c.i + 1)"
-    " INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
-    " SELECT :ws, c.n, CAST(it->>0 AS timestamptz), it->>1, it->>2, it->>3, it->4, txid_current(), c.previous, c.hash"
-    " FROM chain c JOIN said s ON s.i = c.i"
+    "  FROM chain c JOIN said s ON s.i = c.i + 1),"
+    " written AS (INSERT INTO audit_log (workspace_id, n, at, actor, action, object, detail, txid, previous_hash, hash)"
+    "  SELECT :ws, c.n, CAST(it->>0 AS timestamptz), it->>1, it->>2, it->>3, it->4, txid_current(), c.previous, c.hash"
+    "  FROM chain c JOIN said s ON s.i = c.i)"
+    " UPDATE audit_head h SET n = c.n, hash = c.hash FROM (SELECT n, hash FROM chain ORDER BY i DESC LIMIT 1) c"
+    " WHERE h.workspace_id = :ws"
 )
-_MOVE_HEAD = hot(
-    "UPDATE audit_head h SET n = h.n + :count,"
-    " hash = (SELECT hash FROM audit_log WHERE workspace_id = :ws AND n = h.n + :count) WHERE h.workspace_id = :ws"
-)
-_LOWEST = -(1 << 63)
-"""Below every number, those too that nobody but an intruder gives."""
-
-
-def _lock_head(tx: Tx, workspace_id: str) -> None:
-    """Lock the head of the chain with the next statement; one that has none begins it."""
-    later(
-        tx,
-        hot("INSERT INTO audit_head (workspace_id, n, hash) VALUES (:ws, 0, :hash) ON CONFLICT DO NOTHING"),
-        ws=workspace_id,
-        hash=genesis(workspace_id),
-    )
-    later(tx, hot("SELECT n FROM audit_head WHERE workspace_id = :ws FOR UPDATE"), ws=workspace_id)
 
 
 def lock_head(tx: Tx, workspace_id: str) -> tuple[int, bytes]:
-    """Lock the head of the chain; its number and its hash."""
-    _lock_head(tx, workspace_id)
+    """Lock the head of the chain, which begins with it where there is none; its number and its hash."""
+    later(tx, _LOCK_HEAD, ws=workspace_id, hash=genesis(workspace_id))
     found = head(tx, workspace_id)
     if found is None:
         raise LookupError("the head of the audit log is not visible in this transaction")
@@ -60,11 +52,9 @@ def chain(tx: Tx, workspace_id: str, contents: Sequence[str]) -> None:
 
     With the next statement, so that the head is locked for no answer of ours. The hash is ``chain.entry_hash``.
     """
-    _lock_head(tx, workspace_id)
+    later(tx, _LOCK_HEAD, ws=workspace_id, hash=genesis(workspace_id))
     for at in range(0, len(contents), _AT_ONCE):
-        some = contents[at : at + _AT_ONCE]
-        later(tx, _CHAIN, ws=workspace_id, contents=list(some))
-        later(tx, _MOVE_HEAD, ws=workspace_id, count=len(some))
+        later(tx, _CHAIN, ws=workspace_id, contents=list(contents[at : at + _AT_ONCE]))
 
 
 def head(tx: Tx, workspace_id: str) -> tuple[int, bytes] | None:
