@@ -15,6 +15,7 @@ from typing import Any, Final
 from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.review import item_store, label_store, switching, verdicts
 from connector_runner.review.categories import category_of, gravest
 from connector_runner.review.correcting import Schema, malformed, schema_of, wrong_with
@@ -111,19 +112,23 @@ class EventsHandler:
     def decide(self, tx: Tx, workspace_id: str, verdict: Verdict, *, now: datetime) -> str:
         """A person's word about one event without its item; what an open item asks about it is answered with that.
 
-        Returns the id of the verdict's event. Raises as ``verdicts.decide`` does.
+        Returns the id of the verdict's event. Raises as ``verdicts.decide`` does, and BadRecord (``claimed_by_other``)
+        for what is asked in an item that somebody else works on.
         """
         about = reading.event(tx, verdict.event_id)
         if about is None:
             return verdicts.decide(tx, self.world, workspace_id, verdict, now=now)
         entity = reading.entity_id(tx, workspace_id, about["entity_id"])
         world_store.lock_entities(tx, [entity])
+        found = item_store.open_of(tx, workspace_id, EVENTS, entity)
+        if found and verdict.event_id in found["asked"] and found["assigned_to"] not in (None, verdict.actor):
+            message = "another person works on the item that asks about this event"
+            raise BadRecord(message, code="claimed_by_other", where=found["id"])
         before = reading.view(tx, workspace_id, entity)
         made = verdicts.decide(tx, self.world, workspace_id, verdict, now=now)
         after = reading.view(tx, workspace_id, entity)
         if before is None or after is None:
             return made
-        found = item_store.open_of(tx, workspace_id, EVENTS, entity)
         if found is not None:
             trim(tx, workspace_id, found["id"], found["asked"], after, now=now)
         named = set(verdict.fields)

@@ -31,8 +31,8 @@ from connector_runner.review.items import (
     Refused,
     ask,
 )
+from connector_runner.review.verdicts import LONGEST_NOTES
 
-LONGEST_NOTES: Final = 2000
 MOST_AT_ONCE: Final = 100
 CHANGED: Final = "changed"
 
@@ -229,25 +229,27 @@ def batch(
     answer: Answer,
     *,
     clock: Clock = utc_now,
-) -> dict[str, list[dict[str, Any]]]:
-    """Give one answer to up to a hundred items, each in a transaction of its own: ``succeeded`` and ``failed``.
+) -> dict[str, list[Any]]:
+    """Give one answer to up to a hundred items, each in a transaction of its own.
+
+    ``succeeded`` are ids; ``failed`` tell of each its ``item_id``, ``code`` and ``message``, and what ``changed``.
 
     Raises BadRecord (``batch_size``) for none, or for more.
     """
     wanted = list(dict.fromkeys(item_ids))
     if not 1 <= len(wanted) <= MOST_AT_ONCE:
         raise BadRecord(f"a batch is of 1 to {MOST_AT_ONCE} items", code="batch_size", where="item_ids")
-    result: dict[str, list[dict[str, Any]]] = {"succeeded": [], "failed": []}
+    result: dict[str, list[Any]] = {"succeeded": [], "failed": []}
     for item_id in wanted:
         try:
             found = _one(database, handlers, workspace_id, item_id, answer, clock)
         except RunnerError as error:
             found = Refused(error.code, error.message, where=error.where)
         if isinstance(found, Refused):
-            failed = {"item_id": item_id, "code": found.code, "message": found.message, "changed": list(found.changed)}
-            result["failed"].append(failed)
+            failed = {"item_id": item_id, "code": found.code, "message": found.message}
+            result["failed"].append(failed | ({"changed": list(found.changed)} if found.changed else {}))
         else:
-            result["succeeded"].append({"item_id": item_id, "status": found.status})
+            result["succeeded"].append(item_id)
     return result
 
 
@@ -290,6 +292,7 @@ def stats(tx: Tx, workspace_id: str, *, now: datetime) -> dict[str, Any]:
     waiting = listing_store.open_counts(tx, workspace_id)
     return found | {
         "avg_review_minutes": None if minutes is None else round(float(minutes), 2),
+        "avg_review_time_hours": None if minutes is None else round(float(minutes) / 60, 2),
         "queue_depth": found["pending"] + found["in_progress"],
         "completion_rate_24h": round(done / made, 4) if made else None,
         "pending_by_priority": _by("priority", waiting),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from connector_runner.audit import log as audit
 from connector_runner.infra.database import Tx
@@ -18,6 +18,8 @@ from connector_runner.world.fold import VERDICT_PREFIX
 from connector_runner.world.service import World
 
 Kind = Literal["human", "automated"]
+
+LONGEST_NOTES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,17 @@ def decide(tx: Tx, world: World, workspace_id: str, verdict: Verdict, *, now: da
     """Append the verdict, audited; the entity is folded and its sinks are told in the same transaction.
 
     Returns the id of the verdict's own event. Raises BadRecord when there is no such event, when it is itself
-    a verdict, when it does not have a named field, or when a rejection has no reason.
+    a verdict, when it does not have a named field, when a rejection has no reason, or one that is too long.
     """
     about = reading.event(tx, verdict.event_id)
     if about is None:
         raise BadRecord("there is no such event in this workspace", code="unknown_event", where=verdict.event_id)
     if about["event_type"].startswith(VERDICT_PREFIX):
         raise BadRecord("a verdict cannot be about a verdict", code="verdict", where=verdict.event_id)
-    if not verdict.approve and not verdict.reason:
+    if not verdict.approve and not (verdict.reason or "").strip():
         raise BadRecord("a rejection needs a reason", code="reason_missing", where=verdict.event_id)
+    if len(verdict.reason or "") > LONGEST_NOTES:
+        raise BadRecord(f"notes are of {LONGEST_NOTES} characters at the most", code="too_long", where=verdict.event_id)
     named = set(split(about["facts"]))
     known = named | {field_of(atom) for atom in named}
     unknown = [field for field in verdict.fields if field not in known]

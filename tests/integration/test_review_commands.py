@@ -77,7 +77,7 @@ def test_batches_and_what_is_mine(desk: ReviewDesk) -> None:
     assert [item["id"] for item in run(desk, "my-queue", "--actor", "omar")["items"]] == [one]
     assert run(desk, "my-queue", "--actor", "ruth")["items"] == []
     result = run(desk, "batch-approve", one, other, "--actor", "ruth", code=1)
-    assert [each["item_id"] for each in result["succeeded"]] == [other]
+    assert result["succeeded"] == [other]
     assert [(each["item_id"], each["code"]) for each in result["failed"]] == [(one, "claimed_by_other")]
     assert "claimed_by_other" in told(desk, "batch-reject", one, third, "--reason", "no", "--actor", "ruth", code=1)
     run(desk, "unclaim", one, "--actor", "omar")

@@ -205,13 +205,31 @@ def test_a_word_about_an_event_answers_the_item_too(desk: ReviewDesk) -> None:
     }  # fmt: skip
 
 
+def test_a_word_about_an_event_waits_for_who_works_on_its_item(desk: ReviewDesk) -> None:
+    said, item = asked(desk)
+    other = desk.say({"language": "es"}, source="manual")
+    desk.claim(item.id, "ruth")
+    with desk.database.begin(desk.workspace) as tx:
+        for verdict, code in (
+            (Verdict(said["id"], True, "omar"), "claimed_by_other"),
+            (Verdict(said["id"], False, "ruth", reason=" "), "reason_missing"),
+            (Verdict(said["id"], False, "ruth", reason="x" * 2001), "too_long"),
+        ):
+            with pytest.raises(BadRecord) as caught:
+                desk.answers.decide(tx, desk.workspace, verdict, now=utc_now())
+            assert caught.value.code == code
+        desk.answers.decide(tx, desk.workspace, Verdict(other["id"], True, "omar"), now=utc_now())
+        desk.answers.decide(tx, desk.workspace, Verdict(said["id"], True, "ruth"), now=utc_now())
+    assert set(desk.confidences(said["entity_id"]).values()) == {HUMAN_APPROVED}
+
+
 def test_batches_answer_item_by_item(desk: ReviewDesk) -> None:
     found = [asked(desk)[1].id for _ in range(3)]
     desk.answer(found[0], "approved")
     result = queue.batch(
         desk.database, desk.handlers, desk.workspace, [*found, desk.workspace], Answer("approved", "ruth")
     )
-    assert [each["item_id"] for each in result["succeeded"]] == found[1:]
+    assert result["succeeded"] == found[1:]
     assert [(each["item_id"], each["code"]) for each in result["failed"]] == [
         (found[0], "already_decided"), (desk.workspace, "unknown_item"),
     ]  # fmt: skip
