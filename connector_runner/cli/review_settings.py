@@ -1,4 +1,4 @@
-"""``review stats|calibration|policy|restore``: how review goes, and by what it goes."""
+"""``review stats|dashboard|performance|trends|calibration|policy|restore``: how review goes, and by what it goes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, sh
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.review import label_store, pending_store, policy_store, queue, switching
+from connector_runner.review import figures, label_store, pending_store, policy_store, queue, switching
 from connector_runner.review.calibration import measured
 
 COLUMNS = ["version", "category", "labels", "passed", "precision", "precision_interval", "recall", "recall_interval",
@@ -23,6 +23,9 @@ COLUMNS = ["version", "category", "labels", "passed", "precision", "precision_in
 def register(app: typer.Typer) -> None:
     """Add these commands to ``review``."""
     app.command("stats")(stats)
+    app.command("dashboard")(dashboard)
+    app.command("performance")(performance)
+    app.command("trends")(trends)
     app.command("calibration")(calibration)
     app.command("policy")(policy)
     app.command("restore")(restore)
@@ -47,6 +50,40 @@ def stats(workspace: Workspace = None, as_json: Json = False) -> None:
         waiting, oldest_s = pending_store.waiting(tx, workspace_id, utc_now())
     found |= {"judge_waiting": waiting, "judge_oldest_s": round(oldest_s, 1)}
     show(found, as_json, lambda: table("Review", ["figure", "value"], list(found.items())))
+
+
+Days = Annotated[int, typer.Option("--days", min=1, max=366, help="Of so many days, up to now.")]
+
+
+def dashboard(workspace: Workspace = None, as_json: Json = False) -> None:
+    """What waits, by priority and by reason, and what was answered last."""
+    runner = open_runner()
+    workspace_id = workspace_of(runner, workspace)
+    with runner.database.begin(workspace_id) as tx:
+        found = figures.dashboard(tx, workspace_id, now=utc_now())
+    show(found, as_json, lambda: table("Review", ["figure", "value"], list(found.items())))
+
+
+def performance(days: Days = 30, workspace: Workspace = None, as_json: Json = False) -> None:
+    """What people answered, and how long it took: all of them, and each."""
+    runner = open_runner()
+    workspace_id = workspace_of(runner, workspace)
+    with runner.database.begin(workspace_id) as tx:
+        found = figures.performance(tx, workspace_id, days=days, now=utc_now())
+    columns = ["reviewer", "decided", "approved", "rejected", "corrected", "avg_review_minutes", "avg_claimed_minutes"]
+    rows = [[row[name] for name in columns] for row in found["by_reviewer"]]
+    show(found, as_json, lambda: table(f"{found['decided']} answers in {days} days", columns, rows))
+
+
+def trends(days: Days = 30, workspace: Workspace = None, as_json: Json = False) -> None:
+    """What was asked, answered and expired, day by day (UTC)."""
+    runner = open_runner()
+    workspace_id = workspace_of(runner, workspace)
+    with runner.database.begin(workspace_id) as tx:
+        found = figures.trends(tx, workspace_id, days=days, now=utc_now())
+    columns = ["day", "created", "decided", "approved", "rejected", "corrected", "expired", "avg_review_minutes"]
+    rows = [[row[name] for name in columns] for row in found["days"]]
+    show(found, as_json, lambda: table("Day by day", columns, rows))
 
 
 def calibration(

@@ -44,17 +44,18 @@ ON_RECORD = {
     "review approve": "review.approved", "review batch-approve": "review.approved",
     "review batch-reject": "review.rejected", "review claim": "review.claimed", "review correct": "review.corrected",
     "review correction-schema": "review.show", "review diff": "review.show", "review policy": "review.policy_changed",
-    "review reject": "review.rejected", "review reopen": "review.reopened", "review restore": "review.category_restored", "review show": "review.show",
-    "review unclaim": "review.unclaimed", "secret remove": "secret.removed", "secret set": "secret.set",
-    "source apply": "source.apply", "source export": "source.export", "source rotate-secret": "push.secret_rotated",
-    "source sync": "source.sync", "source test": "source.test", "transcript add": "material.added",
-    "workspace create": "workspace.created",
+    "review reject": "review.rejected", "review reopen": "review.reopened",
+    "review restore": "review.category_restored", "review show": "review.show", "review unclaim": "review.unclaimed",
+    "secret remove": "secret.removed", "secret set": "secret.set", "source apply": "source.apply",
+    "source export": "source.export", "source rotate-secret": "push.secret_rotated", "source sync": "source.sync",
+    "source test": "source.test", "transcript add": "material.added", "workspace create": "workspace.created",
 }  # fmt: skip
 # Ids, codes, figures and settings are shown, and nothing is changed.
 NOBODYS_RECORD = {
     "alerts list", "audit actions", "audit verify", "key list", "outbound status", "quarantine list",
-    "resolution report", "review calibration", "review history", "review list", "review my-queue", "review stats",
-    "secret list", "source capabilities", "source exports", "source list", "source show", "status", "workspace list",
+    "resolution report", "review calibration", "review dashboard", "review history", "review list", "review my-queue",
+    "review performance", "review stats", "review trends", "secret list", "source capabilities", "source exports",
+    "source list", "source show", "status", "workspace list",
 }  # fmt: skip
 # They run the product; what they do is on record by what does it.
 PROCESSES = {"beat", "flower", "migrate", "services down", "services up", "services url", "up", "web", "worker"}

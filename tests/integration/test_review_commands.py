@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from connector_runner.cli.main import app
-from connector_runner.infra.database import Database
+from connector_runner.infra.database import Database, execute
 from connector_runner.kernel.clock import utc_now
 from connector_runner.review import items, policy_store
 from tests.integration.review_desk import KEY, ReviewDesk
@@ -85,6 +85,30 @@ def test_batches_and_what_is_mine(desk: ReviewDesk) -> None:
     assert [(item["id"], item["status"]) for item in history["items"]] == [(third, "rejected"), (other, "completed")]
     stats = run(desk, "stats")
     assert (stats["pending"], stats["completed"], stats["rejected"], stats["queue_depth"]) == (1, 1, 1, 1)
+
+
+def test_how_the_queue_goes_at_a_glance_by_person_and_by_day(desk: ReviewDesk) -> None:
+    items_asked = asked(desk, 4)
+    run(desk, "claim", items_asked[0], "--actor", "omar")
+    run(desk, "approve", items_asked[0], "--actor", "omar")
+    run(desk, "batch-reject", *items_asked[1:3], "--reason", "no", "--actor", "ruth")
+    found = run(desk, "dashboard")
+    assert (found["stats"]["pending"], found["stats"]["completed"], found["stats"]["rejected"]) == (1, 1, 2)
+    assert found["completion_rate_24h"] == 0.75
+    assert found["pending_by_reason"] == [{"reason": "unclear", "count": 1}]
+    assert [each["id"] for each in found["recent_completed"]] == [*reversed(items_asked[1:3]), items_asked[0]]
+    found = run(desk, "performance", "--days", "7")
+    assert (found["decided"], found["approved"], found["rejected"], found["corrected"]) == (3, 1, 2, 0)
+    assert [(each["reviewer"], each["decided"]) for each in found["by_reviewer"]] == [("ruth", 2), ("omar", 1)]
+    assert [each["avg_claimed_minutes"] is None for each in found["by_reviewer"]] == [True, False]
+    with desk.database.begin(desk.workspace) as tx:
+        execute(tx, "UPDATE review_item SET created_at = created_at - interval '2 days' WHERE id = :id",
+                id=items_asked[3])  # fmt: skip
+    days = run(desk, "trends", "--days", "3")["days"]
+    assert [(day["created"], day["decided"], day["rejected"]) for day in days] == [(1, 0, 0), (0, 0, 0), (3, 3, 2)]
+    for command in ("dashboard", "performance", "trends"):
+        assert "ruth" in told(desk, command) or command == "trends"
+    told(desk, "trends", "--days", "0", code=2)
 
 
 def test_an_item_is_shown_with_all_it_takes_and_that_is_noted(desk: ReviewDesk) -> None:
