@@ -99,6 +99,11 @@ SUPPOSED: Final = re.compile(
     r"|when (?:i|we)|let me check|have to check|check on|double check|depends|starting|temporary|temporarily"
     r"|for now)\b"
 )
+GOING_TO_BE: Final = re.compile(
+    r"^\W*(?:(?:yeah|yes|sure|okay|ok|um|uh|so|well|oh),? )*(?:(?:it's|that's) (?:gonna|going to) be"
+    r"|(?:it|that)'ll be)\W*$"
+)
+"""No future: how many begin to name what they are asked for."""
 REPORTED: Final = re.compile(
     r"\b(?:said|says|told|wrote|written|shows?|showed|listed|according|claims?|claimed|on file|your (?:system"
     r"|records?"
@@ -143,6 +148,16 @@ YES: Final = re.compile(
     r"|still (?:there|is|do|am|good|right|correct)"
     r"|(?:you|i|it|that|this) (?:sure |certainly )?(?:did|do|does|is|am|have|has)(?! not))\b(?!n't)"
 )
+ASKS_FOR: Final = re.compile(
+    r"\b(?:may|can|could) i (?:please )?(?:speak|talk)\b|\b(?:there|available|home|around|in)\W*$|\btrying to reach\b"
+    r"|\b(?:looking|calling|asking|here) for\b|\bdo you know\b|\bput .* on\b"
+)
+IDENTITY: Final = re.compile(r"\b(?:speaking|this is|it's me|that's me|that is me|it is me|i am|i'm|you are|my name)\b")
+CHANGED: Final = re.compile(
+    r"\bany(?:thing)? changes?\b|\bany changes? (?:to|in|with)\b|\bha(?:s|ve) (?:\w+ ){1,3}changed\b"
+    r"|\bdid (?:\w+ ){1,3}change\b"
+)
+"""A question that a no answers as a yes answers others."""
 NOTED: Final = re.compile(
     r"(?:(?:um|oh|ah|well|so|and),? )*(?:ok|okay|fine|thanks?|thank you|wonderful|awesome|excellent|cool|good|lovely"
     r"|all right|alright|see you|i'll (?:be|see)|got it|noted|nice)\b"
@@ -167,7 +182,7 @@ BOOKED: Final = re.compile(
 )
 ADDRESSED: Final = re.compile(
     r"\b(?:ignore|disregard|forget|override|bypass) (?:\w+ ){0,4}(?:instructions?|rules|prompts?|guidelines|above)\b"
-    r"|\b(?:system|assistant|developer|judge|reviewer|user|agent|caller|patient|customer|verdict|json"
+    r"|(?:\b|\\n)(?:system|assistant|developer|judge|reviewer|user|agent|caller|patient|customer|verdict|json"
     r"|output)\s*[:=>}\]]"
     r"|\b(?:as the|dear|attention|note to|message to|hey|hello) (?:the )?(?:judge|reviewer|verifier|model|ai"
     r"|llm|validator|auditor)\b"
@@ -181,7 +196,7 @@ ADDRESSED: Final = re.compile(
 _NAMING: Final = re.compile(
     r"\b(?:names?|i'm|i am|this is|is this|yours|it's|speaking|speak|spell(?:ed|ing)?|call me|who am i|who is this"
     r"|who is calling"
-    r"|who's (?:this|calling)|under|you're|you are|look(?:ing)? (?:under|for)|talking (?:to|with))\b"
+    r"|who's (?:this|calling)|here|under|you're|you are|look(?:ing)? (?:under|for)|talking (?:to|with))\b"
 )
 CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "phone": re.compile(r"\b(?:phones?|numbers?|cells?|mobile|call(?:ing)?|reach|text|contact|landline|line"

@@ -12,49 +12,50 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
+from connector_runner.review.judge.hearing import MAIL
 from connector_runner.review.judge.moments import MONTHS
 from connector_runner.review.judge.speech import NUMBER_WORDS, Speech, Token
 
 Span = tuple[int, int]
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-_COURTESY: Final = _words(
-    "you're yes yeah yep yup ya sure okay ok alright right correct perfect great good fine nice cool awesome lovely"
-    " wonderful"
-    " excellent hi hello hey there um uh oh er ah well mm hmm mhm huh please thanks thank you so much very course"
-    " absolutely definitely certainly exactly totally indeed welcome problem sir ma'am ready let me see say again happy"
-    " glad goodbye bye noise car sorry wait hold sec second moment minute quick yours"
+COURTESY: Final = words(
+    "you're worries yes yeah yep yup ya sure okay ok alright right correct perfect great good fine nice cool awesome"
+    " lovely wonderful excellent hi hello hey there um uh oh er ah well mm hmm mhm huh please thanks thank you so much"
+    " very course absolutely definitely certainly exactly totally indeed welcome problem sir ma'am ready let me see"
+    " say again happy glad goodbye bye noise car sorry wait hold sec second moment minute quick yours"
 )
-_GRAMMAR: Final = _words(
+_GRAMMAR: Final = words(
     "a an the my mine i i'm i've i'd i'll me we us our we're is it it's its am are was be been being that that's this"
     " these here and at in on of to for with by as into up too both any more most all just only also now still same"
     " then because own already currently recently today really have has got get gotten do does did doing can could"
     " would will make made give gave giving take taking put use using go goes going come comes call calling text"
     " texting reach mail send sending keep write know look looking need want like try trying wondering hoping tell"
     " repeat read reading confirm verify check checking find leave pick answer add added fill change changed update"
-    " updated how what before not no but about one thing anything always every once twice times out down"
-    " actually mean meant rather correction oops"
+    " updated how what before not no but about one thing anything always every once twice times out down actually mean"
+    " meant rather correction oops"
 )
-_MATTER: Final = _words(
+_MATTER: Final = words(
     "phone number numbers cell cellphone iphone mobile home work house landline line callback contact area code dash"
     " dot space point hyphen digits email e address underscore period lowercase capital caps word mailing email's date"
     " birth birthday birthdate born dob day month year name name's full legal first last middle family married spelled"
-    " spell spelling speaking live living moved street residential city state zip apartment residence reside gender sex"
-    " female male woman man insurance member subscriber policy id card identification allergic allergy allergies hives"
-    " rash break react reaction unfortunately medication medications medicine daily morning night evening"
-    " time week mg milligrams prescription prescribed refill refills pills tablet tablets capsule appointment schedule"
-    " book reason voicemail message reminder reminders records record chart profile account info information patient"
+    " spell spelling speaking live living moved street residential city state zip apartment residence reside gender"
+    " sex female male woman man insurance member subscriber policy id card identification allergic allergy allergies"
+    " hives rash break react reaction unfortunately medication medications medicine daily morning night evening time"
+    " week mg milligrams prescription prescribed refill refills pills tablet tablets capsule appointment schedule book"
+    " reason voicemail message reminder reminders records record chart profile account info information patient"
     " bedtime breakfast lunch dinner food drugs legally officially best better easiest current new personal private"
-    " primary main preferred direct regular permanent physical actual"
-    " real whole double triple pm p m o'clock noon works tuesday monday wednesday thursday friday saturday sunday"
-    " afternoon around open ideal st ave rd dr ln blvd ct apt unit north south east west drive lane"
+    " primary main preferred direct regular permanent physical actual real whole double triple pm p m o'clock noon"
+    " works tuesday monday wednesday thursday friday saturday sunday afternoon around open ideal st ave rd dr ln blvd"
+    " ct apt unit north south east west drive lane"
 )
-_FRAME: Final = _COURTESY | _GRAMMAR | _MATTER
-_TURNS: Final = _words(
+_FRAME: Final = COURTESY | _GRAMMAR | _MATTER
+_TURNS: Final = words(
     "not no but wait sorry hold actually mean meant rather correction oops was been before change changed update"
     " updated new about anything what how could first last middle family out down write put want moved married any"
     " most wondering hoping trying try check checking find repeat tell again say let thing week"
@@ -70,13 +71,13 @@ _MORE = re.compile(
 
 def harmless(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span]) -> bool:
     """Whether a part of a turn has only known words, besides values, numbers and letters."""
-    return _known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _FRAME)
+    return known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _FRAME)
 
 
 def plain_yes(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span]) -> bool:
     """Whether an answer, up to the end of its first sentence, has nothing but words of assent."""
     end = min(end, speech.sentences[speech.sentence_at(start)].end)
-    return _known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _ASSENT)
+    return known(speech, turn, start, _up_to_more(speech, start, end, covered), covered, _ASSENT)
 
 
 def _up_to_more(speech: Speech, start: int, end: int, covered: Sequence[Span]) -> int:
@@ -86,9 +87,11 @@ def _up_to_more(speech: Speech, start: int, end: int, covered: Sequence[Span]) -
     return more.start()
 
 
-def _known(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span], words: frozenset[str]) -> bool:
+def known(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Span], among: frozenset[str]) -> bool:
+    """Whether a part of a turn has only words that are among these, besides values, numbers and letters."""
     tokens = speech.tokens[turn]
     values = [span for span in covered if span[0] < end and start < span[1]]
+    values += [found.span() for found in MAIL.finditer(speech.text, start, end)]
     for at in range(bisect_left(tokens, start, key=lambda token: token.start), len(tokens)):
         token = tokens[at]
         if token.end > end:
@@ -97,8 +100,8 @@ def _known(speech: Speech, turn: int, start: int, end: int, covered: Sequence[Sp
             continue
         word = token.word
         stem = word.removesuffix("'s")
-        known = len(word) == 1 or word in NUMBER_WORDS or word in MONTHS or not words.isdisjoint((word, stem))
-        if not known and not _of_a_letter(tokens, at):
+        fine = len(word) == 1 or word in NUMBER_WORDS or word in MONTHS or not among.isdisjoint((word, stem))
+        if not fine and not _of_a_letter(tokens, at):
             return False
     return True
 

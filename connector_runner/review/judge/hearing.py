@@ -66,7 +66,7 @@ _NEAR: Final = 40
 """So many characters may stand between a day and its time of day."""
 _ALIKE: Final = 60.0
 """So many letters in a hundred make a spelling one of this name and not of another."""
-_MAIL = re.compile(r"(?<![\w.+-])[a-z0-9][\w.+-]{0,63}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,9}")
+MAIL = re.compile(r"(?<![\w.+-])[a-z0-9][\w.+-]{0,63}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,9}")
 _SPOKEN_MAIL = re.compile(r"(?:\bat\s+|@\s*)[\w-]+\s*(?:\bdot\b|\.)\s*(?:com|org|net|edu|gov|us|io|co)\b")
 _STREET = re.compile(
     r"\b(?:\d+|ten|[a-z]*teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:[ -][a-z]+)?|hundred|one|two|three|four"
@@ -126,7 +126,7 @@ def _numbers(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard
 def _mails(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard]:
     for turn, tokens in enumerate(speech.tokens):
         place = speech.turns[turn]
-        literal = [*_MAIL.finditer(speech.text, place.start, place.end)]
+        literal = [*MAIL.finditer(speech.text, place.start, place.end)]
         for found in literal:
             yield Heard(found.start(), found.end(), turn, same=found[0] == piece.value)
         for start, end in _compact(speech, turn, tokens, piece.value, _PUNCTUATED):

@@ -13,7 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from connector_runner.review.judge import cues
+from connector_runner.review.judge.afterwards import afterwards
 from connector_runner.review.judge.answering import NOT_CONFIRMED, answer_to
+from connector_runner.review.judge.ascribing import ascribed, asserted
 from connector_runner.review.judge.claims import Kind, Piece
 from connector_runner.review.judge.framing import Span, harmless
 from connector_runner.review.judge.hearing import Heard, hear
@@ -24,15 +26,12 @@ OK: Final = "said"
 CONFIRMED: Final = "confirmed"
 _STANDING: Final = (OK, CONFIRMED)
 _REVOKED: Final = ("denied", "taken_back")
-_UNSETTLING: Final = frozenset({"odd_words", "supposed", "asked", "reported", "wished"})
+_UNSETTLING: Final = frozenset({"odd_words", "not_asserted", "supposed", "asked", "reported", "wished"})
 """What another value is worth that the caller names later: nothing by itself, but the first is no longer sure."""
 MOST_MENTIONS: Final = 200
 """Of what is said more often than this in one conversation no rule can make sense."""
 _LOOK_BACK: Final = 8
 
-_ANAPHOR = re.compile(r"\W*(?:(?:oh|um|and|but|well|wait|sorry|actually),? )*(?:that|it|this|which)(?:'s| is| was)?\b")
-_NO = re.compile(r"\W*(?:(?:oh|um|well|sorry),? )*(?:no|nope|nah|not)\b")
-_ABOUT_IT = re.compile(r"\b(?:that|this|it|yours?|right|correct)\b")
 _REPLACED = re.compile(r"\b(?:no|nope|or|make that|well)\b")
 _READ_OFF: Final = frozenset({"member_id"})
 """What nobody knows by heart: that a card says so is how it is said."""
@@ -120,19 +119,33 @@ def _statement(
     why = _flaw(speech, piece, place, labels)
     if speaker == "agent":
         booking = piece.kind == "start" and cues.BOOKED.search(_sentence_of(speech, here)) is not None
-        answer, word = answer_to(speech, heard, n, covered, booking=booking)
+        who = piece.kind in ("given", "family") and cues.ASKS_FOR.search(_sentence_of(speech, here)) is not None
+        answer, word = answer_to(speech, heard, n, covered, booking=booking, who=who)
         if word == "denied" and why in (None, "denied"):
             # "That is not your number?" - "No": nobody can tell what was denied.
             why = "denied" if why is None else "unclear_answer"
         else:
-            why = why or word or CONFIRMED
+            why = why or (word or CONFIRMED if ascribed(speech, piece.kind, place, covered) else "not_ascribed")
         quotes = (*quotes, answer) if answer is not None else quotes
         return Statement(here, why, labels, quotes)
-    why = why or _afterwards(speech, piece.kind, heard, n)
+    if why is None and _echoes(speech, heard, n, place, covered, piece.kind):
+        why = "another_speaker"
+    why = why or afterwards(speech, piece.kind, heard, n, covered)
     start, end = here.start - len(place.clause), here.end + len(place.after)
     if why is None and not harmless(speech, here.turn, start, end, covered):
         why = "odd_words"
+    if why is None and not here.spelled and not asserted(speech, piece.kind, place, covered):
+        why = "not_asserted"
     return Statement(here, why or OK, labels, quotes)
+
+
+def _echoes(speech: Speech, heard: Sequence[Heard], n: int, place: Place, covered: Sequence[Span], kind: Kind) -> bool:
+    """Whether the caller only says after the agent what that one said of somebody else, or of nobody."""
+    here = heard[n]
+    said = next((m for m in range(n) if heard[m].turn == here.turn - 1 and heard[m].same and here.same), None)
+    if said is None or speech.speaker(here.turn - 1) != "agent" or cues.SELF.search(place.clause):
+        return False
+    return not ascribed(speech, kind, place_of(speech, heard, said), covered)
 
 
 def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) -> str | None:
@@ -148,7 +161,9 @@ def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) ->
     if not agent and (_REPLACED.search(place.bridge) or cues.MENDED.search(place.bridge)):
         return "taken_back"
     around = f"{place.before} | {place.after}"
-    if not agent and cues.SUPPOSED.search(_without_months(around)):
+    begins = sentence.start == speech.turns[place.heard.turn].start
+    lead = cues.GOING_TO_BE.sub(" ", place.before) if begins else place.before
+    if not agent and cues.SUPPOSED.search(_without_months(f"{lead} | {place.after}")):
         return "supposed"
     if not agent and piece.kind not in _READ_OFF and cues.REPORTED.search(f"{place.told} | {place.after}"):
         return "reported"
@@ -193,6 +208,13 @@ def _question(speech: Speech, place: Place, *, agent: bool = False, besides: Seq
 
     ``besides`` are mentions that have sentences of their own, which say nothing of this one.
     """
+    found = _asked_before(speech, place, 3 if agent else 1, agent=agent, besides=besides)
+    if not agent and not any(topic.search(found) for topic in cues.TOPICS.values()):
+        found = _asked_before(speech, place, 3, agent=agent, besides=besides)  # "And the new one?"
+    return found
+
+
+def _asked_before(speech: Speech, place: Place, turns: int, *, agent: bool, besides: Sequence[Heard]) -> str:
     own = {speech.sentence_at(heard.start) for heard in besides}
     found: list[str] = []
     questions = 0
@@ -202,7 +224,7 @@ def _question(speech: Speech, place: Place, *, agent: bool = False, besides: Seq
             continue
         if sentence.turn == place.heard.turn:
             found.append(speech.text[sentence.start : sentence.end])
-        elif sentence.turn < place.heard.turn - (3 if agent else 1) or questions == (4 if agent else 2):
+        elif sentence.turn < place.heard.turn - turns or questions == (4 if agent else 2 * turns):
             break
         else:
             questions += 1
@@ -219,71 +241,6 @@ def _labels(speech: Speech, piece: Piece, place: Place, heard: Sequence[Heard]) 
         if found:
             return found
     return frozenset()
-
-
-def _afterwards(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> str | None:
-    """Whether the caller takes a value back in the rest of the turn, or at his next turn."""
-    here = heard[n]
-    until = next((other.start for other in heard[n + 1 :] if other.turn == here.turn), speech.turns[here.turn].end)
-    sentence = speech.sentence_at(here.end - 1)
-    after = ""
-    for following in speech.sentences[sentence + 1 : sentence + 4]:
-        if following.turn != here.turn or following.start >= until:
-            break
-        after = speech.text[following.start : following.end]
-        if cues.TAKEN_BACK.search(after) or cues.MENDED.search(after):
-            return "taken_back"
-        if _ANAPHOR.match(after) and (cues.OTHER_PERSON.search(after) or cues.DENIED.search(after)):
-            return "taken_back"
-    return _next_turn(speech, kind, heard, n)
-
-
-def _next_turn(speech: Speech, kind: Kind, heard: Sequence[Heard], n: int) -> str | None:
-    here = heard[n]
-    for turn in range(here.turn + 1, min(here.turn + 4, len(speech.turns))):
-        place = speech.turns[turn]
-        if speech.speaker(turn) != "caller":
-            continue
-        again = next((other for other in heard if other.turn == turn and other.same == here.same), None)
-        said = speech.text[place.start : place.end if again is None else again.start][:400]
-        if _elsewhere(speech, kind, speech.sentence_at(place.start), speech.sentence_at(here.end - 1)):
-            return None
-        if cues.TAKEN_BACK.search(said):
-            return "taken_back"
-        asked = speech.text[speech.turns[here.turn].end : place.start]
-        another = cues.ANOTHER_QUESTION.search(cues.CONFIRMS.sub(" ", asked)) is not None
-        mending = again is None and cues.MENDED.search(said.split("?")[0]) is not None
-        of_it = not another or cues.TOPICS[cues.TOPIC_OF[kind]].search(said) or any(speech.runs[turn])
-        if mending and of_it and not _asks_something(speech, place.start):
-            return "taken_back"
-        if _NO.match(said) and _ABOUT_IT.search(speech.text[speech.turns[here.turn].end : place.start]):
-            return "taken_back"
-        read_back = any(other.turn in range(here.turn + 1, turn) and other.same == here.same for other in heard)
-        if again is None and not _asks_something(speech, place.start):
-            moved_on = another or (not read_back and "?" in asked)
-            end = min(place.end, place.start + 200)
-            if not moved_on and not harmless(speech, turn, place.start, end, ()):
-                return "taken_back"
-        if _ANAPHOR.match(said) and cues.OTHER_PERSON.search(said.split(".")[0]):
-            return "taken_back"
-        return None
-    return None
-
-
-def _elsewhere(speech: Speech, kind: Kind, sentence: int, since: int) -> bool:
-    """Whether the talk has moved on to something else between a value and a sentence, the sentence included."""
-    own = cues.TOPIC_OF[kind]
-    for n in range(sentence, since, -1):
-        said = speech.text[speech.sentences[n].start : speech.sentences[n].end]
-        if cues.TOPICS[own].search(said) or cues.EVERYTHING.search(said):
-            return False
-        if any(topic.search(said) for topic in cues.TOPICS.values()):
-            return True
-    return False
-
-
-def _asks_something(speech: Speech, start: int) -> bool:
-    return speech.sentences[speech.sentence_at(start)].asks
 
 
 def _agreed(speech: Speech, statements: list[Statement]) -> list[Statement]:
