@@ -15,8 +15,9 @@ from connector_runner.review import items
 
 REASON: Final = "possible_match"
 REFUSED: Final = "refused_join"
-_URGENT: Final = 2
-_USUAL: Final = 3
+_URGENT: Final = 50
+_USUAL: Final = 70
+"""As urgent as what is said of who somebody is (``review.categories``), and behind an allergy or a medication."""
 
 
 def questions(
@@ -77,6 +78,7 @@ def _ask(tx: Tx, workspace_id: str, kind: str, e: Weighed, refused: bool, now: d
         entity_type=kind,
         reason=REFUSED if refused else REASON,
         priority=_URGENT if refused else _USUAL,
+        category="identity",
         analysis={"bits": round(e.bits, 1), "held": e.held},
         now=now,
     )

@@ -13,6 +13,7 @@ from connector_runner.kernel.ids import derived_id
 from connector_runner.resolution import evidence_store, service
 from connector_runner.resolution.answering import MatchHandler
 from connector_runner.review import queue
+from connector_runner.review.categories import priority_of
 from connector_runner.review.items import MATCH, Answer, Item, Refused
 from tests.integration.test_resolution import ADA, NOW, WORLD, called, events, grouped, say, work_off
 
@@ -55,6 +56,8 @@ def test_a_person_is_asked_once_about_a_pair(database: Database, workspace: str,
         "possible_match",
         "given_name",
     )
+    assert (item["category"], item["priority"]) == ("identity", priority_of("identity", None, NOW))
+    assert item["priority"] > priority_of("allergy", None, NOW), "the danger to somebody's life goes first"
     say(database, workspace, "ehr:Patient:1", ADA | {"gender": "female"}, at=LATER)
     work_off(database, workspace)
     assert [row["id"] for row in open_items(database, workspace)] == [item["id"]]
