@@ -263,17 +263,18 @@ def event(tx: Tx, event_id: str) -> Row | None:
     return one(tx, "SELECT * FROM event WHERE id = :id", id=event_id)
 
 
-def targets(tx: Tx, workspace_id: str, entity_ids: Sequence[str], name: str) -> dict[str, list[str]]:
-    """Entity -> the ids of what it refers to under ``name``: records, or tokens of identifiers.
+def targets(tx: Tx, workspace_id: str, entity_ids: Sequence[str], *names: str) -> dict[str, list[str]]:
+    """Entity -> the ids of what it refers to under any of ``names``: records, or tokens of identifiers.
 
     From the states: the ``relationship`` view is quick from a target to who refers to it, and not the other way.
     """
-    return {entity: targets_in(workspace_id, state, name) for entity, state in store.states_of(tx, entity_ids).items()}
+    states = store.states_of(tx, entity_ids)
+    return {entity: targets_in(workspace_id, state, *names) for entity, state in states.items()}
 
 
-def targets_in(workspace_id: str, state: dict[str, Any], name: str) -> list[str]:
+def targets_in(workspace_id: str, state: dict[str, Any], *names: str) -> list[str]:
     """The same of one state."""
-    return sorted(target for field, target, _ in relationships.targets(workspace_id, state) if field == name)
+    return sorted({target for field, target, _ in relationships.targets(workspace_id, state) if field in names})
 
 
 def related(tx: Tx, of: str) -> list[Row]:

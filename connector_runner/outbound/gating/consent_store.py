@@ -1,6 +1,7 @@
 """SQL of what speaks for or against a patient: Consent records and marks, and which entities are that patient's.
 
-A patient is everybody that counts as the same person: what hangs on one member's record holds for all.
+A patient is everybody that counts as the same person: what hangs on one member's record holds for all. A record of
+several patients, as an appointment of a group, is each one's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from connector_runner.world import reading
 
 PATIENT = "patient"
 CONSENT = "consent"
+_WHOSE: Final = (PATIENT, "participant")
+"""Under which records refer to whom they are about; several patients may come to one appointment."""
 
 # Everything under which records refer to some people: their entities, all that are the same, the records that joined
 # those, identifiers.
@@ -144,9 +147,9 @@ def _asked(
     tx: Tx, workspace_id: str, entity_id: str, entity_type: str, state: dict[str, Any] | None
 ) -> Mapping[str, Any]:
     if state is None:
-        told = reading.targets(tx, workspace_id, [entity_id], PATIENT).get(entity_id, [])
+        told = reading.targets(tx, workspace_id, [entity_id], *_WHOSE).get(entity_id, [])
     else:
-        told = reading.targets_in(workspace_id, state, PATIENT)
+        told = reading.targets_in(workspace_id, state, *_WHOSE)
     return {"ws": workspace_id, "id": entity_id, "told": id_array(told), "is_patient": entity_type == PATIENT}
 
 
@@ -185,12 +188,13 @@ def request_release_of_people(
         " SELECT e.workspace_id, e.entity_id, :prio FROM entity e WHERE e.workspace_id = :ws"
         "  AND e.entity_type = ANY(CAST(:types AS text[])) AND e.entity_id IN (SELECT id FROM people UNION"
         "   SELECT r.entity_id FROM relationship r JOIN names n ON r.workspace_id = :ws AND r.target_id = n.id"
-        "   WHERE r.name = 'patient')"
+        "   WHERE r.name = ANY(CAST(:whose AS text[])))"
         " ORDER BY e.entity_id"
         " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
         " prio = least(p.prio, excluded.prio)",
         ws=workspace_id,
         targets=id_array(targets),
         types=list(entity_types),
+        whose=list(_WHOSE),
         prio=prio,
     )
