@@ -128,7 +128,7 @@ class HTTP:
         """
         self._guard = AddressGuard((*settings.http_allow, *allow))
         self._verify: str | bool = str(ca_file) if ca_file else True
-        self._connections = max(settings.io_threads, 4)
+        self._connections = max(settings.io_threads, settings.llm_concurrency, 4)
         self._lock = threading.Lock()
         self._adapter: GuardedAdapter | None = None
         self._pid = 0
