@@ -114,13 +114,14 @@ def open_intent(tx: Tx, sealer: Sealer, lane: Lane, intent: Intent, quiet_period
 
     Raises Conflict (``concurrent_write``) when the lane has an intent open already.
     """
+    body_hash = intent.body_hash
     intent_store.insert_intent(
         tx,
         lane,
         intent_id=intent.intent_id,
         operation=intent.operation,
         key=intent.idempotency_key,
-        body_hash=intent.body_hash,
+        body_hash=body_hash,
         precondition=intent.precondition,
         quiet_period_s=quiet_period_s,
     )
@@ -133,7 +134,7 @@ def open_intent(tx: Tx, sealer: Sealer, lane: Lane, intent: Intent, quiet_period
         phase="intent",
         operation=intent.operation,
         key=intent.idempotency_key,
-        body_hash=intent.body_hash,
+        body_hash=body_hash,
         precondition=intent.precondition,
         mapping_version=intent.mapping_version,
         causes=intent.causes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.outbound.lanes.intents import CREATE, Intent
@@ -23,16 +24,16 @@ def problems_of(mappings: MappingSet, terms: SinkTerms, intent: Intent, now: dat
     rules = Rules(
         fhir=fhir,
         schema=mappings.schema(terms.system, entity_type),
-        written=_written(mapping, terms, entity_type) if mapping is not None and judged else None,
+        written=_written(mapping, terms.owns.get(entity_type)) if mapping is not None and judged else None,
         client_ref=intent.idempotency_key if creating and fhir else None,
         transitions=not intent.mapping_version.startswith(MARK),
     )
     return check(intent.body, entity_type=entity_type, system=terms.system, before=intent.before, now=now, rules=rules)
 
 
-def _written(mapping: OutboundMapping, terms: SinkTerms, entity_type: str) -> frozenset[str]:
+@lru_cache(maxsize=1000)
+def _written(mapping: OutboundMapping, owned: frozenset[str] | None) -> frozenset[str]:
     """The elements, at the top of a record, that are ours to write."""
-    owned = terms.owns.get(entity_type)
     elements = (
         element for field, names in mapping.fields().items() if owned is None or field in owned for element in names
     )
