@@ -47,9 +47,9 @@ _FOLLOWS: Final = (
     _PASSED_OVER
     | _BEGINS
     | words(
-        "is it's that's my for on at in if as too which with speaking here calling again instead works work would"
-        " will i by every once twice daily morning night evening afternoon mg tablet tablets pills pill mobile cell"
-        " home p m pm"
+        "is it's that's my allergy allergies for on at in if as too which with speaking here calling again instead"
+        " works work would will i by every once twice daily morning night evening afternoon mg tablet tablets pills"
+        " pill mobile cell home p m pm"
     )
 )
 _OF_HIM = re.compile(
@@ -59,19 +59,23 @@ _OF_HIM = re.compile(
 _WHO_SPEAKS = re.compile(r"\b(?:this is|i'm|i am|my name)\b(?! (?:speaking|talking|calling|showing|seeing|looking))")
 _AGENT: Final = (
     words(
-        "your you you're yours we have has i've got see show shows showing list listed hear heard system file"
-        " records here still reminder reminders messages message leave send sent receive get let me read back"
-        " confirm verify just so make sure update updated all set booked scheduled confirmed reserved down moved"
-        " speaking talking who does do did may can should shall could use put keep call text reach mail prefer best"
-        " good okay works work fine am i'll i'd like want down calling ready done today appointment visit slot next"
-        " earliest available first last recap how about open opening currently react reacts notes chart profile"
-        " account under residential residence one spot dose dosage prescribed verified understand understood"
-        " quickly also way come fit offer speak i'm showing seeing accurate still"
+        "your you you're yours we have has i've got see show shows showing list listed hear heard system file records"
+        " here still reminder reminders messages message leave send sent receive get let me read back confirm verify"
+        " just so make sure update updated all set booked scheduled confirmed reserved down moved speaking talking who"
+        " does do did may can should shall could use put keep call text reach mail prefer best good okay works work"
+        " fine am i'll i'd like want down calling ready done today appointment visit slot next earliest available"
+        " first last recap how about open opening currently react reacts notes chart profile account under residential"
+        " residence one spot dose dosage prescribed verified understand understood quickly also way come fit offer"
+        " speak i'm showing seeing accurate still"
     )
     | COURTESY
 )
 _BACK: Final = _AGENT - words("your you're yours call text reach mail am send calling work")
-_WITH_WHOM = re.compile(r",?\s*\bwith (?:dr|doctor|nurse)?\.?\s*[^\W\d_]+")
+_NAMED_ASIDE = re.compile(
+    r",?\s*\bwith (?:dr|doctor|nurse)?\.?\s*[^\W\d_]+|\b(?:mr|mrs|ms|miss)\.? [^\W\d_]+"
+    r"|(?:\b(?:hi|hello|hey|thanks|thank you|okay|ok|great|perfect|sure|alright),? |^)[^\W\d_]+(?=[,.!])"
+)
+"""Whom the agent speaks to, or whom the caller will see."""
 
 
 def asserted(speech: Speech, kind: Kind, place: Place, values: Sequence[Span]) -> bool:
@@ -125,7 +129,7 @@ def ascribed(speech: Speech, kind: Kind, place: Place, values: Sequence[Span]) -
     of_him = [found.end() for found in _OF_HIM.finditer(speech.text, begin, here.start)]
     after = speech.text[here.end : here.end + len(place.after)]
     end = here.end + len(place.after)
-    spans = [*values, *(found.span() for found in _WITH_WHOM.finditer(speech.text, begin, end))]
+    spans = [*values, *(found.span() for found in _NAMED_ASIDE.finditer(speech.text, begin, end))]
     allowed = _AGENT if of_him or _OF_HIM.search(after) else _BACK
     return known(speech, here.turn, of_him[-1] if of_him else begin, end, spans, allowed | _SUBJECT)
 
@@ -135,11 +139,11 @@ _SUBJECT: Final = (
         "a an the is it's it its that's that this these here and at in on of to for with by as into both any more"
         " only also now same then phone number numbers cell cellphone mobile home work house landline line callback"
         " contact area code dash dot space hyphen digits email e address underscore mailing date birth birthday"
-        " birthdate born dob day name name's full legal first last middle family spelled live living street city"
-        " state zip apartment residence gender sex female male insurance member subscriber policy id card allergic"
-        " allergy allergies take taking medication medications daily morning night evening afternoon time mg"
-        " milligrams prescription refill refills tablets current new personal primary main preferred permanent"
-        " correct right pm p m o'clock noon st ave rd dr ln blvd ct apt unit north south east west drive lane"
+        " birthdate born dob day name name's full legal first last middle family spelled live living street city state"
+        " zip apartment residence gender sex female male insurance member subscriber policy id card allergic allergy"
+        " allergies take taking medication medications daily morning night evening afternoon time mg milligrams"
+        " prescription refill refills tablets current new personal primary main preferred permanent correct right pm p"
+        " m o'clock noon st ave rd dr ln blvd ct apt unit north south east west drive lane"
     )
     | _DAYS
 )

@@ -101,7 +101,7 @@ SUPPOSED: Final = re.compile(
 )
 GOING_TO_BE: Final = re.compile(
     r"^\W*(?:(?:yeah|yes|sure|okay|ok|um|uh|so|well|oh),? )*(?:(?:it's|that's) (?:gonna|going to) be"
-    r"|(?:it|that)'ll be)\W*$"
+    r"|(?:it|that)(?:'ll| should) be)\W*$"
 )
 """No future: how many begin to name what they are asked for."""
 REPORTED: Final = re.compile(
@@ -211,7 +211,8 @@ CONTEXT: Final[dict[Kind, re.Pattern[str]]] = {
     "family": _NAMING,
     "gender": re.compile(r"\b(?:gender|sex|male|female|i'm a|i am a)\b"),
     "street": re.compile(r"\b(?:address|live|living|home|reside|mail|moved (?:to|into)|street|house|place"
-        r"|located|ship(?:ped)?|send|deliver)\b"),
+        r"|located|ship(?:ped)?|send|deliver"
+        r"|still (?:at|there|in))\b"),
     "city": re.compile(r""),
     "state": re.compile(r""),
     "postal_code": re.compile(r""),
@@ -237,7 +238,11 @@ FOREIGN: Final[dict[Kind, re.Pattern[str]]] = {
 LABELS: Final = {
     "mobile": re.compile(r"\b(?:cell(?:phone| phone)?|mobile|iphone|smartphone)\b"),
     "home": re.compile(r"\b(?:home|house|landline|residence|live|living|reside)\b"),
-    "work": re.compile(r"\b(?:work|office|business|job)\b"),
+    "work": re.compile(
+        r"\b(?:i work|(?:at|from|my|your|her|his|for) (?:work|office|business|job)"
+        r"|(?:work|office|business|job) (?:phone|number|line|cell|extension|address|e-?mail|one))\b"
+        r"|^(?:and )?(?:for )?work\?"
+    ),
 }
 TOPICS: Final = {
     "phone": re.compile(

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 from rapidfuzz import fuzz
@@ -113,14 +114,26 @@ def hear(speech: Speech, piece: Piece, about: datetime | None = None) -> list[He
 Finder = Callable[[Speech, Piece, datetime | None], Iterator[Heard]]
 
 
-def _numbers(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard]:
+def _numbers(speech: Speech, piece: Piece, about: datetime | None) -> Iterator[Heard]:
     for turn, runs in enumerate(speech.runs):
         for run in runs:
-            digits = "".join(number.digits for number in run)
-            if digits in (piece.value, f"1{piece.value}"):
-                yield Heard(run[0].start, run[-1].end, turn, same=True)
-            elif len(digits) in (7, 10, 11) and not (len(digits) == 7 and piece.value.endswith(digits)):
-                yield Heard(run[0].start, run[-1].end, turn, same=False)
+            whole = _number(run, piece.value, turn)
+            if whole is not None:
+                yield whole
+                continue
+            # "0136. No, 0163. 770 555 0163": what goes on over sentences is more than one number.
+            parts = [[*part] for _, part in groupby(run, key=lambda number: speech.sentence_at(number.start))]
+            if len(parts) > 1:
+                yield from (found for part in parts if (found := _number(part, piece.value, turn)) is not None)
+
+
+def _number(run: Sequence[Number], wanted: str, turn: int) -> Heard | None:
+    digits = "".join(number.digits for number in run)
+    if digits in (wanted, f"1{wanted}"):
+        return Heard(run[0].start, run[-1].end, turn, same=True)
+    if len(digits) in (7, 10, 11) and not (len(digits) == 7 and wanted.endswith(digits)):
+        return Heard(run[0].start, run[-1].end, turn, same=False)
+    return None
 
 
 def _mails(speech: Speech, piece: Piece, _: datetime | None) -> Iterator[Heard]:

@@ -33,6 +33,7 @@ MOST_MENTIONS: Final = 200
 _LOOK_BACK: Final = 8
 
 _REPLACED = re.compile(r"\b(?:no|nope|or|make that|well)\b")
+_REPLY: Final = 80
 _READ_OFF: Final = frozenset({"member_id"})
 """What nobody knows by heart: that a card says so is how it is said."""
 _CLOCK = re.compile(r"[ap]\.? ?m\b|:\d|o'clock|\bnoon\b|\bpast\b|\bquarter\b|\bin the\b")
@@ -169,6 +170,9 @@ def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) ->
         return "reported"
     asked = _question(speech, place, agent=agent)
     own = cues.CONTEXT[piece.kind].search(around) is not None
+    if agent and place.heard.turn + 1 < len(speech.turns):
+        reply = speech.turns[place.heard.turn + 1]
+        asked = f"{asked} | {speech.text[reply.start : min(reply.end, reply.start + _REPLY)]}"
     if not own and not place.heard.spelled and not cues.CONTEXT[piece.kind].search(asked):
         return "out_of_context"
     foreign = cues.FOREIGN.get(piece.kind)
