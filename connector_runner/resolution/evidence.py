@@ -14,10 +14,11 @@ from typing import Final, Protocol
 
 from connector_runner.resolution import locations, practitioners
 from connector_runner.resolution.comparing import Levels, compare, contradiction
-from connector_runner.resolution.guards import counted_bits, held_back
+from connector_runner.resolution.guards import CLEAR, counted_bits, held_back
 from connector_runner.resolution.identity import Identity
 from connector_runner.resolution.locations import judge_locations
 from connector_runner.resolution.practitioners import VETO, judge_practitioners
+from connector_runner.resolution.thresholds import thresholds
 from connector_runner.resolution.weights import SAME, UNRELATED, Weights
 
 _SAME_RECORD_BITS: Final = 40.0
@@ -89,7 +90,8 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
     if said:
         each["identifier"] = _SAME_RECORD_BITS
     common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
-    held = held_back(one, other, levels, name_share=common)
+    clear = bits >= thresholds(population.size).link + CLEAR
+    held = held_back(one, other, levels, name_share=common, clear=clear)
     if held == "generation":
         each["generation"] = _GENERATION_BITS
     bits += _SAME_RECORD_BITS * said + each.get("generation", 0.0)

@@ -13,6 +13,8 @@ from connector_runner.resolution.names import is_common
 
 HELD_BITS: Final = 1.5
 """The most that held evidence counts where clusters are made: it speaks for those around it, and never links."""
+CLEAR: Final = 3.5
+"""So many bits above the threshold all that twins share does not come to: day of birth, surname, home and phone."""
 ONLY_PHONE: Final = "only_phone"
 _COMMON: Final = 1e-5
 """The share of people with one given and one family name from which on the pair of names is common: 1 in 100,000."""
@@ -36,8 +38,8 @@ def counted_bits(bits: float, held: str | None) -> float:
     return min(bits, HELD_BITS) if held else bits
 
 
-def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float) -> str | None:
-    """Why a pair may not link by itself, or None.
+def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float, clear: bool) -> str | None:
+    """Why a pair may not link by itself, or None. ``clear``: it has CLEAR bits more than a link needs.
 
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
     child goes by. ``given_name``: another given name, and nothing that twins and siblings do not share too (see
@@ -52,7 +54,7 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         return None
     if _are_of_two_generations(one, other):
         return "generation"
-    if levels.get("given") == "different" and not _is_beyond_twins(one, other, levels):
+    if levels.get("given") == "different" and not _is_beyond_twins(one, other, levels, clear):
         return "given_name"
     if number == "equal":
         return None
@@ -85,7 +87,6 @@ def _by_name(one: Identity, other: Identity, levels: Levels, at_home: bool, name
     """What has a name in common and little else.
 
     ``name_alone``: nothing but a name, or a name and a year, a town or a mailbox that is made of the name.
-    ``name_and_home``: a name and a home, another phone, and one says no date of birth: parent and child of one name.
     ``common_name``: nothing but a common name and a date of birth; ``first_of_january``: a name and a date that
     stands for an unknown one.
     """
@@ -102,10 +103,7 @@ def _by_name(one: Identity, other: Identity, levels: Levels, at_home: bool, name
         return None
     if born in _BORN_ALIKE or _are_reached_alike(levels) or (born is None and levels.get("middle") == "equal"):
         return None
-    if not at_home:
-        return None if levels.get("place") in ("code", "code_alone") else "name_alone"
-    alike = levels.get("given") == levels.get("family") == "equal" and levels["place"] in ("equal", "equal_and_code")
-    return "name_and_home" if born is None and alike and levels.get("phone") == "different" else None
+    return None if at_home or levels.get("place") in ("code", "code_alone") else "name_alone"
 
 
 def _are_of_two_generations(one: Identity, other: Identity) -> bool:
@@ -117,18 +115,21 @@ def _are_of_two_generations(one: Identity, other: Identity) -> bool:
     return younger >= _CHILD_SINCE and younger - older >= _A_GENERATION
 
 
-def _is_beyond_twins(one: Identity, other: Identity, levels: Levels) -> bool:
-    """Whether two have something in common that twins have not: a mailbox named after one of them, and no other middle
-    name; or a phone that went along from one home to another, and was not that of a parent.
+def _is_beyond_twins(one: Identity, other: Identity, levels: Levels, clear: bool) -> bool:
+    """Whether two have something in common that neither twins nor a couple have: a day of birth and a mailbox named
+    after one of them, or so much besides that no twins have it; or a phone that went along from one home to another,
+    with either of both.
     """
-    if levels.get("middle") == "different":
+    born = levels.get("birth")
+    if levels.get("middle") == "different" or not (born is None or born in _BORN_ALIKE):
         return False
-    if levels.get("email") in _ONE_MAILBOX and _is_own_mailbox(one, other):
+    one_mailbox = levels.get("email") in _ONE_MAILBOX
+    own = one_mailbox and _is_own_mailbox(one, other)
+    if born and (own or (clear and not one_mailbox and levels.get("identifier") != "equal")):
         return True
-    years = [person.birth[0] for person in (one, other) if person.birth]
-    grown = levels.get("birth") == "equal" and max(years) < _AT_HOME_SINCE
-    moved = "place" in levels and not _are_at_one_home(one, other, levels) and levels["place"] != "alike"
-    return grown and moved and levels.get("phone") == "equal"
+    moved = "place" in levels and levels["place"] != "alike" and not _are_at_one_home(one, other, levels)
+    grown = born == "equal" and all(person.birth and person.birth[0] < _AT_HOME_SINCE for person in (one, other))
+    return moved and levels.get("phone") == "equal" and (grown or own)
 
 
 def _is_own_mailbox(one: Identity, other: Identity) -> bool:
@@ -138,11 +139,12 @@ def _is_own_mailbox(one: Identity, other: Identity) -> bool:
 
 
 def _is_named(box: str, person: Identity) -> bool:
+    """After the given name, or its initial beside the family name."""
     if len(person.given) >= 3 and person.given[:4] in box:
         return True
-    letters = box.rstrip("0123456789")
-    initial = letters.startswith(person.given[0]) or letters.endswith(person.given[0])
-    return initial and person.family != "" and person.family[:5] in box
+    letters = "".join(filter(str.isalpha, box))
+    before, family, after = letters.partition(person.family) if person.family else ("", "", "")
+    return bool(family) and before + after == person.given[0]
 
 
 def _are_at_one_home(one: Identity, other: Identity, levels: Levels) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 _LINK: Final = 2.5
 _POSSIBLE: Final = 2.0
-_HELD: Final = 3.5
+_HELD: Final = 3.0
 _SMALL: Final = 8_000
 _A_DOUBLING: Final = 1.2
 _MOST: Final = 4.0
