@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -123,6 +124,7 @@ class Crowd:
 
 
 def test_nothing_is_decided_twice_and_nothing_is_lost(desk: ReviewDesk) -> None:
+    desk.judge.meanwhile = lambda: time.sleep(0.03)
     crowd = Crowd(desk, [desk.say({"language": "en"})["entity_id"] for _ in range(PEOPLE)])
     crowd.go(*[crowd.call] * 2, *[crowd.judge] * 2, *[crowd.review] * 3, crowd.tend)
     assert crowd.wrong == []
