@@ -6,7 +6,7 @@ has a name whose share took a step is compared anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import log2
@@ -21,6 +21,8 @@ LEAST: Final = 1000
 """A population is taken for at least so large: in a new workspace a few records must not link on little."""
 _FIELDS: Final = ("given", "family")
 _MANY: Final = 99
+Steps = dict[str, tuple[float | None, float | None]]
+"""Name -> its share before and now; None while it is rare."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,8 @@ def share_step(share: float) -> float:
 def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: float) -> int:
     """Count names anew where the population has changed by more than ``slack`` (a share of it).
 
-    Whom that concerns waits to be compared; how many do.
+    Whom that concerns waits to be compared; how many do. Among more records, and by names that are commoner, any two
+    are less likely one person than they were: that concerns only those of whom evidence is kept.
     """
     row = one(
         tx,
@@ -88,8 +91,8 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
     if slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
         return 0
     changed = {name: _changed_names(tx, workspace_id, kind, name, records) for name in _FIELDS}
-    for name, shares in changed.items():
-        _save_shares(tx, workspace_id, kind, name, shares)
+    for name, steps in changed.items():
+        _save_shares(tx, workspace_id, kind, name, {value: now for value, (_, now) in steps.items()})
     execute(
         tx,
         "INSERT INTO population AS p (workspace_id, kind, size, counted, counted_at)"
@@ -101,13 +104,27 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
         n=records,
         now=now,
     )
-    if size != (row["size"] or LEAST):
+    return _ask_anew(tx, workspace_id, kind, size, row["size"] or LEAST, changed)
+
+
+def _ask_anew(tx: Tx, workspace_id: str, kind: str, size: int, before: int, changed: Mapping[str, Steps]) -> int:
+    if size < before:
         return store.request_all(tx, workspace_id, kind)
-    return sum(store.request_named(tx, workspace_id, kind, name, shares) for name, shares in changed.items() if shares)
+    waiting = store.request_all(tx, workspace_id, kind, weighed=True) if size > before else 0
+    for name, steps in changed.items():
+        for weighed in (False, True):
+            some = [value for value, (was, is_now) in steps.items() if (_share(is_now) > _share(was)) is weighed]
+            if some:
+                waiting += store.request_named(tx, workspace_id, kind, name, some, weighed=weighed)
+    return waiting
 
 
-def _changed_names(tx: Tx, workspace_id: str, kind: str, name: str, records: int) -> dict[str, float | None]:
-    """Names whose share took a step since it was counted last, with the share; None for those that are rare now."""
+def _share(share: float | None) -> float:
+    return RAREST if share is None else share
+
+
+def _changed_names(tx: Tx, workspace_id: str, kind: str, name: str, records: int) -> Steps:
+    """Names whose share took a step since it was counted last."""
     population = max(records, LEAST)
     counted = tuples(
         tx,
@@ -128,7 +145,8 @@ def _changed_names(tx: Tx, workspace_id: str, kind: str, name: str, records: int
             field=name,
         )
     }
-    return {value: now.get(value) for value in now.keys() | before.keys() if now.get(value) != before.get(value)}
+    both = {value: (before.get(value), now.get(value)) for value in now.keys() | before.keys()}
+    return {value: step for value, step in both.items() if step[0] != step[1]}
 
 
 def _save_shares(tx: Tx, workspace_id: str, kind: str, name: str, shares: dict[str, float | None]) -> None:

@@ -64,25 +64,36 @@ def request_unseen(tx: Tx, workspace_id: str, kinds: Sequence[str]) -> int:
     )
 
 
-def request_all(tx: Tx, workspace_id: str, kind: str) -> int:
-    """Ask for every entity of a kind to be compared anew; how many."""
+_WEIGHED: Final = (
+    " AND (EXISTS (SELECT 1 FROM pair_evidence p WHERE p.workspace_id = :ws AND p.one = i.entity_id)"
+    " OR EXISTS (SELECT 1 FROM pair_evidence p WHERE p.workspace_id = :ws AND p.other = i.entity_id))"
+)
+
+
+def request_all(tx: Tx, workspace_id: str, kind: str, *, weighed: bool = False) -> int:
+    """Ask for every entity of a kind to be compared anew; how many.
+
+    ``weighed``: only those of whose likeness to anybody evidence is kept.
+    """
     return execute(
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
-        " SELECT workspace_id, entity_id, kind, true"
-        " FROM identity WHERE workspace_id = :ws AND kind = :kind ON CONFLICT DO NOTHING",
+        " SELECT workspace_id, entity_id, kind, true FROM identity i WHERE workspace_id = :ws AND kind = :kind"
+        f"{_WEIGHED if weighed else ''} ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
     )
 
 
-def request_named(tx: Tx, workspace_id: str, kind: str, field: str, names: Iterable[str]) -> int:
-    """Ask for every entity of a kind with one of these given or family names to be compared anew; how many."""
+def request_named(
+    tx: Tx, workspace_id: str, kind: str, field: str, names: Iterable[str], *, weighed: bool = False
+) -> int:
+    """As ``request_all``, for entities with one of these given or family names."""
     return execute(
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
-        " SELECT workspace_id, entity_id, kind, true FROM identity WHERE workspace_id = :ws AND kind = :kind"
-        " AND body->>:field = ANY(:names) ON CONFLICT DO NOTHING",
+        " SELECT workspace_id, entity_id, kind, true FROM identity i WHERE workspace_id = :ws AND kind = :kind"
+        f" AND body->>:field = ANY(:names){_WEIGHED if weighed else ''} ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
         field=field,

@@ -11,7 +11,7 @@ from connector_runner.infra.database import Database, execute, rows
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import population_store, service, store
 from connector_runner.resolution.grouping import Weighed, group
-from tests.integration.test_resolution import ADA, NOW, PHONE, WORLD, called, grouped, say, work_off
+from tests.integration.test_resolution import ADA, NOW, WORLD, called, grouped, say, work_off
 
 LATER = NOW + timedelta(hours=1)
 ON_PHONE: dict[str, Any] = {"telecom": ADA["telecom"]}
@@ -127,17 +127,21 @@ def test_a_population_is_taken_in_steps(records: int, size: int) -> None:
     assert population_store.size_step(records) == size
 
 
-def test_a_count_asks_for_those_only_whose_name_took_a_step(database: Database, workspace: str) -> None:
-    for number in range(4):
-        say(database, workspace, f"ehr:Patient:{number}", called("Ada", f"Family{'abcd'[number]}"))
+def test_a_count_asks_for_those_only_whom_a_step_concerns(database: Database, workspace: str) -> None:
+    """A name that is commoner says less: who is like nobody stays so. One that is rarer may tell two of one person."""
+    adas = [f"ehr:Patient:{number}" for number in range(5)]
+    for number, name in enumerate(adas[:4]):
+        say(database, workspace, name, called("Ada", f"Family{'abcd'[number]}"))
     work_off(database, workspace)
     assert service.recount(database, workspace, now=NOW, slack=0.0) == 0
-    say(
-        database,
-        workspace,
-        "ehr:Patient:9",
-        called("Ada", "Other") | {"telecom": [{"system": "phone", "value": PHONE}]},
-    )
-    service.resolve(database, workspace, now=NOW)
-    assert service.recount(database, workspace, now=NOW, slack=0.0) == 5
+    for name in (adas[4], "crm:Patient:4"):
+        say(database, workspace, name, called("Ada", "Other") | ON_PHONE)
+        service.resolve(database, workspace, now=NOW)
+    assert service.recount(database, workspace, now=NOW, slack=0.0) == 2
     assert service.recount(database, workspace, now=NOW, slack=0.0) == 0
+    service.resolve(database, workspace, now=NOW)
+    for number, name in enumerate(adas[:3]):
+        say(database, workspace, name, called("Bo", f"Family{'abc'[number]}"), at=LATER)
+    while service.resolve(database, workspace, now=NOW).compared:
+        pass
+    assert service.recount(database, workspace, now=NOW, slack=0.0) == 3, "Adas; of Bos none is like another"
