@@ -197,6 +197,9 @@ def test_a_hot_statement_is_planned_once_a_connection(database: Database, worksp
         with database.begin(workspace) as tx:
             assert one(tx, COUNT, id=new_id(), text=f"5% of {n}") == {"n": 0, "text": f"5% of {n}"}
     assert plans(database, workspace) == 1
+    with database.begin(workspace) as tx:
+        made = one(tx, "SELECT generic_plans AS kept, custom_plans AS anew FROM pg_prepared_statements")
+    assert made == {"kept": 3, "anew": 0}
 
 
 def test_a_plan_is_kept_from_an_error_and_made_again_where_it_is_not_sure(database: Database, workspace: str) -> None:
