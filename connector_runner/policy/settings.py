@@ -17,6 +17,8 @@ from connector_runner.policy.purposes import Purpose
 _MAX_LISTED: Final = 10_000
 _E164: Final = re.compile(r"\+[1-9][0-9]{6,14}")
 _NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
+_ALIASES: Final = {"person": "patient"}
 _PLACE: Final = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?")
 
 
@@ -31,6 +33,27 @@ def _number(text: str) -> str:
 
 
 Number = Annotated[str, AfterValidator(_number)]
+
+
+def _entity_type(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise ValueError("must be an entity type, as appointment")
+    return _ALIASES.get(text, text)
+
+
+def _field_name(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise ValueError("must be a field of an entity as a whole, as telecom")
+    return text
+
+
+EntityType = Annotated[str, AfterValidator(_entity_type)]
+FieldName = Annotated[str, AfterValidator(_field_name)]
+
+
+def _aliased(place: str) -> str:
+    kind, dot, field = place.partition(".")
+    return f"{_ALIASES.get(kind, kind)}{dot}{field}"
 
 
 class Unreachable(_Strict):
@@ -61,11 +84,11 @@ class Rule(_Strict):
     name: str = Field(pattern=_NAME)
     actions: tuple[Action, ...] = Field(min_length=1)
     sinks: tuple[str, ...] = ()
-    entity_types: tuple[str, ...] = ()
+    entity_types: tuple[EntityType, ...] = ()
     purposes: tuple[Purpose, ...] = ()
     channels: tuple[Channel, ...] = ()
     labels: tuple[Category, ...] = ()
-    fields: tuple[str, ...] = ()
+    fields: tuple[FieldName, ...] = ()
 
 
 class ConsentModes(_Strict):
@@ -105,7 +128,7 @@ class PolicySettings(_Strict):
         for places in value.values():
             if not all(_PLACE.fullmatch(place) for place in places):
                 raise ValueError("names entity types as `appointment`, or fields as `patient.telecom`")
-        return value
+        return {source: tuple(map(_aliased, places)) for source, places in value.items()}
 
     @cached_property
     def demands(self) -> dict[str, dict[Action, Demand]]:

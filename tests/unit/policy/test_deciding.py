@@ -200,6 +200,9 @@ def test_reasons_come_in_order() -> None:
         ({"rules": [{"name": "a"}]}, "rules"),
         ({"rules": [RULE, RULE]}, "rules"),
         ({"rules": [{**RULE, "sink": ["store"]}]}, "rules"),
+        ({"rules": [{**RULE, "fields": ["name.given"]}]}, "rules"),
+        ({"rules": [{**RULE, "fields": ["telecom[phone|home]"]}]}, "rules"),
+        ({"rules": [{**RULE, "entity_types": ["Appointment"]}]}, "rules"),
         ({"without_review": {"voice_agent": ["patient.name.given.x"]}}, "without_review"),
         ({"consent": {"read": "maybe"}}, "consent"),
     ],
@@ -208,6 +211,12 @@ def test_what_is_wrong_is_named(document: dict[str, Any], key: str) -> None:
     with pytest.raises(ValidationError) as caught:
         policy(**document)
     assert caught.value.errors()[0]["loc"][0] == key
+
+
+def test_a_person_is_a_patient_here_too() -> None:
+    stated = policy(rules=[{**RULE, "entity_types": ["person"]}], without_review={"forms": ["person.telecom"]})
+    assert codes(asked(entity_type="patient"), Facts(), stated) == ["workspace_rule"]
+    assert stated.reviewed("forms", "patient", "telecom") is False
 
 
 def test_which_word_needs_no_review() -> None:
