@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -52,3 +54,34 @@ def test_every_order_gives_the_same_clusters(
     assert all(len(of) == 1 for of in people)
     joined = sum(len(members) - 1 for members in found)
     assert joined >= 0.9 * (len(PATIENTS) - len(set(person_of.values())))
+
+
+def _in_between(database: Database, workspace: str, seed: int) -> set[frozenset[str]]:
+    """Some records say something else first, and a stranger comes and goes; compared and counted at any moment."""
+    chance = random.Random(seed)
+    versions = [(name, said, 1) for name, _, said in PATIENTS]
+    versions += [(name, PATIENTS[place - 1][2], 0) for place, (name, _, _) in enumerate(PATIENTS) if place % 4 == 0]
+    chance.shuffle(versions)
+    versions.sort(key=lambda version: version[2] if chance.random() < 0.1 else 0.5)
+    for name, said, version in versions:
+        facts = {key: value for key, value in said.items() if key not in ("resourceType", "id")}
+        say(database, workspace, name, facts, at=NOW + timedelta(hours=version))
+        if chance.random() < 0.2:
+            service.resolve(database, workspace, now=NOW, limit=chance.choice([1, 3, 10]))
+        if chance.random() < 0.1:
+            service.recount(database, workspace, now=NOW, slack=0.0)
+    work_off(database, workspace)
+    return grouped(database, workspace)
+
+
+@pytest.mark.parametrize("seeds", [(1, 2), (3, 4), (5, 6)])
+def test_every_order_gives_the_same_clusters_where_caps_and_counts_are_crossed_all_the_time(
+    database: Database, new_workspace: Callable[[], str], monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("connector_runner.resolution.crowd_store.KEY_CAP", 5)
+    monkeypatch.setattr("connector_runner.resolution.crowd_store.BROAD_CAP", 2)
+    monkeypatch.setattr("connector_runner.resolution.crowds.MANY_NAMES", 1)
+    monkeypatch.setattr("connector_runner.resolution.population_store.LEAST", 20)
+    one, other = (_in_between(database, new_workspace(), seed) for seed in seeds)
+    assert one == other
+    assert len(one) < len(PATIENTS)
