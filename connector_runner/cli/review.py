@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -288,12 +288,20 @@ def _batch(items: list[str], answer: Answer, workspace: str | None, as_json: boo
 
     def tell() -> None:
         typer.echo(f"{len(result['succeeded'])} {answer.action}")
+        _tell_written(result["written"])
         for failed in result["failed"]:
             typer.echo(f"{failed['item_id']}: {failed['code']}: {failed['message']}", err=True)
 
     show(result, as_json, tell)
     if result["failed"]:
         raise typer.Exit(1)
+
+
+def _tell_written(written: Sequence[Mapping[str, Any]]) -> None:
+    """What was rejected is in a chart already, and stays there until somebody takes it back."""
+    for each in written:
+        undo = f"connector-runner outbound undo --entity {each['entity_id']} --since {each['since']}"
+        typer.echo(f"{each['record']} was sent {each['field']}: `{undo}` shows how to take it back", err=True)
 
 
 def _hint(runner: Runner, workspace_id: str) -> None:
@@ -305,7 +313,12 @@ def _tell(workspace_id: str, as_json: bool, found: Item | Refused) -> None:
     """The item as it is now; or why not, with what changed, and exit 1."""
     if isinstance(found, Item):
         row = showing.summary(workspace_id, found)
-        show(row, as_json, lambda: typer.echo(f"{found.completed_action or found.status}: {found.id}"))
+
+        def done() -> None:
+            typer.echo(f"{found.completed_action or found.status}: {found.id}")
+            _tell_written(found.written)
+
+        show(row, as_json, done)
         return
     refused = {
         "error": found.code, "message": found.message, "where": found.where, "changed": list(found.changed),

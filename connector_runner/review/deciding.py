@@ -16,6 +16,7 @@ from connector_runner.infra.database import Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.ids import entity_id_of
 from connector_runner.review import item_store, label_store, switching, verdicts
 from connector_runner.review.categories import category_of, gravest
 from connector_runner.review.correcting import Schema, malformed, schema_of, wrong_with
@@ -102,7 +103,8 @@ class EventsHandler:
         }
         left = _left(after, item.asked, holds) if after and corrected else {}
         about = gravest(category_of(view.entity_type, atom) for atoms in left.values() for atom in atoms)
-        return Done(tuple(event.id for event in everything), detail, left, about)
+        written = () if corrected else _written(tx, workspace_id, view, holds)
+        return Done(tuple(event.id for event in everything), detail, left, about, written)
 
     def schema(self, view: EntityView) -> Schema:
         """The JSON Schema of a correction of an entity."""
@@ -213,6 +215,27 @@ def _holds(view: EntityView, item: Item, answer: Answer) -> dict[str, dict[str, 
         for event, atoms in asked.items()
     }
     return {event: atoms for event, atoms in found.items() if atoms}
+
+
+def _written(
+    tx: Tx, workspace_id: str, view: EntityView, holds: Mapping[str, Mapping[str, bool]]
+) -> tuple[Mapping[str, Any], ...]:
+    """The records that were last sent what is rejected, and since when that was known: a person takes it back."""
+    untrue = {(event, atom) for event, atoms in holds.items() for atom, true in atoms.items() if not true}
+    if not untrue:
+        return ()
+    records = {**view.records, **{key: source for other in view.others for key, source in other.records.items()}}
+    keys = {entity_id_of(workspace_id, key): key for key in records}
+    known = {event.id: event.ingested_at for event in view.events}
+    sent = [each for each in world_store.sent_values_of(tx, sorted(keys)) if (each.event_id, each.atom) in untrue]
+    found = {
+        (keys[each.record_id], field_of(each.atom)): known[each.event_id].isoformat()
+        for each in sorted(sent, key=lambda each: known[each.event_id], reverse=True)
+    }
+    return tuple(
+        {"entity_id": view.entity_id, "record": record, "field": field, "since": since}
+        for (record, field), since in sorted(found.items())
+    )
 
 
 def _left(view: EntityView, asked: Asked, holds: Mapping[str, Mapping[str, bool]]) -> Asked:

@@ -72,6 +72,8 @@ class Item:
     made_events: tuple[str, ...]
     created_at: datetime
     changed_at: datetime
+    written: tuple[Mapping[str, Any], ...] = ()
+    """Of an item that was just rejected: records of sinks that were sent what it is about, and hold it still."""
 
     @property
     def is_open(self) -> bool:
@@ -103,13 +105,15 @@ class Answer:
 class Done:
     """What followed from an answer: events that were appended, and ids and digests for the log.
 
-    ``left`` is what the answer says nothing about, and ``category`` what that is about: it is asked anew.
+    ``left`` is what the answer says nothing about, and ``category`` what that is about: it is asked anew. ``written``
+    are records that were sent what the answer rejects.
     """
 
     events: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
     left: Asked = field(default_factory=dict)
     category: str = OTHER
+    written: tuple[Mapping[str, Any], ...] = ()
 
 
 class Handler(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -116,7 +117,7 @@ def decide(
     item_store.complete(tx, workspace_id, item_id, answer.action, answer.actor, answer.notes, done.events, now)
     left = _ask_the_rest(tx, workspace_id, item, done, now) if done.left else None
     _audited(tx, workspace_id, item, answer, done, left, now)
-    return show(tx, workspace_id, item_id)
+    return replace(show(tx, workspace_id, item_id), written=done.written)
 
 
 def _wrong(answer: Answer, item_id: str) -> Refused | None:
@@ -211,6 +212,7 @@ def _audited(
         "made": list(done.events),
         "waited_s": round((now - item.created_at).total_seconds()),
         **({"left": left} if left else {}),
+        **({"written": list(done.written)} if done.written else {}),
         **done.detail,
     }
     if answer.notes:
@@ -232,14 +234,14 @@ def batch(
 ) -> dict[str, list[Any]]:
     """Give one answer to up to a hundred items, each in a transaction of its own.
 
-    ``succeeded`` are ids; ``failed`` tell of each its ``item_id``, ``code`` and ``message``, and what ``changed``.
-
+    ``succeeded`` are ids, ``written`` the records that were sent what was rejected; ``failed`` tell of each its
+    ``item_id``, ``code`` and ``message``, and what ``changed``.
     Raises BadRecord (``batch_size``) for none, or for more.
     """
     wanted = list(dict.fromkeys(item_ids))
     if not 1 <= len(wanted) <= MOST_AT_ONCE:
         raise BadRecord(f"a batch is of 1 to {MOST_AT_ONCE} items", code="batch_size", where="item_ids")
-    result: dict[str, list[Any]] = {"succeeded": [], "failed": []}
+    result: dict[str, list[Any]] = {"succeeded": [], "failed": [], "written": []}
     for item_id in wanted:
         try:
             found = _one(database, handlers, workspace_id, item_id, answer, clock)
@@ -250,6 +252,7 @@ def batch(
             result["failed"].append(failed | ({"changed": list(found.changed)} if found.changed else {}))
         else:
             result["succeeded"].append(item_id)
+            result["written"].extend(found.written)
     return result
 
 

@@ -48,6 +48,7 @@ def summary(workspace_id: str, item: Item) -> dict[str, Any]:
         "completed_at": item.completed_at,
         "ended_because": item.ended_because,
         "created_at": item.created_at,
+        **({"written": list(item.written)} if item.written else {}),
     }
 
 

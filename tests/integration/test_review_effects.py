@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from connector_runner.kernel.clock import utc_now
+from connector_runner.kernel.clock import parse_instant, utc_now
 from connector_runner.outbound.engine import Outbound
+from connector_runner.outbound.operating import undoing
+from connector_runner.outbound.operating.undo_store import Selection
 from connector_runner.review import items, policy_store, queue
 from connector_runner.review.deciding import EventsHandler
 from connector_runner.review.items import Action, Answer, Item
@@ -34,7 +36,7 @@ class Office:
         self.loop = Loop(clinic.database, self.world, outbound.sealer, self.judge)
         self.handlers = {items.EVENTS: EventsHandler(self.world, MAPPINGS, outbound.sealer)}
 
-    def answer(self, action: Action, **more: Any) -> None:
+    def answer(self, action: Action, **more: Any) -> Item:
         """The answer to the one open item."""
         workspace = self.clinic.workspace
         with self.clinic.database.begin(workspace) as tx:
@@ -44,6 +46,7 @@ class Office:
             workspace, lambda tx: queue.decide(tx, self.handlers, workspace, item.id, answer, now=utc_now())
         )
         assert isinstance(done, Item), done
+        return done
 
 
 def said_both(clinic: Clinic) -> None:
@@ -124,3 +127,22 @@ def test_a_correction_goes_in_place_of_what_was_heard(clinic: Clinic, ehr: Syste
     clinic.flow("ehr")
     assert len(ehr.writes()) == before + 1
     assert phones(ehr.get("Patient/p1")) == ["+16175550444"]
+
+
+def test_who_rejects_what_was_written_already_is_told_where_it_is(clinic: Clinic, ehr: System) -> None:
+    office, before = with_a_phone_to_send(clinic, ehr)
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before + 1
+    clinic.poll("ehr", "Patient")
+    done = office.answer("rejected", notes="another caller")
+    (written,) = done.written
+    assert (written["record"], written["field"]) == ("ehr:Patient:p1", "telecom")
+    clinic.flow("ehr")
+    assert len(ehr.writes()) == before + 1, "it is not taken back by itself"
+    chosen = Selection(entity_id=written["entity_id"], since=parse_instant(written["since"]))
+    assert [each.action for each in undoing.survey(clinic.outbound, clinic.workspace, chosen)] == ["restore"]
+
+
+def test_who_rejects_what_was_never_written_is_told_of_nothing(clinic: Clinic, ehr: System) -> None:
+    office, _ = with_a_phone_to_send(clinic, ehr)
+    assert office.answer("rejected", notes="another caller").written == ()
