@@ -97,15 +97,21 @@ def _joined(tx: Tx, workspace_id: str, item: Item, now: datetime) -> str:
 
 def come_nearer(database: Database, workspace_id: str, *, now: datetime) -> int:
     """Give open items the priority that the next appointment of those whom they are about makes; how many changed."""
-    after, changed = None, 0
+    after: str | None = None
+    changed = 0
     while True:
-        with database.begin(workspace_id) as tx:
-            found = ageing_store.waiting(tx, workspace_id, after, _STEP)
-            entities = sorted({row["entity_id"] for row in found})
-            near = nearness_store.next_appointments(tx, workspace_id, entities, now)
-            wanted = {row["id"]: priority_of(row["category"], near.get(row["entity_id"]), now) for row in found}
-            moved = {row["id"]: wanted[row["id"]] for row in found if wanted[row["id"]] != row["priority"]}
-            changed += ageing_store.save_priorities(tx, workspace_id, moved, found) if moved else 0
-        if len(found) < _STEP:
+        moved, after = database.retrying(workspace_id, lambda tx, after=after: _nearer(tx, workspace_id, after, now))  # type: ignore[misc]
+        changed += moved
+        if after is None:
             return changed
-        after = found[-1]["id"]
+
+
+def _nearer(tx: Tx, workspace_id: str, after: str | None, now: datetime) -> tuple[int, str | None]:
+    """One step of it: how many changed, and the last item that was looked at, None when it was the last of all."""
+    found = ageing_store.waiting(tx, workspace_id, after, _STEP)
+    entities = sorted({row["entity_id"] for row in found})
+    near = nearness_store.next_appointments(tx, workspace_id, entities, now)
+    wanted = {row["id"]: priority_of(row["category"], near.get(row["entity_id"]), now) for row in found}
+    moved = {row["id"]: wanted[row["id"]] for row in found if wanted[row["id"]] != row["priority"]}
+    changed = ageing_store.save_priorities(tx, workspace_id, moved, found) if moved else 0
+    return changed, found[-1]["id"] if len(found) == _STEP else None

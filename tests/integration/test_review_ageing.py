@@ -168,3 +168,13 @@ def test_an_item_that_waits_is_more_urgent_the_nearer_the_appointment(desk: Revi
         assert found[item.id].priority == item.priority - sooner
         assert found[other.id].priority == other.priority
         assert (found[item.id].version, found[item.id].changed_at) == (item.version, item.changed_at)
+
+
+def test_every_item_is_looked_at_however_many_wait(desk: ReviewDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ageing, "_STEP", 2)
+    for _ in range(5):
+        asked(desk, home("+16175550111"))
+    with desk.database.begin(desk.workspace) as tx:
+        execute(tx, "UPDATE review_item SET priority = 0")
+    assert ageing.come_nearer(desk.database, desk.workspace, now=utc_now()) == 5
+    assert ageing.come_nearer(desk.database, desk.workspace, now=utc_now()) == 0
