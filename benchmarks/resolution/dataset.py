@@ -7,11 +7,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from connector_runner.resolution.identity import Identity, Kind, identity_of
-from connector_runner.unification.loader import load_mappings
+from connector_runner.unification.loader import MappingSet, load_mappings
 from connector_runner.unification.model import MappingContext
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +22,7 @@ FILES = (
     ("ehr_practitioners.ndjson", "ehr", "fhir_r4"),
     ("crm_contacts.ndjson", "crm", "hubspot"),
 )
+SYSTEMS = {source: system for _, source, system in FILES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +42,25 @@ class Dataset:
             yield from combinations(members, 2)
 
 
+@cache
+def _mappings() -> MappingSet:
+    return load_mappings(ROOT / "mappings")
+
+
+def mapped(source: str, resource: dict[str, Any], kind: Kind = "patient") -> Identity | None:
+    """What identifies the person of a resource as the product maps it; None where it is of another kind."""
+    record_type = resource.get("resourceType", "contact")
+    mapping = _mappings().inbound(SYSTEMS[source], record_type)
+    assert mapping is not None
+    found = mapping.map(resource, MappingContext(source))
+    canonical = f"{source}:{record_type}:{resource['id']}"
+    return identity_of(canonical, kind, found.facts) if found.entity_type == kind else None
+
+
 def read(folder: Path, kind: Kind) -> Dataset:
     """The final records of a kind in a folder of the benchmark."""
-    mappings = load_mappings(ROOT / "mappings")
-    records: dict[str, Identity] = {}
-    for name, source, system in FILES:
-        for line in (folder / name).open(encoding="utf-8"):
-            resource = json.loads(line)
-            record_type = resource.get("resourceType", "contact")
-            mapping = mappings.inbound(system, record_type)
-            assert mapping is not None
-            mapped = mapping.map(resource, MappingContext(source))
-            if mapped.entity_type == kind:
-                canonical = f"{source}:{record_type}:{resource['id']}"
-                records[canonical] = identity_of(canonical, kind, mapped.facts)
+    found = (mapped(source, json.loads(line), kind) for name, source, _ in FILES for line in (folder / name).open())
+    records = {person.record: person for person in found if person}
     with (folder / "truth.csv").open() as rows:
         people = {_canonical(row["record_id"]): row["person_id"] for row in csv.DictReader(rows) if row["kind"] == kind}
     with (folder / "relations.csv").open() as rows:
