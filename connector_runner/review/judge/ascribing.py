@@ -18,7 +18,9 @@ from connector_runner.review.judge.moments import MONTHS
 from connector_runner.review.judge.places import Place
 from connector_runner.review.judge.speech import NUMBER_WORDS, Speech
 
-_PASSED_OVER: Final = COURTESY | words("the a an just only still also now actually mean meant rather correction oops")
+_PASSED_OVER: Final = COURTESY | words(
+    "no nope the a an just only still also now actually mean meant rather correction oops"
+)
 _BEGINS: Final = words("and but so because or then")
 _LEADS: Final = words("is are be am as it that use put name number correct current new to code")
 _NAMED: Final = words("i'm am me by under as first last name names full legal")
@@ -57,6 +59,20 @@ _OF_HIM = re.compile(
     r"|am i|are you|(?<!for )(?<!to )you)\b"
 )
 _WHO_SPEAKS = re.compile(r"\b(?:this is|i'm|i am|my name)\b(?! (?:speaking|talking|calling|showing|seeing|looking))")
+_DAYS: Final = words("monday tuesday wednesday thursday friday saturday sunday")
+_SUBJECT: Final = (
+    words(
+        "a an the is it's it its that's that this these here and at in on of to for with by as into both any more"
+        " only also now same then phone number numbers cell cellphone mobile home work house landline line callback"
+        " contact area code dash dot space hyphen digits email e address underscore mailing date birth birthday"
+        " birthdate born dob day name name's full legal first last middle family spelled live living street city state"
+        " zip apartment residence gender sex female male insurance member subscriber policy id card allergic allergy"
+        " allergies take taking medication medications daily morning night evening afternoon time mg milligrams"
+        " prescription refill refills tablets current new personal primary main preferred permanent correct right pm p"
+        " m o'clock noon st ave rd dr ln blvd ct apt unit north south east west drive lane"
+    )
+    | _DAYS
+)
 _AGENT: Final = (
     words(
         "your you you're yours we have has i've got see show shows showing list listed hear heard system file records"
@@ -69,8 +85,9 @@ _AGENT: Final = (
         " speak i'm showing seeing accurate still"
     )
     | COURTESY
+    | _SUBJECT
 )
-_BACK: Final = _AGENT - words("your you're yours call text reach mail am send calling work")
+_BACK: Final = _AGENT - words("line night your you're yours call text reach mail am send calling")
 _NAMED_ASIDE = re.compile(
     r",?\s*\bwith (?:dr|doctor|nurse)?\.?\s*[^\W\d_]+|\b(?:mr|mrs|ms|miss)\.? [^\W\d_]+"
     r"|(?:\b(?:hi|hello|hey|thanks|thank you|okay|ok|great|perfect|sure|alright),? |^)[^\W\d_]+(?=[,.!])"
@@ -117,9 +134,6 @@ def _followed(speech: Speech, place: Place, values: Sequence[Span]) -> bool:
     return True
 
 
-_DAYS: Final = words("monday tuesday wednesday thursday friday saturday sunday")
-
-
 def ascribed(speech: Speech, kind: Kind, place: Place, values: Sequence[Span]) -> bool:
     """Whether the agent says a value of the caller, or only says it back."""
     if kind in ("given", "family") and _WHO_SPEAKS.search(place.before):
@@ -131,19 +145,4 @@ def ascribed(speech: Speech, kind: Kind, place: Place, values: Sequence[Span]) -
     end = here.end + len(place.after)
     spans = [*values, *(found.span() for found in _NAMED_ASIDE.finditer(speech.text, begin, end))]
     allowed = _AGENT if of_him or _OF_HIM.search(after) else _BACK
-    return known(speech, here.turn, of_him[-1] if of_him else begin, end, spans, allowed | _SUBJECT)
-
-
-_SUBJECT: Final = (
-    words(
-        "a an the is it's it its that's that this these here and at in on of to for with by as into both any more"
-        " only also now same then phone number numbers cell cellphone mobile home work house landline line callback"
-        " contact area code dash dot space hyphen digits email e address underscore mailing date birth birthday"
-        " birthdate born dob day name name's full legal first last middle family spelled live living street city state"
-        " zip apartment residence gender sex female male insurance member subscriber policy id card allergic allergy"
-        " allergies take taking medication medications daily morning night evening afternoon time mg milligrams"
-        " prescription refill refills tablets current new personal primary main preferred permanent correct right pm p"
-        " m o'clock noon st ave rd dr ln blvd ct apt unit north south east west drive lane"
-    )
-    | _DAYS
-)
+    return known(speech, here.turn, of_him[-1] if of_him else begin, end, spans, allowed)

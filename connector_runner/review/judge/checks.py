@@ -11,7 +11,7 @@ from connector_runner.review.judge.claims import pieces
 from connector_runner.unification.dates import is_date, is_date_time
 from connector_runner.unification.phones import normalise_phone
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of
-from connector_runner.world.confidence import REVIEWED
+from connector_runner.world.confidence import CONVERSATION, REVIEWED, ceiling
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import Claim, Folded
 
@@ -31,6 +31,8 @@ _APPOINTMENT_STATES: Final = frozenset(
      "waitlist"}
 )  # fmt: skip
 
+_FORM: Final = "forms"
+_CONVERSATION: Final = "conversation"
 MALFORMED: Final = "malformed"
 
 
@@ -127,8 +129,8 @@ def against_authority(entity_type: str, atom: str, value: Any, event: StoredEven
 def agreement(entity_type: str, atom: str, value: Any, event: StoredEvent, folded: Folded) -> str | None:
     """Who else says exactly the same: ``agrees_with_authority`` (0.8 or more), ``second_source``, or None.
 
-    A second source counts where it is another kind of source, is no copy of ours, is worth at least as much, and the
-    field is no safety field.
+    A second source counts where it is another kind of source that cannot have it of ours, is worth at least as much,
+    and the field is no safety field.
     """
     alike = [claim for claim in _others(atom, event, folded) if _alike(entity_type, atom, claim.value, value)]
     if any(claim.confidence >= REVIEWED and claim.verdict != "automated" for claim in alike):
@@ -141,9 +143,26 @@ def agreement(entity_type: str, atom: str, value: Any, event: StoredEvent, folde
 
 
 def _independent(claim: Claim, event: StoredEvent) -> bool:
-    conversations = {"voice_agent", "text_agent"}
-    kinds = {claim.source, event.source}
-    return claim.source != event.source and not kinds <= conversations and claim.confidence >= event.confidence > 0
+    """Whether a claim is no copy of what an event says, nor the event of the claim.
+
+    Who is not known may well have it of the conversation. A form shows what is known when it is sent out, so that it
+    bears out only what was said after it came in.
+    """
+    if claim.confidence < event.confidence or event.confidence <= 0:
+        return False
+    ours, theirs = _channel(event.source), _channel(claim.source)
+    if ours == theirs:
+        return False
+    if _FORM in (ours, theirs):
+        form, other = (event, claim) if ours == _FORM else (claim, event)
+        return _CONVERSATION not in (ours, theirs) or form.ingested_at < other.ingested_at
+    return True
+
+
+def _channel(source: str) -> str:
+    if source == _FORM:
+        return _FORM
+    return _CONVERSATION if ceiling(source) <= CONVERSATION else source
 
 
 def _others(atom: str, event: StoredEvent, folded: Folded) -> Iterable[Claim]:

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from rapidfuzz import fuzz
@@ -121,10 +120,20 @@ def _numbers(speech: Speech, piece: Piece, about: datetime | None) -> Iterator[H
             if whole is not None:
                 yield whole
                 continue
-            # "0136. No, 0163. 770 555 0163": what goes on over sentences is more than one number.
-            parts = [[*part] for _, part in groupby(run, key=lambda number: speech.sentence_at(number.start))]
+            # "0136. No, 0163. 770 555 0163": what goes on after a full stop is another number.
+            parts = list(_parted(speech.text, run))
             if len(parts) > 1:
                 yield from (found for part in parts if (found := _number(part, piece.value, turn)) is not None)
+
+
+def _parted(text: str, run: Sequence[Number]) -> Iterator[list[Number]]:
+    part: list[Number] = []
+    for number in run:
+        if part and "." in text[part[-1].end : number.start]:
+            yield part
+            part = []
+        part.append(number)
+    yield part
 
 
 def _number(run: Sequence[Number], wanted: str, turn: int) -> Heard | None:

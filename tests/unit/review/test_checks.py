@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -89,6 +90,7 @@ def known(mine: StoredEvent, *others: StoredEvent) -> Any:
         ({"telecom": [PHONE]}, "forms", 0.5, {"telecom": [PHONE]}, "second_source"),
         ({"telecom": [PHONE]}, "browser", 0.7, {"telecom": [PHONE]}, "second_source"),
         ({"telecom": [PHONE]}, "text_agent", 0.5, {"telecom": [PHONE]}, None),
+        ({"telecom": [PHONE]}, "scribe", 0.5, {"telecom": [PHONE]}, None),
         ({"telecom": [PHONE]}, "voice_agent", 0.5, {"telecom": [PHONE]}, None),
         ({"telecom": [PHONE]}, "forms", 0.3, {"telecom": [PHONE]}, None),
         ({"birth_date": "1985-03-14"}, "forms", 0.5, {"birth_date": "1985-03-14"}, None),
@@ -98,9 +100,20 @@ def test_who_else_says_the_same(
     facts: dict[str, Any], source: str, confidence: float, other: dict[str, Any], code: str | None
 ) -> None:
     mine = stated(facts, 1, "voice_agent", 0.5)
-    folded = known(mine, stated(other, 2, source, confidence))
+    before = replace(stated(other, 2, source, confidence), ingested_at=WHEN - timedelta(days=1))
+    folded = known(mine, before)
     [(atom, value)] = fold([mine], []).atoms.items()
     assert agreement("patient", atom, value.winner.value, mine, folded) == code
+
+
+def test_a_form_that_was_sent_out_after_a_call_bears_nothing_of_it_out_nor_the_call_the_form() -> None:
+    """It may show what was heard, for the patient to send back."""
+    said = stated({"telecom": [PHONE]}, 1, "voice_agent", 0.5)
+    form = replace(stated({"telecom": [PHONE]}, 2, "forms", 0.5), ingested_at=WHEN + timedelta(days=1))
+    folded = known(said, form)
+    [(atom, value)] = fold([said], []).atoms.items()
+    assert agreement("patient", atom, value.winner.value, said, folded) is None
+    assert agreement("patient", atom, value.winner.value, form, folded) is None
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,21 @@ def test_what_is_no_transcript_is_named(body: Any, where: str) -> None:
     assert caught.value.where == where
 
 
+@pytest.mark.parametrize(
+    ("body", "speakers"),
+    [
+        ("AGENT (Amy): Hello.\nCALLER: Hi.\nCALLER (Bob): It's me.", ["agent", "caller", "other"]),
+        ("**Agent:** Hello.\n**Patient:** Hi.\nPatient's mother: It's me.", ["agent", "caller", "other"]),
+        ("(0:02) Agent: Hello.\n- Caller 1: Hi.\n- Caller 2: It's me.", ["agent", "caller", "other"]),
+        ("Agent [00:02]: Hello.\nPatient: Hi.\nVOICE IN THE BACKGROUND: It's me.", ["agent", "caller", "other"]),
+        ([{"speaker": "caller_1", "text": "Hi."}, {"speaker": "caller_2", "text": "It's me."}], ["caller", "other"]),
+        ("Caller: I'm free\nat 10:30, or\nat 9:15.", ["caller"]),
+    ],
+)
+def test_whoever_is_named_speaks_and_a_second_caller_is_another(body: Any, speakers: list[str]) -> None:
+    assert [turn.speaker for turn in transcript.read("s", body).turns] == speakers
+
+
 def test_nobody_says_where_the_words_of_a_text_without_speakers_come_from() -> None:
     found = transcript.read("s", "My number is 555-201-3344.")
     assert [turn.speaker for turn in found.turns] == ["other"]

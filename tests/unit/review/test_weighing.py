@@ -51,6 +51,19 @@ def stands(claim: tuple[str, str, Any], *lines: str) -> bool:
         (PHONE, (Q, "c:My husband's is 212-555-0199, mine is 212-555-0143.")),
         (PHONE, (Q, "c:212-555-0143.", "a:Thanks. Anything else?", "c:No, that's all, thank you.")),
         (PHONE, ("a:Is your phone number still 212-555-0143?", "c:Yes it is.")),
+        (PHONE, (Q, "c:Two-one-two, triple five, oh one four three.")),
+        (PHONE, (Q, "c:212 555 0134. No, sorry, 0143. 212 555 0143.")),
+        (PHONE, (Q, "c:Well, the best number's my cell, 212-555-0143.")),
+        (PHONE, ("a:Your number is 212-555-0143, did I get that right?", "c:You did.")),
+        (PHONE, ("a:Any change to your phone number, 212-555-0143?", "c:Nope, still the same.")),
+        (PHONE, ("a:What's your current number?", "c:It was 212-555-0199.", "a:And the new one?", "c:212-555-0143.")),
+        (PHONE, (Q, "c:212-555-0143.", "a:And your social?", "c:I'd rather not say.")),
+        (BORN, ("a:Date of birth?", "c:March 14th, '85.")),
+        (NAME, ("a:May I speak to Jane Smyth?", "c:This is she.")),
+        (NAME, ("c:Hi there, this is Jane Smyth, S as in Sam, M, Y, T as in Tom, H.", "a:Hello.")),
+        (CARD, ("a:Member ID?", "c:The card says XYZ123456.")),
+        (VISIT, ("a:You're booked for April 7th at 3:30 pm with Dr. Hill.", "c:Thanks, see you then.")),
+        (VISIT, ("a:How is April seventh at half past three?", "c:Perfect.")),
         (HOME, (Q, "c:My cell is 212-555-0199 and my home phone is 212-555-0143.")),
         (MAIL, ("a:Your email?", "c:j dot smith eighty two at example dot org")),
         (MAIL, ("a:Your email?", "c:It's J.Smith82@Example.org")),
@@ -83,6 +96,23 @@ def test_what_was_said_stands(claim: tuple[str, str, Any], lines: tuple[str, ...
         (PHONE, (Q, "c:555-0143")),
         (PHONE, (Q, "c:212-555-01433")),
         (PHONE, ("a:212-555-0143",)),
+        (PHONE, (Q, "c:212-555-0143. Ask for Linda.")),
+        (PHONE, ("a:How can I help?", "c:I've been trying to call you at 212-555-0143 all day.")),
+        (PHONE, ("a:The night line is 212-555-0143.", "c:Got it. 212-555-0143.")),
+        (PHONE, ("a:Please call us back at 212-555-0143, all right?", "c:Yes, I will.")),
+        (PHONE, ("a:I'll drop 212-555-0143 as your phone number, okay?", "c:Yes.")),
+        (PHONE, ("a:The pharmacy number we have for you is 212-555-0143, correct?", "c:Correct.")),
+        (PHONE, ("a:Has your phone number changed from 212-555-0143?", "c:Yes.")),
+        (PHONE, ("c:I help my mom out today. I need to update the number. It's 212-555-0143.",)),
+        (PHONE, (Q, "c:212-555-0143.", "a:Your name?", "c:Oh, I gave you my office. It's 212-555-0199.")),
+        (BORN, ("a:Date of birth?", "c:I got married March 14, 1985.")),
+        (NAME, ("a:What's your name?", "c:I'm with Jane Smyth.")),
+        (NAME, ("a:What's your name?", "c:Jane Smyth gave me this number.")),
+        (NAME, ("a:May I speak with Jane Smyth?", "c:Sure.")),
+        (NAME, ("a:Hi, my name is Jane Smyth. Is that okay?", "c:Yes.")),
+        (VISIT, ("a:April 7th at 3:30 pm is fully booked.", "c:Okay.")),
+        (VISIT, ("a:Is April 7th at 3:30 pm good?", "c:Yes.", "a:Oh, it is gone. How about 4:15?", "c:That's fine.")),
+        (PENICILLIN, ("a:Any allergies?", "c:No known drug allergies. I can take penicillin just fine.")),
         (PHONE, (Q, "o:212-555-0143")),
         (PHONE, (Q, "c:It isn't 212-555-0143.")),
         (PHONE, (Q, "c:Anything but 212-555-0143.")),
@@ -185,9 +215,16 @@ def test_what_no_words_of_a_caller_can_bear_out_is_left_to_people(claim: tuple[s
         ["c:" + "212-555-0143, " * 9_000],
         ["c:" + "five " * 24_000],
         ["c:" + "no wait, actually " * 7_000],
+        ["c:" + "1" * 120_000],
+        ["c:" + "3 of march? " * 10_000],
     ],
 )
 def test_long_and_strange_talk_takes_seconds_and_bears_nothing_out(lines: list[str]) -> None:
     started = time.process_time()
     assert not stands(PHONE, *lines, Q, "c:555-0143")
     assert time.process_time() - started < 15
+
+
+def test_a_number_of_thousands_of_digits_is_none() -> None:
+    """Python refuses to read one as a number."""
+    assert not stands(VISIT, "a:When?", "c:" + "1" * 20_000 + " at 3 pm on April 7th at 3:30 pm")
