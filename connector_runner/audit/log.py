@@ -113,7 +113,7 @@ def record_read(
 ) -> str:
     """Note one access to protected data, without waiting for other writers; the id of the note."""
     read = Read(new_id(), now, actor, action, object, normalised(with_authority(detail or {})))
-    store.add_reads(tx, workspace_id, [read])
+    store.add_read(tx, workspace_id, read)
     return read.read_id
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-from sqlalchemy import text
 
 from connector_runner.audit.chain import Anchor, Entry, Read, genesis
-from connector_runner.infra.database import Row, Tx, execute, hot, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, execute, gather, hot, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 
 _BATCH = 1000
@@ -35,6 +32,12 @@ _CHAIN = hot(
     "  FROM chain c JOIN said s ON s.i = c.i)"
     " UPDATE audit_head h SET n = c.n, hash = c.hash FROM (SELECT n, hash FROM chain ORDER BY i DESC LIMIT 1) c"
     " WHERE h.workspace_id = :ws"
+)
+
+_NOTE = hot(
+    "INSERT INTO audit_read (workspace_id, read_id, at, actor, action, object, detail) SELECT * FROM unnest("
+    "CAST(:ws AS uuid[]), CAST(:id AS uuid[]), CAST(:at AS timestamptz[]), CAST(:actor AS text[]),"
+    " CAST(:action AS text[]), CAST(:object AS text[]), CAST(:detail AS jsonb[]))"
 )
 
 
@@ -107,26 +110,18 @@ def entries(tx: Tx, workspace_id: str, *, after: int, limit: int) -> Sequence[En
     return [_entry(row) for row in found]
 
 
-def add_reads(tx: Tx, workspace_id: str, reads: Sequence[Read]) -> None:
-    """Write accesses, not yet part of the chain."""
-    parameters: list[dict[str, Any]] = [
-        {
-            "ws": workspace_id,
-            "id": read.read_id,
-            "at": read.at,
-            "actor": read.actor,
-            "action": read.action,
-            "object": read.object,
-            "detail": exact_json.dumps(read.detail),
-        }
-        for read in reads
-    ]
-    tx.execute(
-        text(
-            "INSERT INTO audit_read (workspace_id, read_id, at, actor, action, object, detail)"
-            " VALUES (:ws, :id, :at, :actor, :action, :object, CAST(:detail AS jsonb))"
-        ),
-        parameters,
+def add_read(tx: Tx, workspace_id: str, read: Read) -> None:
+    """Write an access, not yet part of the chain, with all others of the transaction's next message."""
+    gather(
+        tx,
+        _NOTE,
+        ws=workspace_id,
+        id=read.read_id,
+        at=read.at.isoformat(),
+        actor=read.actor,
+        action=read.action,
+        object=read.object,
+        detail=exact_json.dumps(read.detail),
     )
 
 
