@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from benchmarks.machine import Bench, bench, birth_date, report
-from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.bootstrap import Runner, build
 from connector_runner.connectors import directory
 from connector_runner.infra.database import execute, one
 from connector_runner.infra.session import Session
@@ -208,8 +208,14 @@ def bare(servers: Bench, runner: Runner, workspace_id: str, count: int) -> float
 
 def measure(servers: Bench, how: Any) -> None:
     """Creates, then updates of the same patients."""
-    runner = Runner(
-        Settings(home=servers.home, http_allow=("127.0.0.1",)), Addresses(servers.database_url, servers.redis_url)
+    # As a worker is made: with its garbage collector.
+    runner = build(
+        Settings(
+            home=servers.home,
+            http_allow=("127.0.0.1",),
+            DATABASE_URL=servers.database_url,
+            REDIS_URL=servers.redis_url,
+        )
     )
     process, base_url = sandbox()
     try:
