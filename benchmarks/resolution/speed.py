@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seeded", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, bench() as machine:
-        clinic, arriving, landed = Clinic(machine, "speed", Path(scratch)), _arrivals(), 0
+        clinic, arriving, landed = Clinic(machine, "speed", Path(scratch)), arrivals(), 0
         first: float | None = None
         given_on: GivenOn | None = {} if arguments.seeded else None
         for size in arguments.sizes:
@@ -66,7 +66,8 @@ def _grown(machine: Bench, clinic: Clinic, arriving: Iterator[Arrival], given_on
     return clinic.compare(all_of_it=True)
 
 
-def _arrivals() -> Iterator[Arrival]:
+def arrivals() -> Iterator[Arrival]:
+    """The sandbox's patients, without end."""
     for person in people(11, _TODAY):
         found = patient(person, "org-1", "doc-1")
         yield Arrival("ehr", f"ehr:Patient:{person.id}", dict(found))

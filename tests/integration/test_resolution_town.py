@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.resolution.town import population
-from connector_runner.infra.database import Database
+from connector_runner.infra.database import Database, rows
 from connector_runner.resolution import service
+from connector_runner.resolution.thresholds import SMALLEST
 from tests.integration.test_resolution import NOW, grouped, say, work_off
 
 PATIENTS: list[tuple[str, str, dict[str, Any]]] = [
@@ -56,8 +57,11 @@ def test_every_order_gives_the_same_clusters(
     assert joined >= 0.9 * (len(PATIENTS) - len(set(person_of.values())))
 
 
-def _in_between(database: Database, workspace: str, seed: int) -> set[frozenset[str]]:
-    """Some records say something else first, and a stranger comes and goes; compared and counted at any moment."""
+Found = tuple[set[frozenset[str]], set[tuple[frozenset[str], float, str | None]]]
+
+
+def _in_between(database: Database, workspace: str, seed: int, *, counted: bool) -> Found:
+    """Some records say something else first; compared and counted at any moment. Clusters, and all that might link."""
     chance = random.Random(seed)
     versions = [(name, said, 1) for name, _, said in PATIENTS]
     versions += [(name, PATIENTS[place - 1][2], 0) for place, (name, _, _) in enumerate(PATIENTS) if place % 4 == 0]
@@ -68,20 +72,32 @@ def _in_between(database: Database, workspace: str, seed: int) -> set[frozenset[
         say(database, workspace, name, facts, at=NOW + timedelta(hours=version))
         if chance.random() < 0.2:
             service.resolve(database, workspace, now=NOW, limit=chance.choice([1, 3, 10]))
-        if chance.random() < 0.1:
+        if counted and chance.random() < 0.1:
             service.recount(database, workspace, now=NOW, slack=0.0)
-    work_off(database, workspace)
-    return grouped(database, workspace)
+    if counted:
+        work_off(database, workspace)
+    while service.resolve(database, workspace, now=NOW).compared:
+        pass
+    with database.begin(workspace) as tx:
+        kept = rows(
+            tx,
+            "SELECT a.canonical_id AS one, b.canonical_id AS other, bits, held FROM pair_evidence p"
+            " JOIN entity a ON a.entity_id = p.one JOIN entity b ON b.entity_id = p.other WHERE bits >= :least",
+            least=SMALLEST.possible,
+        )
+    weighed = {(frozenset({row["one"], row["other"]}), round(row["bits"], 6), row["held"]) for row in kept}
+    return grouped(database, workspace), weighed
 
 
-@pytest.mark.parametrize("seeds", [(1, 2), (3, 4), (5, 6)])
+@pytest.mark.parametrize("counted", [True, False])
 def test_every_order_gives_the_same_clusters_where_caps_and_counts_are_crossed_all_the_time(
-    database: Database, new_workspace: Callable[[], str], monkeypatch: pytest.MonkeyPatch, seeds: tuple[int, int]
+    database: Database, new_workspace: Callable[[], str], monkeypatch: pytest.MonkeyPatch, counted: bool
 ) -> None:
     monkeypatch.setattr("connector_runner.resolution.crowd_store.KEY_CAP", 5)
     monkeypatch.setattr("connector_runner.resolution.crowd_store.BROAD_CAP", 2)
     monkeypatch.setattr("connector_runner.resolution.crowds.MANY_NAMES", 1)
     monkeypatch.setattr("connector_runner.resolution.population_store.LEAST", 20)
-    one, other = (_in_between(database, new_workspace(), seed) for seed in seeds)
+    (one, first), (other, second) = (_in_between(database, new_workspace(), seed, counted=counted) for seed in (1, 2))
+    assert first == second
     assert one == other
     assert len(one) < len(PATIENTS)
