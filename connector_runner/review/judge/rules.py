@@ -21,7 +21,7 @@ from connector_runner.world.atoms import SAFETY_FIELDS, field_of, split
 from connector_runner.world.events import StoredEvent
 from connector_runner.world.fold import VERDICT_PREFIX
 
-RULES_VERSION: Final = "1"
+RULES_VERSION: Final = "2"
 LONGEST: Final = 512 * 1024
 """Characters: ten hours of talk. What is longer is no one conversation, and a person's to read."""
 MOST_SHOWN: Final = 6
