@@ -33,7 +33,7 @@ COURTESY: Final = words(
 )
 _GRAMMAR: Final = words(
     "a an the my mine i i'm i've i'd i'll me we us our we're is it it's its am are was be been being that that's"
-    " this these here and at in on of to for with by as into up too both any more most all just only also now"
+    " this these here and at in on of to for from with by as into up too both any more most all just only also now"
     " still same then because own already currently recently today really have has got get gotten do does did"
     " doing can could would will make made give gave giving take taking put use using go goes going come comes"
     " call calling text texting reach mail send sending keep write know look looking need want like try trying"
