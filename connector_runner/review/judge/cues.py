@@ -280,6 +280,8 @@ EVERYTHING: Final = re.compile(
     r"|made .{0,12}\bup\b|joking"
     r"|kidding|earlier|before that|(?:don't|do not) (?:save|record|write|change|update))\b"
 )
+UNSEEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069]")
+"""Characters that show nothing, or turn the others round: words with these inside are not what they look like."""
 _ENGLISH: Final = re.compile(
     r"\b(?:the|is|my|it's|you|your|to|and|of|for|what|that|in|have|can|i|please|would|are|with|at|on|yes"
     r"|thanks?|right"

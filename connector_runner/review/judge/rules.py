@@ -80,7 +80,7 @@ def unreadable(speech: Speech) -> str | None:
     caller = [speech.text[turn.start : turn.end] for turn in speech.turns if turn.speaker == "caller"]
     if not caller:
         return "nothing_said"
-    if any(not cues.is_english(said) for said in caller):
+    if cues.UNSEEN.search(speech.text) or any(not cues.is_english(said) for said in caller):
         return "language"
     return "for_another" if any(cues.FOR_ANOTHER.search(said) for said in caller) else None
 

@@ -33,6 +33,8 @@ MOST_MENTIONS: Final = 200
 _LOOK_BACK: Final = 8
 
 _REPLACED = re.compile(r"\b(?:no|nope|or|make that|well)\b")
+_SPELLED_OUT = re.compile(r"\b[a-z](?:-[a-z])+\b")
+"""It is ``n-o-t`` mine."""
 _REPLY: Final = 80
 _READ_OFF: Final = frozenset({"member_id"})
 """What nobody knows by heart: that a card says so is how it is said."""
@@ -157,7 +159,9 @@ def _flaw(speech: Speech, piece: Piece, place: Place, labels: frozenset[str]) ->
         return "asked"
     if _of_another(speech, place, agent=agent):
         return "another_person"
-    if cues.DENIED.search(place.clause) or cues.DENIED.search(place.after):
+    if cues.DENIED.search(
+        _SPELLED_OUT.sub(lambda letters: letters[0].replace("-", ""), place.clause)
+    ) or cues.DENIED.search(place.after):
         return "denied"
     if not agent and (_REPLACED.search(place.bridge) or cues.MENDED.search(place.bridge)):
         return "taken_back"
