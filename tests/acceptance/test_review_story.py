@@ -138,7 +138,10 @@ def test_what_was_superseded_is_not_approved(flowing: Stack, ehr: Sandbox) -> No
     flowing.cli("review", "claim", item["id"], "--actor", "ruth")
     later = call(flowing, record, "+16175550182", supersedes=first["id"])
     refused = flowing.cli("review", "approve", item["id"], "--actor", "ruth", code=1)
-    assert refused["error"] in ("superseded", "changed", "already_decided")
+    assert refused["error"] == "superseded"
+    assert {"event_id": first["id"], "because": "superseded", "by": later["id"], "fields": ["telecom"]} in refused[
+        "changed"
+    ]
     again = item_about(flowing, later)
     assert first["id"] not in again["event_ids"]
     flowing.settled()
@@ -162,3 +165,7 @@ def test_what_nobody_answers_expires_in_sight(flowing: Stack, ehr: Sandbox) -> N
     flowing.settled()
     assert phone(ehr, record) == before
     assert flowing.cli("review", "stats")["expired"] >= 1
+    flowing.cli("review", "policy", flowing.write("policy.json", {"sample": 0}))
+    assert flowing.cli("review", "reopen", item["id"])["status"] == "pending"
+    flowing.cli("review", "approve", item["id"])
+    wait_for("the phone of the reopened question", lambda: phone(ehr, record) == "+16175550183")
