@@ -141,7 +141,7 @@ class SentAtom:
 
 @dataclass(frozen=True, slots=True)
 class SentValue:
-    """A SentAtom as it is kept: the value only as its digest."""
+    """A SentAtom as it is kept: the value only as its digest. ``relayed_by``: the event that was held for its cause."""
 
     record_id: str
     atom: str
@@ -152,3 +152,4 @@ class SentValue:
     confidence: float
     since: datetime
     sent_at: datetime
+    relayed_by: str | None = None

@@ -45,6 +45,8 @@ class EntityView:
     others: tuple[Member, ...] = ()
     lent: frozenset[str] = frozenset()
     """Own records, by their ids, that were last sent a value which nobody says who this is a view of."""
+    relays: frozenset[str] = frozenset()
+    """Events that records were sent a value for which another's word had left in the event's record."""
 
     @property
     def now(self) -> dict[str, Any]:
@@ -185,6 +187,7 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
                 events=said,
                 records=_records(events[entity]) | _adopted(row),
                 lent=_lent(entity, events[entity], said, sent, adopted),
+                relays=frozenset(value.relayed_by for value in sent if value.relayed_by is not None),
                 others=tuple(_member(known[m], events[m], folded) for m in members if m != entity),
             )
         )

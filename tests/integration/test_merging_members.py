@@ -200,6 +200,34 @@ def test_a_chain_comes_apart_link_by_link_in_any_order_and_nobody_is_lost(
     assert {name: state(clinic, name) for name in CHAIN} == apart
 
 
+def test_of_a_record_that_was_made_for_one_after_the_other_nothing_is_left_of_either(
+    clinic: Clinic, store: System
+) -> None:
+    """What takes the second one's word out brings back what was lent before it: that goes as well."""
+    clinic.source("store", store, **PATIENTS)
+    names = sorted(("voice:Person:v1", "voice:Person:v2"), key=lambda name: entity_id_of(clinic.workspace, name))
+    for number, name in enumerate((*names, "voice:Person:v3")):
+        mail = {"system": "email", "use": ("home", "work", "temp")[number], "value": f"m{number}@example.org"}
+        said(clinic, name, telecom=[mail])
+    for two in combinations((*names, "voice:Person:v3"), 2):
+        decide(clinic, *two, same=False)
+    decide(clinic, *names, same=True)
+    clinic.flow("store")
+    decide(clinic, *names, same=False)
+    decide(clinic, names[0], "voice:Person:v3", same=True)
+    settle_one(clinic)
+    decide(clinic, names[0], "voice:Person:v3", same=False)
+    settle_one(clinic)
+    assert sorted(map(phones, store.all("Patient"))) == [[f"m{number}@example.org"] for number in range(3)]
+
+
+def settle_one(clinic: Clinic) -> None:
+    for _ in range(3):
+        clinic.poll("store", "Patient")
+        compare(clinic)
+        clinic.flow("store")
+
+
 @pytest.mark.parametrize("gone", [EHR, STORE])
 def test_who_is_one_with_a_deleted_record_is_there_still_and_the_rest_stay_together(
     clinic: Clinic, ehr: System, store: System, gone: str

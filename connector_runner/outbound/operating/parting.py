@@ -37,7 +37,8 @@ def ask(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lan
     record = entity_id_of(workspace_id, canonical_id(terms.name, *lane.sink_ref.split("/", 1)))
     if record not in view.lent:
         return False
-    writes = parting_store.lent(tx, workspace_id, lane.lane_id, [event.id for event in view.events], "update")
+    said = [event.id for event in view.events if event.id not in view.relays]
+    writes = parting_store.lent(tx, workspace_id, lane.lane_id, said, "update")
     if not writes:
         return False
     undo_id, place = new_id(), {"lane_id": lane.lane_id, "sink_id": lane.sink_id, "entity_id": lane.entity_id}

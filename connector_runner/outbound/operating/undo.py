@@ -110,21 +110,27 @@ class Inverse:
             revision=lane.desired_revision - 1,
             mapping_version=f"{MARK}{self.undo_id}",
             changed=self._restored(current, plan),
-            atoms=self._still_ours(current),
+            atoms=self._still_ours(current, plan),
             created_by_us=self.confirmed.created_by_us if self.confirmed is not None else False,
         )
 
-    def _still_ours(self, current: Json) -> tuple[str, ...]:
-        """What the sink holds of ours afterwards: less what is taken back, and less what others edited since."""
+    def _still_ours(self, current: Json, plan: InversePlan) -> tuple[str, ...]:
+        """What the sink holds of ours afterwards: less what is taken back, and less what others edited since; and what
+        was ours before and comes back."""
         if self.confirmed is None:
             return ()
         known, now = split(self.facts(self.confirmed.body)), split(self.facts(current))
-        return tuple(
+        then = split(self.facts(plan.body))
+        back = {
+            atom for atom in self.ours_before & then.keys() if atom not in now or not same_value(now[atom], then[atom])
+        }
+        kept = {
             atom
             for atom in self.confirmed.atoms
             if (atom not in self.undone_atoms or atom in self.ours_before)
             and (atom not in now or atom not in known or same_value(now[atom], known[atom]))
-        )
+        }
+        return tuple(sorted(kept | back))
 
     def _restored(self, current: Json, plan: InversePlan) -> tuple[SentClaim, ...]:
         """Whose the values are that come back, so that reading them again makes nobody say them anew."""
@@ -247,7 +253,7 @@ def _origins(
     versions = [version for version in known if version.seen_at < writes[0].written_at]
     causes = {cause for each in writes for cause in each.intent.causes}
     # Who came together and apart before was lent values before, which are no word of the record either.
-    before = [value for value in sent if view.lent and value.event_id not in causes]
+    before = [value for value in sent if view.lent and causes.isdisjoint({value.event_id, value.relayed_by})]
     for atom, settled in fold(view.events, versions, before).atoms.items():
         for own in (settled.winner, *settled.losers):
             if own.data_source_id == terms.sink_id:
