@@ -115,7 +115,7 @@ class World:
         """Join a source record to an entity, as when a write of ours made that record.
 
         A record that a poll met first has an entity of its own by then; its events count for the adopting
-        entity from now on, and the projection that they had made goes.
+        entity from now on, and so do the records that had been adopted by it; the projection that they had made goes.
         """
         self.adopt_all(tx, workspace_id, {record_key: entity_id}, data_source_id, now=now)
 
@@ -131,11 +131,12 @@ class World:
         # Waits for a page that is landing one of them now; one that begins later finds the record adopted.
         empty = store.hold_places(tx, workspace_id, joined, now)
         store.remove_projections(tx, empty)
-        for record_id in sorted(joined - empty):
+        for record_id in sorted(joined.keys() - empty):
             gone = store.lock_entities(tx, [record_id])
             relationships.save_changed(tx, workspace_id, [(record_id, {})], store.states_of(tx, [record_id]))
             store.remove_projections(tx, [record_id])
-            self.refold(tx, workspace_id, [records[record_id][1]], now=now)
+            store.hand_over(tx, record_id, joined[record_id])
+            self.refold(tx, workspace_id, [joined[record_id]], now=now)
             changes = [EntityChange(row.entity_id, row.entity_type, False, gone=True) for row in gone.values()]
             self._tell(tx, workspace_id, changes)
 

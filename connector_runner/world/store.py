@@ -277,16 +277,18 @@ def adopted(tx: Tx, record_ids: Sequence[str]) -> dict[str, str]:
     return {row["record_id"]: row["entity_id"] for row in found}
 
 
-def adopt(tx: Tx, workspace_id: str, records: Mapping[str, tuple[str, str]], data_source_id: str) -> set[str]:
-    """Join records (id -> key and entity) to entities; those that were not joined to any before."""
+def adopt(tx: Tx, workspace_id: str, records: Mapping[str, tuple[str, str]], data_source_id: str) -> dict[str, str]:
+    """Join records (id -> key and entity) to entities, or to whoever adopted those: record -> entity, of those that
+    were not joined to any before."""
     ordered = sorted(records)
     found = rows(
         tx,
         hot(
             "INSERT INTO adopted_record (workspace_id, record_id, record_key, entity_id, data_source_id)"
-            " SELECT :ws, a.record, a.key, a.entity, :source FROM unnest(CAST(:records AS uuid[]),"
-            " CAST(:keys AS text[]), CAST(:entities AS uuid[])) a(record, key, entity) ORDER BY a.record"
-            " ON CONFLICT DO NOTHING RETURNING record_id"
+            " SELECT :ws, a.record, a.key, h.id, :source FROM unnest(CAST(:records AS uuid[]),"
+            " CAST(:keys AS text[]), CAST(:entities AS uuid[])) a(record, key, entity) CROSS JOIN LATERAL (SELECT"
+            "  coalesce((SELECT entity_id FROM adopted_record WHERE record_id = a.entity), a.entity) AS id) h"
+            " WHERE h.id <> a.record ORDER BY a.record ON CONFLICT DO NOTHING RETURNING record_id, entity_id"
         ),
         ws=workspace_id,
         records=id_array(ordered),
@@ -294,7 +296,17 @@ def adopt(tx: Tx, workspace_id: str, records: Mapping[str, tuple[str, str]], dat
         entities=id_array(records[record][1] for record in ordered),
         source=data_source_id,
     )
-    return {row["record_id"] for row in found}
+    return {row["record_id"]: row["entity_id"] for row in found}
+
+
+def hand_over(tx: Tx, record_id: str, entity_id: str) -> None:
+    """Let what was adopted by a record's own entity, which is no more, count for the one that adopted the record."""
+    execute(
+        tx,
+        "UPDATE adopted_record SET entity_id = :entity WHERE entity_id = :record",
+        entity=entity_id,
+        record=record_id,
+    )
 
 
 def hold_places(tx: Tx, workspace_id: str, entity_ids: Iterable[str], now: datetime) -> set[str]:

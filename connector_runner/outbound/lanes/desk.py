@@ -21,7 +21,7 @@ from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
-from connector_runner.outbound.operating import naming, undo, undo_store
+from connector_runner.outbound.operating import naming, parting, undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
 from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store
 from connector_runner.outbound.planning.checking import problems_of
@@ -134,8 +134,13 @@ class SqlDesk:
                 return inverse
         known = seen if isinstance(seen, Seen) else None
         view = reading.view(own, self.workspace_id, lane.entity_id) if known is None else known.view
-        if view is None:
+        if view is None or view.entity_id != lane.entity_id:
+            # Who adopted the record has a lane of their own.
             return Nothing(NO_ENTITY)
+        if parting.ask(own, self.workspace_id, self.terms, view, lane, self.outbound.clock()):
+            inverse = undo.planned(own, self.outbound, self.workspace_id, self.terms, lane)
+            if inverse is not None:
+                return inverse
         sources = sink_store.source_ids(own, self.workspace_id)
         plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources, along)
         if isinstance(plan, Nothing):

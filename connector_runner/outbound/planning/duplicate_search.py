@@ -24,6 +24,7 @@ from connector_runner.outbound.planning.duplicate_store import Decision
 from connector_runner.outbound.planning.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.resolution import evidence_store
+from connector_runner.resolution import service as resolution
 from connector_runner.resolution.clusters import pair
 from connector_runner.world import store as world_store
 
@@ -132,7 +133,20 @@ def look(
     if judged.possible:
         named = ", ".join(judged.possible[:_SHOWN])
         raise BadRecord(f"may be the same as {named} of the sink", code=POSSIBLE_DUPLICATE, where=named)
+    if judged.same is not None:
+        with outbound.database.begin(workspace_id) as tx:
+            taken = _adopter(tx, workspace_id, terms, lane, judged.same) is not None
+        if taken:
+            raise BadRecord(f"may be the same as {judged.same} of the sink", code=POSSIBLE_DUPLICATE, where=judged.same)
     return Looked(judged.same)
+
+
+def _adopter(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, ref: str) -> str | None:
+    """Another entity that a record of the sink was joined to before: it counts for one only, so the two are one, or
+    it is not the record of the lane's entity."""
+    record = entity_id_of(workspace_id, canonical_id(terms.name, *ref.split("/", 1)))
+    holder = world_store.adopted(tx, [record]).get(record)
+    return None if holder == lane.entity_id else holder
 
 
 def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: Mapping[str, Json]) -> set[str]:
@@ -154,6 +168,7 @@ def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: M
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
     """A person's word on a possible duplicate: go on with ``Type/id`` of the sink, or (None) create all the same.
 
+    Where that record counts for another entity, the two are linked, which can be taken back.
     The lane is put back; audited. Raises BadRecord (``no_such_lane``, ``not_in_question``, ``reference``).
     """
     if ref is not None and ref.count("/") != 1:
@@ -168,8 +183,14 @@ def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None,
         terms = next((t for t in outbound.sinks.terms(tx, workspace_id) if t.sink_id == lane.sink_id), None)
         if terms is None:
             raise RunnerError("the sink is switched off", code="disabled", where=lane.sink_id)
-        duplicate_store.decide(tx, workspace_id, lane_id, ref, actor)
-        if ref is not None:
+        adopter = _adopter(tx, workspace_id, terms, lane, ref) if ref is not None else None
+        duplicate_store.decide(tx, workspace_id, lane_id, ref if adopter is None else None, actor)
+        if adopter is not None:
+            now = outbound.clock()
+            resolution.decide(
+                tx, workspace_id, lane.entity_id, adopter, same=True, actor=actor, reason=POSSIBLE_DUPLICATE, now=now
+            )
+        elif ref is not None:
             _adopt(tx, outbound, terms, lane, ref, actor)
         else:
             _audit(tx, outbound, lane, "outbound.not_a_duplicate", {"lane_id": lane_id}, actor)

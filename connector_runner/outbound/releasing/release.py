@@ -11,9 +11,10 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
+from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gating import consent_store, marking, refusing
-from connector_runner.outbound.gating.choosing import NOT_OWNED
+from connector_runner.outbound.gating.choosing import NOT_OWNED, record_in
 from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
 from connector_runner.outbound.gating.quarrels import PING_PONG
 from connector_runner.outbound.lanes import refusals, store
@@ -23,7 +24,7 @@ from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
-from connector_runner.outbound.planning.dependency_store import recheck_dependents
+from connector_runner.outbound.planning.dependency_store import recheck_dependents, wake_dependents
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK
 from connector_runner.outbound.planning.plans import IN_STEP, NOT_ACTIVE, WITHDRAWN, Nothing, Plan, Wait, Wanted
 from connector_runner.outbound.reconciling import reconcile_marks, reconcile_store
@@ -223,8 +224,11 @@ class Releasing:
             # A lane that waits is looked at by the drain: what it waits for may be released in this very batch.
             naming.look(tx, outbound, workspace_id, terms, view, lane, plan)
         wish = _wish(terms, view, lane, plan, asked)
-        if lane is None and wish.state is State.IDLE and not _worth_showing(wish.reason, wish.withheld):
+        new = (lane is None or lane.sink_ref is None) and _adopted(terms, view) is not None
+        if lane is None and wish.state is State.IDLE and not (new or _worth_showing(wish.reason, wish.withheld)):
             return False
+        if new:
+            wake_dependents(tx, workspace_id, terms.sink_id, [view.entity_id])
         _note_gaps(tx, workspace_id, terms, view, lane, plan)
         before = lane.reason if lane is not None else None
         refusing.note(
@@ -272,9 +276,15 @@ def _wish(terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan, ask
         reason=reason,
         detail=detail,
         withheld=withheld,
-        sink_ref=plan.ref if isinstance(plan, Wanted) else None,
+        sink_ref=plan.ref if isinstance(plan, Wanted) else _adopted(terms, view),
         fence=lane.fence if lane is not None and still else 0,
     )
+
+
+def _adopted(terms: SinkTerms, view: EntityView) -> str | None:
+    """``Type/id`` of a record that the entity adopted and does not go by: who refers to it finds that by its lane."""
+    ref = record_in(terms.sink_id, view.records, except_id=client_ref(terms.sink_id, view.entity_id))
+    return None if ref is None or canonical_id(terms.name, *ref.split("/", 1)) == view.canonical_id else ref
 
 
 def _ask_people(outbound: Outbound, tx: Tx, workspace_id: str, view: EntityView, lane: Lane | None, plan: Plan) -> None:
