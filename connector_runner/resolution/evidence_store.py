@@ -16,7 +16,8 @@ NOT_COMPARED = "not_compared"
 """Held evidence of a pair that no key brings together any more, and that is kept while it is linked still."""
 LEAST_KEPT: Final = 0.0
 """Bits of evidence that is kept: far fewer than a link or a question needs, whatever the size of the population."""
-CLUSTERS_PAGE: Final = 5000
+CLUSTERS_PAGE: Final = 50_000
+"""Some megabytes; of a table that was just filled the planner reads all of it for each page."""
 _SPOKEN_OF: Final = (
     "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
     " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
@@ -272,10 +273,10 @@ def clusters_after(
     """
     found = tuples(
         tx,
-        "SELECT e.canonical_id, coalesce(m.cluster_id, e.entity_id) FROM entity e LEFT JOIN cluster_member m"
-        " ON m.workspace_id = e.workspace_id AND m.entity_id = e.entity_id"
-        ' WHERE e.workspace_id = :ws AND e.entity_type = :type AND e.canonical_id COLLATE "C" > :after'
-        ' ORDER BY e.canonical_id COLLATE "C" LIMIT :n',
+        "SELECT e.canonical_id, coalesce(m.cluster_id, e.entity_id) FROM (SELECT canonical_id, entity_id FROM entity"
+        '  WHERE workspace_id = :ws AND entity_type = :type AND canonical_id COLLATE "C" > :after'
+        '  ORDER BY canonical_id COLLATE "C" LIMIT :n) e LEFT JOIN cluster_member m'
+        ' ON m.workspace_id = :ws AND m.entity_id = e.entity_id ORDER BY e.canonical_id COLLATE "C"',
         ws=workspace_id,
         type=entity_type,
         after=after,
