@@ -1,0 +1,267 @@
+"""Any walk through edits, calls, links and their taking back, lost answers and deletions, against a world without the
+links that were taken back: once all is settled, both worlds and their systems are the same."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import pytest
+import requests
+
+from connector_runner.kernel import exact_json
+from connector_runner.outbound.lanes.sweeping import sweep
+from connector_runner.outbound.reconciling.reconcile import reconcile
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.test_drain import BOTH
+from tests.integration.test_merging import a_contact, clinic, compare, decide, said, state, two_systems
+
+__all__ = ["clinic"]
+
+EHR, SECOND, STORE, VOICE = "ehr:Patient:p1", "ehr:Patient:p2", "store:Patient:c1", "voice:Person:v1"
+PEOPLE = (EHR, SECOND, STORE, VOICE)
+PLACES = {EHR: ("ehr", "Patient/p1"), SECOND: ("ehr", "Patient/p2"), STORE: ("store", "Patient/c1")}
+SYSTEMS = ("ehr", "store")
+VERBS = ("edit", "hear", "link", "part", "delete", "book", "fault", "poll", "drain", "project", "reconcile", "settle")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A verb of Told, with what it is done to."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+
+
+@dataclass
+class Told:
+    """A world in which a story is told."""
+
+    clinic: Clinic
+    systems: dict[str, System]
+    gone: set[str] = field(default_factory=set)
+
+    def put(self, system: str, resource: dict[str, Any]) -> None:
+        """As a user of the system, who meets no faults."""
+        switch = f"{self.systems[system].running.switchboard}/faults"
+        faults = requests.get(switch, timeout=10).json()
+        self.systems[system].faults()
+        self.systems[system].put(resource)
+        self.systems[system].faults(*faults)
+
+    def edited(self, name: str, what: str, value: str) -> None:
+        system, ref = PLACES[name]
+        if name in self.gone:
+            return
+        resource = self.systems[system].get(ref)
+        if what in ("phone", "email"):
+            kept = [each for each in resource.get("telecom", ()) if each["system"] != what]
+            new = [{"system": what, "use": "home", "value": value}] if value else []
+            resource = {**resource, "telecom": [*kept, *new]}
+            if not resource["telecom"]:
+                del resource["telecom"]
+        elif value:
+            resource = {**resource, what: value}
+        else:
+            resource.pop(what, None)
+        self.put(system, resource)
+
+    def heard(self, what: str, value: str) -> None:
+        said(self.clinic, VOICE, **({"phone": value} if what == "phone" else {"birth_date": value}))
+
+    def deleted(self, name: str) -> None:
+        system, ref = PLACES[name]
+        if name in self.gone:
+            return
+        self.gone.add(name)
+        requests.delete(f"{self.systems[system].running.base_url}/{ref}", timeout=10).raise_for_status()
+        self.clinic.delete(system, ref.partition("/")[2])
+
+    def booked(self, number: int, name: str) -> None:
+        if name in self.gone:
+            return
+        self.put("ehr", an_appointment(f"a{number}", PLACES[name][1].partition("/")[2]))
+
+    def link(self, one: str, other: str) -> None:
+        decide(self.clinic, one, other, same=True)
+
+    def part(self, one: str, other: str) -> None:
+        decide(self.clinic, one, other, same=False)
+
+    def fault(self, system: str, kind: str) -> None:
+        self.systems[system].faults(*({"on": f"{verb} Patient", "kind": kind, "next": 1} for verb in ("PUT", "POST")))
+
+    def polled(self, system: str) -> None:
+        for kind in ("Patient", "Appointment"):
+            self.clinic.poll(system, kind)
+        compare(self.clinic)
+
+    def drained(self, system: str) -> None:
+        self.clinic.flow(system)
+
+    def projected(self) -> None:
+        self.clinic.project()
+        compare(self.clinic)
+
+    def reconciled(self, system: str) -> None:
+        reconcile(self.clinic.outbound, self.clinic.workspace, self.clinic.ids[system], "test", every_s=0.0)
+
+    def settled(self, most: int = 40) -> None:
+        before: Any = None
+        quiet = 0
+        for _ in range(most):
+            for system in SYSTEMS:
+                self.polled(system)
+            for system in SYSTEMS:
+                self.drained(system)
+            self.projected()
+            sweep(self.clinic.database, hint_every_s=0)
+            busy = [
+                lane for s in SYSTEMS for lane in self.clinic.lanes(s) if lane["state"] not in ("idle", "quarantined")
+            ]
+            now = [len(self.systems[s].writes()) for s in SYSTEMS]
+            quiet = quiet + 1 if now == before and not any(lane["state"] == "unknown" for lane in busy) else 0
+            if quiet >= 2:
+                return
+            if busy:
+                time.sleep(0.1)
+            before = now
+        raise AssertionError([(lane["state"], lane["reason"], lane["reason_detail"]) for lane in busy])
+
+    def held(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, system in self.systems.items():
+            patients = {f"Patient/{each['id']}": content(each) for each in system.all("Patient")}
+            found[name] = sorted(patients.values())
+            for each in system.all("Appointment"):
+                actors = [p["actor"]["reference"] for p in each["participant"]]
+                found.setdefault(f"{name} appointments", []).append(
+                    exact_json.dumps([each["status"], each["start"], [patients.get(a, a) for a in actors]])
+                )
+        return {name: sorted(each) for name, each in found.items()}
+
+    def states(self) -> dict[str, str]:
+        return {name: state(self.clinic, name) for name in PEOPLE}
+
+
+def content(resource: dict[str, Any]) -> str:
+    """All but the names that a record goes by in a run of its own, and the order of what has none."""
+    numbers = [each for each in resource.get("identifier", ()) if not each["system"].startswith("urn:connector-runner")]
+    kept = {key: value for key, value in resource.items() if key not in ("id", "meta")}
+    lists = {"identifier": sorted(numbers, key=str), "telecom": sorted(resource.get("telecom", ()), key=str)}
+    return exact_json.dumps(kept | lists)
+
+
+def a_story(chance: random.Random, length: int) -> list[Step]:
+    """Steps of a walk; links are taken back now and then."""
+    steps: list[Step] = []
+    linked: list[tuple[str, str]] = []
+    used: dict[tuple[str, str], list[str]] = {}
+    pairs = list(combinations(PEOPLE, 2))
+    for number in range(length):
+        what = chance.choices(
+            [
+                "edit",
+                "hear",
+                "link",
+                "part",
+                "delete",
+                "book",
+                "fault",
+                "poll",
+                "drain",
+                "project",
+                "reconcile",
+                "settle",
+            ],
+            [5, 2, 4, 3, 0.5, 1, 1, 2, 3, 1, 1, 3],
+        )[0]
+        if what in ("edit", "hear"):
+            who = VOICE if what == "hear" else chance.choice((EHR, SECOND, STORE))
+            field = chance.choice(["phone", "birthDate"] if what == "hear" else ["phone", "email", "birthDate"])
+            before = used.setdefault((who, field), [])
+            if before and chance.random() < 0.25:
+                value = chance.choice(before)
+            elif what == "edit" and chance.random() < 0.15 and field != "birthDate":
+                value = ""
+            elif field == "phone":
+                value = f"617-555-{1000 + number + 37 * chance.randint(0, 99)}"
+            elif field == "email":
+                value = f"m{number}@example.org"
+            else:
+                value = f"19{50 + number}-03-{10 + chance.randint(0, 9)}"
+            if value:
+                before.append(value)
+            steps.append(Step("heard", (field, value)) if what == "hear" else Step("edited", (who, field, value)))
+        elif what == "link":
+            two = chance.choice(pairs)
+            linked.append(two)
+            steps.append(Step("link", two))
+        elif what == "part":
+            if linked:
+                two = linked.pop(chance.randrange(len(linked)))
+                linked = [each for each in linked if each != two]
+                steps.append(Step("part", two))
+        elif what == "delete":
+            steps.append(Step("deleted", (chance.choice((EHR, SECOND, STORE)),)))
+        elif what == "book":
+            steps.append(Step("booked", (number, chance.choice((EHR, SECOND)))))
+        elif what == "fault":
+            steps.append(Step("fault", (chance.choice(SYSTEMS), chance.choice(["drop_answer", "reset"]))))
+        elif what in ("poll", "drain", "reconcile"):
+            name = {"poll": "polled", "drain": "drained", "reconcile": "reconciled"}[what]
+            steps.append(Step(name, (chance.choice(SYSTEMS),)))
+        elif what == "project":
+            steps.append(Step("projected"))
+        else:
+            steps.append(Step("settled"))
+    return steps
+
+
+def without_parted(steps: Sequence[Step]) -> list[Step]:
+    """The story in which links that were taken back were never made; those that hold are made when they last were."""
+    last: dict[tuple[Any, ...], int] = {}
+    for number, step in enumerate(steps):
+        if step.name == "part":
+            last[step.args] = number
+    kept = []
+    for number, step in enumerate(steps):
+        if step.name == "part" or (step.name == "link" and number < last.get(step.args, -1)):
+            continue
+        kept.append(step)
+    return kept
+
+
+def tell(clinic: Clinic, ehr: System, store: System, steps: Sequence[Step]) -> Told:
+    for system in (ehr, store):
+        system.reset()
+    told = Told(clinic, {"ehr": ehr, "store": store})
+    two_systems(clinic, ehr, store, **BOTH)
+    store.put(a_contact())
+    ehr.put(a_patient())
+    ehr.put(a_patient("p2", "617-555-0102"))
+    for system in SYSTEMS:
+        clinic.poll(system, "Patient")
+    said(clinic, VOICE)
+    for one, other in combinations(PEOPLE, 2):
+        decide(clinic, one, other, same=False)
+    for step in steps:
+        getattr(told, step.name)(*step.args)
+    for system in (ehr, store):
+        system.faults()
+    told.settled()
+    return told
+
+
+@pytest.mark.parametrize("seed", [100, 105, 118])
+def test_walk(clinic: Clinic, ehr: System, store: System, new_workspace: Callable[[], str], seed: int) -> None:
+    steps = a_story(random.Random(seed), 14) + [Step("part", two) for two in combinations(PEOPLE, 2)]
+    never = tell(Clinic(clinic.outbound, new_workspace()), ehr, store, without_parted(steps))
+    expected = never.states(), never.held()
+    merged = tell(clinic, ehr, store, steps)
+    assert merged.states() == expected[0], steps
+    assert merged.held() == expected[1], steps
