@@ -292,11 +292,30 @@ def _superseded(by_id: Mapping[str, StoredEvent], verdicts: Mapping[str, list[St
 
 
 def _judged(claim: Claim, verdicts: Mapping[str, list[StoredEvent]]) -> Claim:
-    for verdict in reversed(verdicts.get(claim.event_id, ())):
+    verdict = _verdict(claim.event_id, claim.atom, verdicts)
+    if verdict is None:
+        return claim
+    return replace(claim, confidence=verdict.confidence, verdict=str(verdict.facts.get("kind")))
+
+
+def _verdict(event_id: str, atom: str, verdicts: Mapping[str, list[StoredEvent]]) -> StoredEvent | None:
+    """The verdict that counts of an event's atom."""
+    for verdict in reversed(verdicts.get(event_id, ())):
         fields = verdict.facts.get("fields")
-        if not fields or claim.atom in fields or field_of(claim.atom) in fields:
-            return replace(claim, confidence=verdict.confidence, verdict=str(verdict.facts.get("kind")))
-    return claim
+        if not fields or atom in fields or field_of(atom) in fields:
+            return verdict
+    return None
+
+
+def overtaken(events: Sequence[StoredEvent], sent: Iterable[SentValue]) -> list[SentValue]:
+    """Values whose writes landed after the verdict that rejected them: they were under way."""
+    verdicts = _verdicts(events)
+    found = []
+    for value in sent if verdicts else ():
+        verdict = _verdict(value.event_id, value.atom, verdicts)
+        if verdict is not None and confidence_class(verdict.confidence) == NONE and verdict.ingested_at < value.sent_at:
+            found.append(value)
+    return found
 
 
 def _choose(atom: str, claims: list[Claim]) -> Settled | None:

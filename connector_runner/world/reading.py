@@ -11,7 +11,7 @@ from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of, is_uuid, parse_canonical_id
 from connector_runner.world import history, relationships, store
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
-from connector_runner.world.fold import Folded, fold
+from connector_runner.world.fold import Folded, fold, overtaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class EntityView:
     others: tuple[Member, ...] = ()
     lent: frozenset[str] = frozenset()
     """Own records, by their ids, that were last sent a value which nobody says who this is a view of."""
+    overtaken: tuple[SentValue, ...] = ()
+    """What own records were last sent, and had been rejected by the time it landed."""
     relays: frozenset[str] = frozenset()
     """Events that records were sent a value for which another's word had left in the event's record."""
 
@@ -177,6 +179,7 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
             folds[members] = _folded(found, versions, sent), tuple(found)
         folded, said = folds[members]
         row = known[entity]
+        last = _last_sent(entity, events[entity], sent, adopted)
         answer.append(
             EntityView(
                 entity_id=entity,
@@ -186,7 +189,8 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
                 folded=folded,
                 events=said,
                 records=_records(events[entity]) | _adopted(row),
-                lent=_lent(entity, events[entity], said, sent, adopted),
+                lent=_lent(said, last),
+                overtaken=tuple(overtaken(said, last)),
                 relays=frozenset(value.relayed_by for value in sent if value.relayed_by is not None),
                 others=tuple(_member(known[m], events[m], folded) for m in members if m != entity),
             )
@@ -207,22 +211,23 @@ def _adopted(row: Row) -> dict[str, str]:
     return dict((row["adopted"] or {}).values())
 
 
-def _lent(
-    entity_id: str,
-    own: Sequence[StoredEvent],
-    said: Sequence[StoredEvent],
-    sent: Sequence[SentValue],
-    adopted: Mapping[str, str],
-) -> frozenset[str]:
+def _last_sent(
+    entity_id: str, own: Sequence[StoredEvent], sent: Sequence[SentValue], adopted: Mapping[str, str]
+) -> list[SentValue]:
+    """What an entity's own records were last sent, atom by atom."""
     if not sent:
-        return frozenset()
+        return []
     mine = {event.record_id for event in own if event.record_id}
     mine |= {record for record, entity in adopted.items() if entity == entity_id}
-    known = {event.id for event in said}
     latest: dict[tuple[str, str], SentValue] = {}
     for value in sorted((value for value in sent if value.record_id in mine), key=lambda value: value.sent_at):
         latest[value.record_id, value.atom] = value
-    return frozenset(value.record_id for value in latest.values() if value.event_id not in known)
+    return list(latest.values())
+
+
+def _lent(said: Sequence[StoredEvent], last: Sequence[SentValue]) -> frozenset[str]:
+    known = {event.id for event in said} if last else frozenset()
+    return frozenset(value.record_id for value in last if value.event_id not in known)
 
 
 def _member(row: Row, events: Sequence[StoredEvent], folded: Folded) -> Member:

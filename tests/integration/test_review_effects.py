@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors.fhir.sink import FHIRSink
+from connector_runner.infra.database import execute, rows
 from connector_runner.kernel.clock import parse_instant, utc_now
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.operating import undoing
@@ -146,3 +148,33 @@ def test_who_rejects_what_was_written_already_is_told_where_it_is(clinic: Clinic
 def test_who_rejects_what_was_never_written_is_told_of_nothing(clinic: Clinic, ehr: System) -> None:
     office, _ = with_a_phone_to_send(clinic, ehr)
     assert office.answer("rejected", notes="another caller").written == ()
+
+
+def test_what_is_rejected_while_its_write_is_under_way_is_put_before_a_person_once(
+    clinic: Clinic, ehr: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could tell who rejected it that it had been written: it had not, then."""
+    office, before = with_a_phone_to_send(clinic, ehr)
+    update, answered = FHIRSink.update, []
+
+    def rejected_meanwhile(sink: FHIRSink, *what: Any, **more: Any) -> Any:
+        if not answered:
+            answered.append(office.answer("rejected", notes="another caller"))
+        return update(sink, *what, **more)
+
+    monkeypatch.setattr(FHIRSink, "update", rejected_meanwhile)
+    clinic.flow("ehr")
+    assert [done.written for done in answered] == [()]
+    assert len(ehr.writes()) == before + 1, "it was under way"
+    clinic.flow("ehr")
+    with clinic.database.begin(clinic.workspace) as tx:
+        asked = rows(tx, "SELECT code, place, times, status, quarantine_id FROM quarantine WHERE stage = 'repair'")
+    assert [(row["code"], row["place"]) for row in asked] == [("rejected_meanwhile", "telecom")]
+    with clinic.database.begin(clinic.workspace) as tx:
+        execute(tx, "UPDATE quarantine SET status = 'discarded' WHERE stage = 'repair'")
+    clinic.poll("ehr", "Patient")
+    clinic.flow("ehr")
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert [row["status"] for row in rows(tx, "SELECT status FROM quarantine WHERE stage = 'repair'")] == [
+            "discarded"
+        ]

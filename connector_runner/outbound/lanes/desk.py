@@ -21,7 +21,7 @@ from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
-from connector_runner.outbound.operating import naming, parting, undo, undo_store
+from connector_runner.outbound.operating import naming, overtaken, parting, undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
 from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store
 from connector_runner.outbound.planning.checking import problems_of
@@ -141,6 +141,7 @@ class SqlDesk:
             inverse = undo.planned(own, self.outbound, self.workspace_id, self.terms, lane)
             if inverse is not None:
                 return inverse
+        overtaken.ask(own, self.outbound.quarantine, self.workspace_id, self.terms, view, lane, self.outbound.clock())
         sources = sink_store.source_ids(own, self.workspace_id)
         plan = self.outbound.planner.plan(own, self.workspace_id, self.terms, view, lane, sources, along)
         if isinstance(plan, Nothing):

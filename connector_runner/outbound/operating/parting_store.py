@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from connector_runner.infra.database import Tx, id_array, rows
 from connector_runner.outbound.operating.undo_store import MARK
@@ -43,3 +44,18 @@ def landed_since(tx: Tx, workspace_id: str, lane_id: str, intent_ids: Sequence[s
         ids=id_array(intent_ids),
     )
     return [row["intent_id"] for row in found]
+
+
+def asked_since(tx: Tx, workspace_id: str, stage: str, lane_id: str, code: str, since: datetime) -> bool:
+    """Whether a person was asked this of a lane then or later, whatever came of it."""
+    found = rows(
+        tx,
+        "SELECT 1 AS asked FROM quarantine WHERE workspace_id = :ws AND stage = :stage AND subject = :lane"
+        " AND code = :code AND last_seen_at >= :since LIMIT 1",
+        ws=workspace_id,
+        stage=stage,
+        lane=lane_id,
+        code=code,
+        since=since,
+    )
+    return bool(found)

@@ -19,7 +19,7 @@ from connector_runner.outbound.gating.gates import UNVERIFIED, external_system
 from connector_runner.outbound.gating.quarrels import PING_PONG
 from connector_runner.outbound.lanes import refusals, store
 from connector_runner.outbound.lanes.lane import FRESH, INTERACTIVE, Lane, State, Withheld, client_ref, lane_id
-from connector_runner.outbound.operating import naming, parting, undo_store
+from connector_runner.outbound.operating import naming, overtaken, parting, undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
@@ -218,6 +218,8 @@ class Releasing:
             # First what is to be undone; the drain plans anew after it.
             undo_store.wake(tx, workspace_id, lane.lane_id)
             return True
+        if lane is not None:
+            overtaken.ask(tx, outbound.quarantine, workspace_id, terms, view, lane, outbound.clock())
         plan = outbound.planner.plan(tx, workspace_id, terms, view, lane, self._sources)
         _ask_people(outbound, tx, workspace_id, view, lane, plan)
         if isinstance(plan, Nothing):
