@@ -7,6 +7,7 @@ name. Behind a proxy that gives each transaction another connection a name may b
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,8 @@ class Hot(str):
 
 
 _HOT: Final[dict[str, Hot]] = {}
+# Threads that meet a statement each at the same moment must not come by one name.
+_NUMBERS: Final = itertools.count()
 
 
 def hot(sql: str) -> Hot:
@@ -47,7 +50,7 @@ def hot(sql: str) -> Hot:
     if known is not None:
         return known
     made = Hot(sql)
-    made.name = f"hot_{len(_HOT)}"
+    made.name = f"hot_{next(_NUMBERS)}"
     names = _PARAMETER.findall(sql)
     numbers = iter(range(1, len(names) + 1))
     numbered = _ESCAPED.sub(r"\1", _PARAMETER.sub(lambda _: f"${next(numbers)}", sql))
@@ -123,8 +126,9 @@ class Session(psycopg2.extensions.connection):
         self._opening = self._written(sql, params)
         now = time.monotonic()
         if self._doubtful or (self._planned and now - self._planned_at > _PLANS_LAST_S):
+            # Doubtful until it is sent: a transaction in which nothing is said sends not even this.
+            self._doubtful = True
             self._planned.clear()
-            self._doubtful = False
             self._opening = b"DEALLOCATE ALL; " + self._opening
         if not self._planned:
             self._planned_at = now
@@ -173,6 +177,8 @@ class Session(psycopg2.extensions.connection):
     def finish(self, how: str) -> None:
         """COMMIT or ROLLBACK, where there is anything to it. Raises psycopg2.Error."""
         if how == "ROLLBACK":
+            # Plans may be among what is not sent.
+            self._doubtful = self._doubtful or bool(self._waiting)
             self._waiting.clear()
             self._gathered.clear()
         self._put_together()
@@ -212,7 +218,8 @@ class Session(psycopg2.extensions.connection):
     def _send(self, cursor: Any) -> None:
         message = b"; ".join([self._opening, *self._waiting] if not self._begun else self._waiting)
         self._waiting.clear()
-        self._begun = True
+        if not self._begun:
+            self._begun, self._doubtful = True, False
         self._carry_out(cursor, message, None)
 
     def _carry_out(self, cursor: Any, statement: str | bytes, params: Mapping[str, Any] | None) -> None:

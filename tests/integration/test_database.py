@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
@@ -208,6 +212,47 @@ def test_a_plan_is_kept_from_an_error_and_made_again_where_it_is_not_sure(databa
     with database.begin(workspace) as tx:
         assert one(tx, COUNT, id=new_id(), text="b") == {"n": 0, "text": "b"}
     assert plans(database, workspace) == 1
+
+
+def test_plans_in_doubt_are_dropped_by_the_next_transaction_that_says_anything(
+    database: Database, workspace: str
+) -> None:
+    with pytest.raises(DBAPIError), database.begin(workspace) as tx:
+        one(tx, COUNT, id="no id", text="a")
+    with database.begin(workspace):
+        pass
+    with database.begin(workspace) as tx:
+        assert one(tx, COUNT, id=new_id(), text="b") == {"n": 0, "text": "b"}
+
+
+def test_a_plan_that_was_put_off_and_never_sent_is_made_by_who_needs_it(database: Database, workspace: str) -> None:
+    def fail() -> None:
+        with database.begin(workspace) as tx:
+            one(tx, "SELECT 1 AS one")
+            later(tx, COUNT, id=new_id(), text="a")
+            raise Conflict("it comes to nothing")
+
+    with pytest.raises(Conflict):
+        fail()
+    with database.begin(workspace) as tx:
+        assert one(tx, COUNT, id=new_id(), text="b") == {"n": 0, "text": "b"}
+
+
+def test_threads_name_their_statements_apart() -> None:
+    start = Barrier(16)
+
+    def name(number: int) -> list[str]:
+        start.wait()
+        return [hot(f"SELECT {number} + {n}").name for n in range(200)]
+
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            names = [name for found in pool.map(name, range(16)) for name in found]
+    finally:
+        sys.setswitchinterval(switch)
+    assert len(set(names)) == len(names)
 
 
 def test_behind_a_proxy_nothing_is_planned_by_name(
