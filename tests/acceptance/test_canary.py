@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import requests
 
 from connector_runner.cli import demo
 from connector_runner.infra.queue import RECONCILE, Publisher
+from tests.acceptance.canary import (
+    CANARY,
+    FLOWER,
+    NEWBORN,
+    a_canary,
+    a_newborn,
+    ask,
+    free_port,
+    look_for_her,
+    pages_of,
+    start_flower,
+    start_web,
+    typed,
+)
 from tests.acceptance.gossip import a_gossip
-from tests.acceptance.stack import ROOT, Sandbox, Stack, a_stack, ehr_settings, store_settings, wait_for
-
-CANARY = ("Zyzzyvacanary", "zyzzyva@canary.example", "617-555-0142", "6175550142", "1931-07-09")
-NEWBORN = ("Baby Boy", "2026-11-02")
-FLOWER = ("ops", "ops-password")
-
-
-def a_canary(resource_id: str, **more: Any) -> dict[str, Any]:
-    return {
-        "resourceType": "Patient",
-        "id": resource_id,
-        "name": [{"family": CANARY[0], "given": ["Ida"]}],
-        "telecom": [{"system": "phone", "value": CANARY[2]}, {"system": "email", "value": CANARY[1]}],
-        "birthDate": CANARY[4],
-    } | more
+from tests.acceptance.stack import Sandbox, Stack, a_stack, ehr_settings, store_settings, wait_for
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with a_stack(tmp_path_factory.mktemp("canary")) as made:
         made.environment |= {
-            "CONNECTOR_RUNNER_LLM_BASE_URL": f"http://127.0.0.1:{_free_port()}/v1",
+            "CONNECTOR_RUNNER_LLM_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
             "CONNECTOR_RUNNER_LLM_MODEL": "nobody-there",
             "CONNECTOR_RUNNER_RECONCILE_EVERY_S": "2",
         }
@@ -57,27 +53,7 @@ def store(stack: Stack) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def flower(stack: Stack) -> str:
-    port = _free_port()
-    stack.environment["PORT"] = str(port)
-    stack.start("flower")
-    url = f"http://127.0.0.1:{port}"
-    wait_for("Flower", lambda: _answers(url), timeout_s=60)
-    return url
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=2).status_code == 401
-    except requests.ConnectionError:
-        return False
+    return start_flower(stack)
 
 
 def fail_in_every_way(stack: Stack, ehr: Sandbox, store: Sandbox) -> None:
@@ -130,32 +106,12 @@ def at_rest(stack: Stack) -> None:
     wait_for("the lanes to rest", look, every_s=1)
 
 
-def look_for_her(stack: Stack, flower: str, **more: str) -> None:
-    """Wherever she must not be."""
-    seen = more | {
-        "logs": (stack.folder / "processes.log").read_text(errors="replace"),
-        "redis": redis_dump(stack.services.services.redis_url),
-        "flower tasks": requests.get(f"{flower}/api/tasks", auth=FLOWER, timeout=10).text,
-        "flower workers": requests.get(f"{flower}/api/workers", auth=FLOWER, timeout=10).text,
-        "flower page": requests.get(f"{flower}/tasks", auth=FLOWER, timeout=10).text,
-        "status": json.dumps(stack.status()),
-        "quarantine list": json.dumps(stack.cli("quarantine", "list")),
-    }
-    for place, text in seen.items():
-        found = [word for word in CANARY if word.lower() in text.lower()]
-        # An operator's own listing may name the operator's own file; nothing else may.
-        if place == "quarantine list":
-            found = [word for word in found if word != CANARY[0]]
-        assert not found, f"{place} tells of the canary"
-
-
 def test_nor_on_the_way_out(stack: Stack, flower: str, ehr: Sandbox, store: Sandbox) -> None:
     """Sinks that refuse, quote and forget her; a promise that is refused; and all that is then asked about her."""
-    crm, web = stack.sandbox("crm"), f"http://127.0.0.1:{_free_port()}"
+    crm, web = stack.sandbox("crm"), start_web(stack)
     crm.put("_sandbox/faults", [{"on": "PUT contacts", "kind": "status", "status": 422, "next": 1},
                                 {"on": "PUT contacts", "kind": "drop_answer", "next": 1}])  # fmt: skip
     with a_gossip(CANARY[0]) as gossip:
-        stack.start("web", "--port", web.rpartition(":")[2])
         for name, url in (("crm", f"{crm.root}/api"), ("gossip", gossip)):
             stack.cli("source", "apply", stack.write(f"{name}.json", crm_settings(name, url)))
         ehr.put("fhir/Appointment/canary", a_visit())
@@ -167,7 +123,7 @@ def test_nor_on_the_way_out(stack: Stack, flower: str, ehr: Sandbox, store: Sand
         wait_for("the question", lambda: stack.cli("outbound", "translate")["translations"], every_s=1)
         forget(stack, ehr, store)
         told = ask_about_her(stack)
-    pages = {path: requests.get(web + path, timeout=20).text for path in ("/metrics", "/", "/ready")}
+    pages = pages_of(web)
     assert "sample_read_back" in pages["/metrics"] or "lanes" in pages["/metrics"]
     look_for_her(stack, flower, **told, **pages, **{"outbound status": json.dumps(stack.cli("outbound", "status"))})
 
@@ -188,15 +144,6 @@ def a_visit() -> dict[str, Any]:
         "start": "2027-12-01T09:00:00Z", "end": "2027-12-01T09:20:00Z",
         "participant": [{"actor": {"reference": "Patient/canary"}, "status": "accepted"}],
     }  # fmt: skip
-
-
-def a_newborn(resource_id: str) -> dict[str, Any]:
-    return a_canary(
-        resource_id,
-        name=[{"family": CANARY[0], "given": [NEWBORN[0]]}],
-        telecom=[{"system": "phone", "value": "+1" + CANARY[3]}],
-        birthDate=NEWBORN[1],
-    )
 
 
 def promise(stack: Stack, ehr: Sandbox) -> None:
@@ -269,41 +216,14 @@ def ask_about_her(stack: Stack) -> dict[str, str]:
     ]
     silent = [("outbound", "gaps"), ("outbound", "log"), ("outbound", "steps", "call-9"),
               ("quarantine", "replay", "--all", "--dry-run")]  # fmt: skip
-    told = {}
-    with ThreadPoolExecutor(3) as pool:
-        for ran in pool.map(lambda words: typed(stack, *words), [*showing, *failing, *silent]):
-            words = tuple(ran.args[3:])
-            assert "Traceback" not in ran.stderr, words
-            assert (ran.returncode != 0) or words not in failing, words
-            on_purpose = words in showing and ran.returncode == 0
-            told[" ".join(words)] = ran.stderr if on_purpose else ran.stdout + ran.stderr
-            if words in (("entity", "explain", her), ("outbound", "log", "--bodies"), ("outbound", "translate")):
-                assert CANARY[0] in ran.stdout, f"{words} does not show her: nothing is proved"
+    told, shown = ask(stack, showing, failing, silent)
+    for words in (f"entity explain {her}", "outbound log --bodies", "outbound translate"):
+        assert CANARY[0] in shown[words], f"{words} does not show her: nothing is proved"
     for last in (("outbound", "same", twice, "Patient/newborn1"), ("quarantine", "replay", "--all")):
         ran = typed(stack, *last)
         told[" ".join(last)] = ran.stdout + ran.stderr
     assert ran.returncode == 1, "what cannot be read fails again"
     return told
-
-
-def typed(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "connector_runner.cli", *arguments],
-        cwd=ROOT, env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
-def redis_dump(url: str) -> str:
-    client = redis.Redis.from_url(url)
-    parts = []
-    for key in client.scan_iter():
-        parts.append(repr(key))
-        kind = client.type(key)
-        read = {b"string": client.get, b"list": lambda k: client.lrange(k, 0, -1), b"hash": client.hgetall,
-                b"set": client.smembers, b"zset": lambda k: client.zrange(k, 0, -1),
-                b"none": lambda k: b"gone since"}[kind]  # fmt: skip
-        parts.append(repr(read(key)))
-    return "\n".join(parts)
 
 
 def test_flower_shows_workers_and_queues_behind_a_password(stack: Stack, flower: str) -> None:
