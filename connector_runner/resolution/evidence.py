@@ -19,8 +19,10 @@ from connector_runner.resolution.identity import Identity
 from connector_runner.resolution.locations import judge_locations
 from connector_runner.resolution.practitioners import VETO, judge_practitioners
 from connector_runner.resolution.thresholds import thresholds
-from connector_runner.resolution.weights import SAME, UNRELATED, Weights
+from connector_runner.resolution.weights import SAME, UNRELATED, VERSION, Weights
 
+RULES: Final = 1
+"""Raised with whatever decides what is compared, and how, beside the weights: readings, keys, guards, thresholds."""
 _SAME_RECORD_BITS: Final = 40.0
 """For a source's own word that two records are of one person, which no table of chances is asked about."""
 _GENERATION_BITS: Final = -12.0
@@ -32,6 +34,12 @@ _NAME_SHARE: Final = 0.9
 _MANY_NAMES: Final = 3
 _GIVEN_FREE: Final = (UNRELATED, "household", "twin")
 """The relations in which two people have given names that have nothing to do with one another."""
+
+
+def rules_of(kind: str) -> str:
+    """By what entities of a kind are compared: when it is another than it was, all are compared anew."""
+    versions = {"location": locations.VERSION, "practitioner": practitioners.VERSION}
+    return f"{versions.get(kind, VERSION)}/{RULES}"
 
 
 class Population(Protocol):

@@ -15,7 +15,7 @@ from typing import Final
 from connector_runner.infra.database import Tx, execute, one, rows, tuples
 from connector_runner.kernel import exact_json
 from connector_runner.resolution import store
-from connector_runner.resolution.evidence import RAREST
+from connector_runner.resolution.evidence import RAREST, rules_of
 
 LEAST: Final = 1000
 """A population is taken for at least so large: in a new workspace a few records must not link on little."""
@@ -73,37 +73,43 @@ def share_step(share: float) -> float:
 
 
 def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: float) -> int:
-    """Count names anew where the population has changed by more than ``slack`` (a share of it).
+    """Count names anew where the population has changed by more than ``slack`` (a share of it), or the rules have.
 
-    Whom that concerns waits to be compared; how many do. Among more records, and by names that are commoner, any two
-    are less likely one person than they were: that concerns only those of whom evidence is kept.
+    Whom that concerns waits to be compared, by new rules everybody; how many do. Among more records, and by names
+    that are commoner, any two are less likely one person than they were: that concerns only those of whom evidence is
+    kept.
     """
     row = one(
         tx,
         "SELECT (SELECT count(*) FROM identity WHERE workspace_id = :ws AND kind = :kind) AS n,"
         " (SELECT counted FROM population WHERE workspace_id = :ws AND kind = :kind) AS counted,"
-        " (SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind) AS size",
+        " (SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind) AS size,"
+        " (SELECT rules FROM population WHERE workspace_id = :ws AND kind = :kind) AS rules",
         ws=workspace_id,
         kind=kind,
     )
     assert row is not None
-    records, size = int(row["n"]), size_step(row["n"])
-    if slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
+    records, size, rules = int(row["n"]), size_step(row["n"]), rules_of(kind)
+    anew = row["rules"] is not None and row["rules"] != rules
+    if not anew and slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
         return 0
     changed = {name: _changed_names(tx, workspace_id, kind, name, records) for name in _FIELDS}
     for name, steps in changed.items():
         _save_shares(tx, workspace_id, kind, name, {value: now for value, (_, now) in steps.items()})
     execute(
         tx,
-        "INSERT INTO population AS p (workspace_id, kind, size, counted, counted_at)"
-        " VALUES (:ws, :kind, :size, :n, :now) ON CONFLICT (workspace_id, kind)"
-        " DO UPDATE SET size = excluded.size, counted = excluded.counted, counted_at = excluded.counted_at",
+        "INSERT INTO population AS p (workspace_id, kind, size, counted, counted_at, rules)"
+        " VALUES (:ws, :kind, :size, :n, :now, :rules) ON CONFLICT (workspace_id, kind) DO UPDATE SET"
+        " size = excluded.size, counted = excluded.counted, counted_at = excluded.counted_at, rules = excluded.rules",
         ws=workspace_id,
         kind=kind,
         size=size,
         n=records,
         now=now,
+        rules=rules,
     )
+    if anew:
+        return store.request_anew(tx, workspace_id, kind)
     return _ask_anew(tx, workspace_id, kind, size, row["size"] or LEAST, changed)
 
 

@@ -85,6 +85,18 @@ def request_all(tx: Tx, workspace_id: str, kind: str, *, weighed: bool = False) 
     )
 
 
+def request_anew(tx: Tx, workspace_id: str, kind: str) -> int:
+    """Ask for every entity of a kind to be read and compared anew, as by other rules; how many."""
+    return execute(
+        tx,
+        "INSERT INTO pending_resolution (workspace_id, entity_id, kind)"
+        " SELECT workspace_id, entity_id, kind FROM identity WHERE workspace_id = :ws AND kind = :kind"
+        " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET identified = false",
+        ws=workspace_id,
+        kind=kind,
+    )
+
+
 def request_named(
     tx: Tx, workspace_id: str, kind: str, field: str, names: Iterable[str], *, weighed: bool = False
 ) -> int:

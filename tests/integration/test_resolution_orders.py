@@ -145,3 +145,18 @@ def test_a_count_asks_for_those_only_whom_a_step_concerns(database: Database, wo
     while service.resolve(database, workspace, now=NOW).compared:
         pass
     assert service.recount(database, workspace, now=NOW, slack=0.0) == 3, "Adas; of Bos none is like another"
+
+
+def test_new_rules_have_everybody_read_and_compared_anew(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        say(database, workspace, f"ehr:Patient:{number}", ADA)
+    work_off(database, workspace)
+    service.recount(database, workspace, now=NOW)
+    assert service.recount(database, workspace, now=NOW) == 0
+    monkeypatch.setattr("connector_runner.resolution.evidence.RULES", -1)
+    assert service.recount(database, workspace, now=NOW) == 3
+    with database.begin(workspace) as tx:
+        assert [row["identified"] for row in rows(tx, "SELECT identified FROM pending_resolution")] == [False] * 3
+    assert service.recount(database, workspace, now=NOW) == 0
