@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +12,7 @@ import redis
 import requests
 
 from connector_runner.infra.database import Database, Tx, rows
-from tests.acceptance.stack import ROOT, Stack, wait_for
+from tests.acceptance.stack import Stack, wait_for
 
 CANARY = ("Zyzzyvacanary", "zyzzyva@canary.example", "617-555-0142", "6175550142", "1931-07-09")
 NEWBORN = ("Baby Boy", "2026-11-02")
@@ -123,21 +121,14 @@ def _dump(tx: Tx, table: str) -> str:
     return "\n".join(row["line"] for row in rows(tx, f"SELECT CAST(to_jsonb(t) AS text) AS line FROM {table} t"))
 
 
-def typed(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "connector_runner.cli", *arguments],
-        cwd=ROOT, env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-
-
 def ask(
     stack: Stack, showing: Sequence[Words], failing: Sequence[Words], silent: Sequence[Words]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """What commands say where they must not tell of her, and what those show that show records on purpose."""
     told, shown = {}, {}
     with ThreadPoolExecutor(3) as pool:
-        for ran in pool.map(lambda words: typed(stack, *words), [*showing, *failing, *silent]):
-            words = tuple(ran.args[3:])
+        for ran in pool.map(lambda words: stack.typed(*words), [*showing, *failing, *silent]):
+            words = tuple(ran.args)
             assert "Traceback" not in ran.stderr, words
             assert (ran.returncode != 0) or words not in failing, words
             on_purpose = words in showing and ran.returncode == 0

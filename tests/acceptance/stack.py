@@ -18,6 +18,7 @@ import requests
 from connector_runner.infra import embedded, migrations
 from connector_runner.infra.database import Database, one, rows
 from connector_runner.infra.embedded.ephemeral import EphemeralServices
+from tests.acceptance.commands import Commands
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,7 @@ class Stack:
         self.python = sys.executable
         self.processes: list[subprocess.Popen[bytes]] = []
         self.sandboxes: list[Sandbox] = []
+        self.commands = Commands()
 
     @property
     def home(self) -> Path:
@@ -121,13 +123,14 @@ class Stack:
 
     def cli(self, *arguments: str, code: int = 0) -> Any:
         """Run one command; its JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "connector_runner.cli", *arguments, "--json"],
-            cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        done = self.typed(*arguments, "--json")
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert "Traceback" not in done.stderr, done.stderr[-4000:]
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+    def typed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command, as it is typed; what came of it."""
+        return self.commands.run(arguments, self.environment)
 
     def write(self, name: str, content: Any) -> str:
         path = self.folder / name
@@ -154,6 +157,7 @@ class Stack:
             self.end(process)
         for sandbox in self.sandboxes:
             sandbox.stop()
+        self.commands.close()
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.cli("status")

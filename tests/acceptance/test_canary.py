@@ -24,7 +24,6 @@ from tests.acceptance.canary import (
     pages_of,
     start_flower,
     start_web,
-    typed,
 )
 from tests.acceptance.gossip import a_gossip
 from tests.acceptance.stack import Sandbox, Stack, a_stack, ehr_settings, store_settings, wait_for
@@ -220,7 +219,7 @@ def ask_about_her(stack: Stack) -> dict[str, str]:
     for words in (f"entity explain {her}", "outbound log --bodies", "outbound translate"):
         assert CANARY[0] in shown[words], f"{words} does not show her: nothing is proved"
     for last in (("outbound", "same", twice, "Patient/newborn1"), ("quarantine", "replay", "--all")):
-        ran = typed(stack, *last)
+        ran = stack.typed(*last)
         told[" ".join(last)] = ran.stdout + ran.stderr
     assert ran.returncode == 1, "what cannot be read fails again"
     return told

@@ -16,7 +16,6 @@ from tests.acceptance.canary import (
     pages_of,
     start_flower,
     start_web,
-    typed,
 )
 from tests.acceptance.stack import Stack, a_stack, ehr_settings, store_settings, wait_for
 from tests.integration.llm_server import Model, serving
@@ -158,7 +157,7 @@ def ask_about_review(stack: Stack, item: str, match: str) -> dict[str, str]:
         assert CANARY[0] in shown[words], f"{words} does not show her: nothing is proved"
     for last in (("review", "reject", match, "--reason", f"{CANARY[0]} is another"),
                  ("review", "approve", item, "--notes", f"called {CANARY[2]}")):  # fmt: skip
-        ran = typed(stack, *last)
+        ran = stack.typed(*last)
         assert ran.returncode == 0, ran.stderr[-500:]
         told[" ".join(last[:3])] = ran.stdout + ran.stderr
     return told
