@@ -152,7 +152,7 @@ class Committing:
                 for one in batch:
                     self._commit([one])
                 return
-            received = [error]
+            received = [error] * len(batch)
         loop = batch[0][1]
         answers = [answer for _, _, answer in batch]
         try:
