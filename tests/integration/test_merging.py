@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import rows
+from connector_runner.infra.database import execute, rows
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
@@ -220,6 +220,20 @@ def test_nobody_is_made_before_it_was_compared(clinic: Clinic, store: System) ->
     decide(clinic, small, large, same=False)
     clinic.flow("store")
     assert len(store.all("Patient")) == 2
+
+
+def test_who_was_compared_while_a_drain_decided_to_wait_for_it_is_looked_at_again(
+    clinic: Clinic, store: System
+) -> None:
+    """Its lane does not wait yet when the waiting are woken, and would then wait for nothing."""
+    small, large = two_calls(clinic, store)
+    clinic.flow("store")
+    with clinic.database.begin(clinic.workspace) as tx:
+        execute(tx, "UPDATE sync_lane SET state = 'leased', lease_until = now() + interval '1 minute'")
+        execute(tx, "DELETE FROM pending_release")
+    decide(clinic, small, large, same=False)
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert len(rows(tx, "SELECT entity_id FROM pending_release")) == 2
 
 
 def test_a_link_between_planning_and_sending_stops_the_create(

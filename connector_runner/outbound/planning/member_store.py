@@ -105,7 +105,10 @@ def release_others(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None
 
 
 def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> int:
-    """Ask for a look at those that waited to be made until these were compared: they, or others that are the same."""
+    """Ask for a look at those that waited to be made until these were compared: they, or others that are the same.
+
+    A lane in a drain's hands may be about to wait, as it was decided before these were compared: it counts too.
+    """
     return execute(
         tx,
         "INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
@@ -113,7 +116,8 @@ def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> in
         "  SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT n.entity_id FROM cluster_member m"
         "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
         "  WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))) t JOIN sync_lane l"
-        " ON l.workspace_id = :ws AND l.entity_id = t.id AND l.state = 'waiting' AND l.reason = :reason"
+        " ON l.workspace_id = :ws AND l.entity_id = t.id"
+        "  AND (l.state = 'leased' OR (l.state = 'waiting' AND l.reason = :reason))"
         f" ORDER BY l.entity_id{_ASKED_AGAIN}",
         ws=workspace_id,
         ids=id_array(entity_ids),
