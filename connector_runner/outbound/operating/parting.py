@@ -38,7 +38,7 @@ def ask(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lan
     if record not in view.lent:
         return False
     said = [event.id for event in view.events if event.id not in view.relays]
-    writes = parting_store.lent(tx, workspace_id, lane.lane_id, said, "update")
+    writes = parting_store.lent(tx, workspace_id, lane.lane_id, said, "update", view.relays)
     if not writes:
         return False
     undo_id, place = new_id(), {"lane_id": lane.lane_id, "sink_id": lane.sink_id, "entity_id": lane.entity_id}

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from connector_runner.infra.database import Tx, id_array, rows
 from connector_runner.outbound.operating.undo_store import MARK
 
+# The write before, taken back while those that the entity was ever linked with, directly or not, were as they are.
+_TAKEN_BACK = (
+    "WITH RECURSIVE near (id) AS (SELECT i.entity_id UNION SELECT CASE WHEN l.one = near.id THEN l.other ELSE l.one END"
+    "  FROM near JOIN link_event l ON l.workspace_id = :ws AND near.id IN (l.one, l.other) AND l.action = 'made')"
+    " SELECT 1 FROM undo_request u JOIN write_log w ON w.workspace_id = :ws AND w.lane_id = u.lane_id"
+    "  AND w.intent_id = ANY(u.intents) AND w.phase = 'intent' WHERE u.workspace_id = :ws AND u.lane_id = o.lane_id"
+    "  AND w.causes = i.causes AND w.written_at < i.written_at AND NOT EXISTS (SELECT 1 FROM link_event l"
+    "   WHERE l.workspace_id = :ws AND l.action = 'made' AND l.at BETWEEN w.written_at AND i.written_at"
+    "    AND (l.one IN (SELECT id FROM near) OR l.other IN (SELECT id FROM near)))"
+)
 
-def lent(tx: Tx, workspace_id: str, lane_id: str, event_ids: Sequence[str], operation: str) -> list[str]:
+
+def lent(
+    tx: Tx, workspace_id: str, lane_id: str, event_ids: Sequence[str], operation: str, relays: Collection[str] = ()
+) -> list[str]:
     """Intents of a lane that landed and were caused by any other event than these, the oldest first.
 
-    Without those that were asked to be undone before, whatever came of it, and those that undid.
+    Without those that were asked to be undone before, whatever came of it, and those that undid. ``relays`` are events
+    of the entity that once stood for another's word. What they caused, was taken back, and was written again with no
+    link made in between is the entity's own by all that is known: it would be taken back and written for ever.
     """
     found = rows(
         tx,
@@ -20,13 +35,16 @@ def lent(tx: Tx, workspace_id: str, lane_id: str, event_ids: Sequence[str], oper
         " AND i.lane_id = o.lane_id AND i.intent_id = o.intent_id AND i.phase = 'intent'"
         " WHERE o.workspace_id = :ws AND o.lane_id = :lane AND o.phase = 'outcome' AND o.outcome = 'landed'"
         f" AND o.operation = :operation AND NOT starts_with(coalesce(o.mapping_version, ''), '{MARK}')"
-        " AND NOT i.causes <@ CAST(:events AS uuid[]) AND NOT EXISTS (SELECT 1 FROM undo_request u"
+        " AND NOT i.causes <@ CAST(:events AS uuid[])"
+        f" AND NOT (i.causes <@ CAST(:own AS uuid[]) AND EXISTS ({_TAKEN_BACK}))"
+        " AND NOT EXISTS (SELECT 1 FROM undo_request u"
         "  WHERE u.workspace_id = :ws AND u.lane_id = o.lane_id AND o.intent_id = ANY(u.intents))"
         " GROUP BY o.intent_id ORDER BY 2",
         ws=workspace_id,
         lane=lane_id,
         operation=operation,
         events=id_array(event_ids),
+        own=id_array([*event_ids, *relays]),
     )
     return [row["intent_id"] for row in found]
 
