@@ -72,7 +72,9 @@ def drive(stack: Stack, processes: int, per_second: float, burst: int, seconds: 
     database = prepare(stack, sandbox.fhir, writes, rate)
     for _ in range(processes):
         stack.start("worker", "--pool", "io")
+    comparing = stack.start("worker", "--pool", "cpu")
     wait_for("every lane to be ready", lambda: count(database, "ready") == writes, timeout_s=120)
+    stack.end(comparing)
     time.sleep(STARTING_S)
     workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]
     with database.begin(workspace_id) as tx:
