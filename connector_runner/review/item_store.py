@@ -207,15 +207,15 @@ def open_words(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[dic
 
 
 def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Event -> lists of its atoms that people were, or are, asked about; an empty list is all of them.
+    """Event -> lists of its atoms that people are asked about, or were until nobody answered in time; empty: all.
 
-    Of an item that ended as superseded nothing was asked.
+    What an item was decided about has verdicts, and what the answer passed over may count again one day.
     """
     found = rows(
         tx,
         "SELECT key AS event_id, jsonb_agg(value) AS atoms FROM review_item, jsonb_each(asked)"
         " WHERE workspace_id = :ws AND kind = 'events' AND entity_id = ANY(CAST(:ids AS uuid[]))"
-        " AND ended_because IS DISTINCT FROM 'superseded' GROUP BY key",
+        f" AND ({_OPEN} OR ended_because = 'stale') GROUP BY key",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
     )

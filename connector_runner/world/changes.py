@@ -14,7 +14,7 @@ class EntityChange:
     """An entity whose events grew or whose state was folded anew.
 
     ``doubtful``: something was said of it just now that is not believed enough to be relied on, or that makes a judge's
-    word stand against that of a system of record. ``gone``: another one has adopted it.
+    word stand against that of a system of record, or was rejected. ``gone``: another one has adopted it.
     """
 
     entity_id: str

@@ -70,7 +70,7 @@ class World:
         named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
         relationships.save_identifiers(tx, workspace_id, named)
         others = sorted((touched.keys() | (seen_again & known.keys())) - alone)
-        doubtful = {event.entity_id for event in events if NONE < confidence_class(event.confidence) < HIGH}
+        doubtful = {event.entity_id for event in events if _leaves_doubt(event)}
         if others:
             # Made by others before or meanwhile, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
@@ -205,6 +205,12 @@ def _is_whole(event: NewEvent) -> bool:
         and not event.event_type.startswith(VERDICT_PREFIX)
         and (version is None or version.record_id == event.entity_id)
     )
+
+
+def _leaves_doubt(event: NewEvent) -> bool:
+    """Whether an event is not believed enough to be relied on, or rejects one: what that replaced counts again."""
+    believed = confidence_class(event.confidence)
+    return NONE < believed < HIGH or (believed == NONE and event.event_type.startswith(VERDICT_PREFIX))
 
 
 def _written(workspace_id: str, event: NewEvent) -> Written:

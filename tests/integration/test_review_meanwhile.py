@@ -120,3 +120,19 @@ def test_what_joins_makes_an_item_as_grave_as_it_is_itself(desk: ReviewDesk) -> 
     desk.say({"language": "es"}, entity_id=said["entity_id"])
     desk.run()
     assert (desk.item().reason, desk.item().category) == ("contradicted", "identity"), "the lesser changes nothing"
+
+
+def test_what_counts_again_as_its_successor_was_rejected_is_asked_again(desk: ReviewDesk) -> None:
+    first = desk.say(home("+16175550101") | {"gender": "female"})
+    desk.run()
+    assert isinstance(desk.answer(desk.item().id, "corrected", data={"gender": "male"}), Item)
+    second = desk.say(home("+16175550199"), entity_id=first["entity_id"], supersedes=first["id"])
+    desk.run()
+    (item,) = desk.items(status=["pending"])
+    assert item.event_ids == (second["id"],)
+    assert isinstance(desk.answer(item.id, "rejected", notes="misheard"), Item)
+    desk.run()
+    (item,) = desk.items(status=["pending"])
+    assert item.asked == {first["id"]: [PHONE]}, "nobody has answered for the number that counts again"
+    assert isinstance(desk.answer(item.id, "approved"), Item)
+    assert desk.confidences(first["entity_id"])[PHONE] == HUMAN_APPROVED
