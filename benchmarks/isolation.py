@@ -17,10 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import report
+from benchmarks.machine import birth_date, report
 from connector_runner.bootstrap import Runner, build
 from connector_runner.infra.database import rows
-from connector_runner.infra.queue import RELEASE
+from connector_runner.infra.queue import RELEASE, RESOLVE
 from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
 from connector_runner.settings import Settings
@@ -72,7 +72,7 @@ class Ward:
             "event_type": "patient.created",
             "source_system": system,
             "confidence": 1,
-            "facts": {"name": {"family": f"Bench{n}", "given": ["Test"]}, "birth_date": "1980-01-01"},
+            "facts": {"name": {"family": f"Bench{n}", "given": ["Test"]}, "birth_date": birth_date(n)},
         }
         with self._runner.database.begin(self._workspace_id) as tx:
             outcome = appending.append(
@@ -87,7 +87,8 @@ class Ward:
         if outcome.errors:
             raise SystemExit(f"not appended: {outcome.errors}")
         self.appended[name] = time.time()
-        self._runner.publisher.hint(RELEASE, workspace_id=self._workspace_id)
+        for task in (RELEASE, RESOLVE):
+            self._runner.publisher.hint(task, workspace_id=self._workspace_id)
         return name
 
     def landed(self) -> dict[str, list[str]] | None:
@@ -133,6 +134,8 @@ def drive(stack: Stack, chosen: argparse.Namespace) -> dict[str, object]:
     # Reconciliation of twenty new sinks would fall into one of the stretches.
     stack.environment |= {"CONNECTOR_RUNNER_RECONCILE_EVERY_S": "86400", "CONNECTOR_RUNNER_RECONCILE_SAMPLE": "0"}
     stack.start("worker", "--pool", "io")
+    # New patients are compared before they are made.
+    stack.start("worker", "--pool", "cpu")
     time.sleep(STARTING_S)
     os.environ.update(stack.environment)
     workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.machine import birth_date, report
 from connector_runner.bootstrap import Runner, build
 from connector_runner.infra.database import rows
-from connector_runner.infra.queue import RELEASE
+from connector_runner.infra.queue import RELEASE, RESOLVE
 from connector_runner.intake import appending
 from connector_runner.kernel.clock import utc_now
 from connector_runner.settings import Settings
@@ -28,6 +28,8 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
     document["settings"]["sink"]["rate"] = {"per_second": 200, "burst": 40, "concurrency": 8}
     stack.cli("source", "apply", stack.write("store.json", document))
     stack.start("worker", "--pool", "io")
+    # New patients are compared before they are made.
+    stack.start("worker", "--pool", "cpu")
     time.sleep(8)
     os.environ.update(stack.environment)
     runner = build(Settings())
@@ -51,7 +53,8 @@ def drive(stack: Stack, per_second: float, seconds: float) -> dict[str, object]:
             )
         if outcome.errors:
             raise SystemExit(f"not appended: {outcome.errors}")
-        runner.publisher.hint(RELEASE, workspace_id=workspace_id)
+        for task in (RELEASE, RESOLVE):
+            runner.publisher.hint(task, workspace_id=workspace_id)
         appended[family] = time.time()
     stack.settled()
     lag = []

@@ -64,17 +64,25 @@ def count(database: Database, state: str) -> int:
     return 0 if found is None else int(found["n"])
 
 
+def waiting(database: Database) -> int:
+    """How many entities wait to be compared with others before they are made anywhere."""
+    with database.sweep() as tx:
+        found = one(tx, "SELECT count(*) AS n FROM pending_resolution")
+    return 0 if found is None else int(found["n"])
+
+
 def drive(stack: Stack, processes: int, per_second: float, burst: int, seconds: float) -> dict[str, object]:
     """Open the sink to workers that are up, and read its journal once all is written."""
     sandbox = stack.sandbox("store")
     writes = round(per_second * seconds / REQUESTS_A_CREATE) + burst
     rate: dict[str, object] = {"per_second": per_second, "burst": burst, "concurrency": 4}
     database = prepare(stack, sandbox.fhir, writes, rate)
+    comparing = stack.start("worker", "--pool", "cpu")
+    wait_for("everybody to be compared", lambda: not waiting(database), timeout_s=120)
+    stack.end(comparing)
     for _ in range(processes):
         stack.start("worker", "--pool", "io")
-    comparing = stack.start("worker", "--pool", "cpu")
     wait_for("every lane to be ready", lambda: count(database, "ready") == writes, timeout_s=120)
-    stack.end(comparing)
     time.sleep(STARTING_S)
     workspace_id = stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]
     with database.begin(workspace_id) as tx:
