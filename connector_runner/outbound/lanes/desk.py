@@ -18,7 +18,7 @@ from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gating import refusing
 from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.outbound.lanes import refusals, store
-from connector_runner.outbound.lanes.intents import CREATE, Intent
+from connector_runner.outbound.lanes.intents import CREATE, Intent, as_sent
 from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
 from connector_runner.outbound.operating import naming, overtaken, parting, undo, undo_store
@@ -277,6 +277,8 @@ class SqlDesk:
         """What went out, as a poll will see it: through the sink's own inbound mapping."""
         try:
             values = split(self._facts(body))
+            # What the sink kept as it was, against what was sent, is its own word still.
+            kept = {} if intent.before is None or as_sent(body, intent.body) else split(self._facts(intent.before))
         except BadRecord as exc:
             log.warning("echo_not_remembered", sink=self.terms.name, code=exc.code)
             return []
@@ -291,7 +293,7 @@ class SqlDesk:
                 datetime.fromisoformat(claim.since),
             )
             for claim in intent.changed
-            if claim.atom in values
+            if claim.atom in values and not (claim.atom in kept and same_value(kept[claim.atom], values[claim.atom]))
         ]
 
 

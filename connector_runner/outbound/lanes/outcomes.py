@@ -15,7 +15,7 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITES
 from connector_runner.outbound.engine import FENCE_LOST, UNKNOWN_WRITES
-from connector_runner.outbound.lanes.intents import UPDATE, Confirmed, Intent
+from connector_runner.outbound.lanes.intents import UPDATE, Confirmed, Intent, as_sent
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 from connector_runner.outbound.sinks.pacing import Pacer
@@ -136,7 +136,7 @@ class Settler:
         if whole is None:
             carried = reply.outcome is not Outcome.EXISTED
         else:
-            carried = _as_sent(whole, intent.body) or self._desk.carries(whole, intent)
+            carried = as_sent(whole, intent.body) or self._desk.carries(whole, intent)
         body = whole or _named(intent.body, ref)
         again = looked_up and not carried
         ours = tx.confirm(
@@ -281,14 +281,6 @@ class Settler:
         FENCE_LOST.labels(sink=self._terms.name).inc()
         log.warning("fence_lost", lane_id=lane.lane_id, sink=self._terms.name)
         return Settled("fence_lost")
-
-
-def _as_sent(found: Json, sent: Json) -> bool:
-    """Whether a resource is word for word what was sent, but for what the sink itself says of it."""
-    own = ("id", "meta")
-    return len(found.keys() - own) == len(sent.keys() - own) and all(
-        name in found and found[name] == value for name, value in sent.items() if name not in own
-    )
 
 
 def _named(sent: Json, ref: str) -> Json:
