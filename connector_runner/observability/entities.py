@@ -55,7 +55,7 @@ def show(tx: Tx, workspace_id: str, name: str) -> dict[str, Any]:
         "provenance": {atom: _provenance(settled.winner) for atom, settled in sorted(view.folded.atoms.items())},
         "linked_entities": _linked(tx, workspace_id, view.entity_id),
         "records": [{"canonical_id": key, "data_source_id": source} for key, source in sorted(view.records.items())],
-        "relationships": reading.related(tx, view.entity_id),
+        "relationships": reading.related(tx, workspace_id, view),
     }
 
 

@@ -17,7 +17,7 @@ from connector_runner.outbound.gating.choosing import public_name
 from connector_runner.outbound.lanes import intents, store
 from connector_runner.outbound.lanes.lane import Lane, State
 from connector_runner.outbound.operating import steps
-from connector_runner.outbound.operating.preview import judged
+from connector_runner.outbound.operating.preview import UNDO_FIRST, judged, to_undo
 from connector_runner.outbound.operating.safety import Safety, Standing, replay_safety
 from connector_runner.outbound.planning.plans import Plan, Wanted
 from connector_runner.outbound.releasing import release_store as sink_store
@@ -168,11 +168,12 @@ def _sink(
     plan = planner.plan(tx, workspace_id, terms, view, lane, sources)
     mapping = outbound.mappings.outbound(terms.system, view.entity_type)
     sent = _last_sent(tx, outbound, terms, lane)
+    undone_first = to_undo(tx, workspace_id, terms, view, lane)
     gated = view.entity_type in terms.entity_types
     facts = outbound.planner.gate_facts(tx, workspace_id, terms, view) if gated else None
     return {
         "mapping_version": mapping.version if mapping is not None else None,
-        "decision": _decision(plan, lane),
+        "decision": _decision(plan, lane, undone_first),
         "atoms": {
             atom: {
                 "decision": _decided(plan, atom),
@@ -184,8 +185,10 @@ def _sink(
     }
 
 
-def _decision(plan: Plan, lane: Lane | None) -> dict[str, str | None]:
+def _decision(plan: Plan, lane: Lane | None, undone_first: str | None) -> dict[str, str | None]:
     """``action`` is ``create``, ``update``, ``wait`` or ``none``, the last also where the sink has it all already."""
+    if undone_first is not None:
+        return {"action": "wait", "reason": UNDO_FIRST, "detail": undone_first}
     state, reason, detail, _ = goes_to(plan, lane)
     if state is State.READY:
         known = isinstance(plan, Wanted) and plan.ref is not None

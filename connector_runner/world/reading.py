@@ -285,19 +285,16 @@ def targets_in(workspace_id: str, state: dict[str, Any], *names: str) -> list[st
     return sorted({target for field, target, _ in relationships.targets(workspace_id, state) if field in names})
 
 
-def related(tx: Tx, of: str) -> list[Row]:
+def related(tx: Tx, workspace_id: str, view: EntityView) -> list[Row]:
     """Relationships of an entity, out and in, with the entity at the other end where it has arrived.
 
-    In: of whatever refers to it, or to another that is the same.
+    Together: out is what the state of all refers to; in is whatever refers to it, or to another that is the same.
     """
-    stored = one(tx, "SELECT workspace_id, state FROM projection WHERE entity_id = :id", id=of)
-    out = sorted(relationships.targets(stored["workspace_id"], stored["state"])) if stored else []
+    out = sorted(relationships.targets(workspace_id, view.now))
     return rows(
         tx,
         # Entities are looked up one by one: joined, the planner would read all of them under row-level security.
-        "WITH us AS (SELECT CAST(:id AS uuid) AS id UNION SELECT n.entity_id FROM cluster_member m"
-        "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
-        "  WHERE m.entity_id = :id),"
+        "WITH us AS (SELECT unnest(CAST(:ids AS uuid[])) AS id),"
         " records AS (SELECT id FROM us UNION SELECT a.record_id FROM us CROSS JOIN LATERAL"
         "  (SELECT record_id FROM adopted_record WHERE entity_id = us.id OFFSET 0) a),"
         " ends AS MATERIALIZED ("
@@ -314,7 +311,7 @@ def related(tx: Tx, of: str) -> list[Row]:
         " SELECT direction, name, other_id, e.entity_type, e.canonical_id FROM ends"
         " LEFT JOIN LATERAL (SELECT entity_type, canonical_id FROM entity WHERE entity_id = other_id OFFSET 0) e"
         " ON true ORDER BY 1 DESC, 2, 3",
-        id=of,
+        ids=id_array(view.members),
         names=[name for name, _, _ in out],
         targets=[target for _, target, _ in out],
         tokens=[by_identifier for _, _, by_identifier in out],

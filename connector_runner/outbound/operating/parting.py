@@ -30,15 +30,20 @@ MADE_FOR_ANOTHER: Final = "made_for_another"
 """The record says nothing but what another person's records said."""
 
 
-def ask(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane, now: datetime) -> bool:
-    """Have a lane take back what its record was lent by entities that it is not one with; whether there is any."""
+def owed(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane) -> list[str]:
+    """The writes of a lane that its record owes to entities which it is not one with, the oldest first."""
     if lane.sink_ref is None:
-        return False
+        return []
     record = entity_id_of(workspace_id, canonical_id(terms.name, *lane.sink_ref.split("/", 1)))
     if record not in view.lent:
-        return False
+        return []
     said = [event.id for event in view.events if event.id not in view.relays]
-    writes = parting_store.lent(tx, workspace_id, lane.lane_id, said, "update", view.relays)
+    return parting_store.lent(tx, workspace_id, lane.lane_id, said, "update", view.relays)
+
+
+def ask(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane, now: datetime) -> bool:
+    """Have a lane take back what its record was lent by entities that it is not one with; whether there is any."""
+    writes = owed(tx, workspace_id, terms, view, lane)
     if not writes:
         return False
     undo_id, place = new_id(), {"lane_id": lane.lane_id, "sink_id": lane.sink_id, "entity_id": lane.entity_id}

@@ -15,7 +15,7 @@ from connector_runner.outbound.gating.gates import GateFacts, verdicts
 from connector_runner.outbound.lanes import store
 from connector_runner.outbound.lanes.intents import Intent
 from connector_runner.outbound.lanes.lane import Lane, State, client_ref, lane_id
-from connector_runner.outbound.operating import undo_store
+from connector_runner.outbound.operating import parting, undo_store
 from connector_runner.outbound.operating.looking import Looker
 from connector_runner.outbound.operating.rehearsal import rehearsed
 from connector_runner.outbound.planning import duplicate_search
@@ -66,18 +66,28 @@ def preview(outbound: Outbound, workspace_id: str, name: str, sink_name: str) ->
         sources = sink_store.source_ids(tx, workspace_id)
         plan = replace(outbound.planner, asks=False).plan(tx, workspace_id, terms, view, lane, sources)
         gates = gates_of(tx, outbound, workspace_id, terms, view)
-        asked = undo_store.open_request(tx, lane.lane_id) if lane is not None and lane.undo_asked else None
+        undone_first = to_undo(tx, workspace_id, terms, view, lane)
         _, sink = outbound.sinks.open(tx, workspace_id, terms.sink_id)
     shown = Preview(terms.name, view.entity_id, str(lane.state) if lane else None, "none", gates=gates)
     shown = replace(shown, withheld=_withheld(plan))
-    if asked is not None:
-        return replace(shown, action="wait", reason=UNDO_FIRST, detail=asked["undo_id"])
+    if undone_first is not None:
+        return replace(shown, action="wait", reason=UNDO_FIRST, detail=undone_first)
     if isinstance(plan, Nothing):
         return replace(shown, reason=plan.reason, detail=plan.detail)
     if isinstance(plan, Wait):
         return replace(shown, action="wait", reason=plan.reason, detail=plan.detail)
     shown = replace(shown, mapping_version=plan.mapping.version)
     return _rehearsed(outbound, workspace_id, terms, sink, lane or _lane_to_be(workspace_id, terms, view), plan, shown)
+
+
+def to_undo(tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView, lane: Lane | None) -> str | None:
+    """What a lane takes back before it says anything: the id of the undo, ``parted`` for one that is not asked yet."""
+    if lane is None:
+        return None
+    asked = undo_store.open_request(tx, lane.lane_id) if lane.undo_asked else None
+    if asked is not None:
+        return str(asked["undo_id"])
+    return parting.PARTED if parting.owed(tx, workspace_id, terms, view, lane) else None
 
 
 def _named(tx: Tx, outbound: Outbound, workspace_id: str, name: str, sink_name: str) -> tuple[EntityView, SinkTerms]:

@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,11 +16,13 @@ from typing import Final
 from connector_runner.infra.database import Row, Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import entity_id_of
-from connector_runner.outbound.lanes.lane import DEPENDENCY, State
+from connector_runner.outbound.lanes.lane import DEPENDENCY, HELD_AS_MEMBER, MADE_AS_MEMBER, State
 from connector_runner.outbound.operating import steps_store
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank, refs_in
+from connector_runner.resolution import evidence_store
 
 MOST_EVENTS: Final = 1000
+AS_MEMBER: Final = frozenset({HELD_AS_MEMBER, MADE_AS_MEMBER})
 _SHOWN: Final = 3
 _STAYS: Final = frozenset({"landed", "landed_otherwise", "in_step"})
 
@@ -90,12 +92,16 @@ def steps(tx: Tx, workspace_id: str, cause: str) -> Write:
         raise BadRecord("no event is part of this correlation, nor is it an event", code="unknown_cause", where=cause)
     if len(events) > MOST_EVENTS:
         raise BadRecord(f"more than {MOST_EVENTS} events are part of it", code="too_many_events", where=cause)
-    heard = {event["entity_id"]: event["ingested_at"] for event in events}
-    found = steps_store.lanes_of(tx, workspace_id, sorted(heard))
+    about = {event["entity_id"]: event["ingested_at"] for event in events}
+    together = evidence_store.together(tx, workspace_id, about)
+    heard: dict[str, datetime] = {}
+    for entity, at in about.items():
+        heard |= {member: max(at, heard.get(member, at)) for member in together.get(entity, {entity})}
+    found = _places(steps_store.lanes_of(tx, workspace_id, sorted(heard)), about, together)
     landed = steps_store.landed_at(
         tx, workspace_id, [row["lane_id"] for row in found if row["lane_id"]], [event["id"] for event in events]
     )
-    referred = _referred(tx, workspace_id, found)
+    referred = _referred(tx, workspace_id, found, together)
     told = [
         _step(row, landed.get(row["lane_id"], {}).get("landed_at"), heard[row["entity_id"]], found, referred)
         for row in found
@@ -116,15 +122,41 @@ def of_entity(tx: Tx, workspace_id: str, entity_id: str) -> list[Write]:
     return found
 
 
-def _referred(tx: Tx, workspace_id: str, found: Sequence[Row]) -> Mapping[str, frozenset[str]]:
-    """Per entity that waits, the entities that it refers to."""
+def _places(found: Sequence[Row], about: Container[str], together: Mapping[str, Collection[str]]) -> list[Row]:
+    """Where what was said goes: to the record that a sink has of the person, whichever member it is of.
+
+    ``about`` are those of whom it was said. Where another member's record stands for theirs, that is the step.
+    """
+    elsewhere = [row for row in found if row["lane_id"] is not None and row["reason"] not in AS_MEMBER]
+
+    def stands_for(row: Row) -> bool:
+        others = together.get(row["entity_id"], ())
+        return any(
+            each["entity_id"] != row["entity_id"]
+            and each["entity_id"] in others
+            and row["sink"] in (None, each["sink"])
+            for each in elsewhere
+        )
+
+    own = [row for row in found if row["entity_id"] in about and (row in elsewhere or not stands_for(row))]
+    return own + [row for row in elsewhere if row["entity_id"] not in about]
+
+
+def _referred(
+    tx: Tx, workspace_id: str, found: Sequence[Row], together: Mapping[str, Collection[str]]
+) -> Mapping[str, frozenset[str]]:
+    """Per entity that waits, the entities that it refers to, with those that they are one with."""
     waiting = {row["entity_id"]: row["said"] for row in found if _waits(row)}
     records = {
         entity: {entity_id_of(workspace_id, canonical) for canonical in refs_in(said)}
         for entity, said in waiting.items()
     }
     joined = steps_store.records_of(tx, workspace_id, sorted(set().union(*records.values()))) if records else {}
-    return {entity: frozenset(joined.get(each, each) for each in ids) for entity, ids in records.items()}
+    named = {entity: {joined.get(each, each) for each in ids} for entity, ids in records.items()}
+    return {
+        entity: frozenset(member for each in ids for member in together.get(each, {each}))
+        for entity, ids in named.items()
+    }
 
 
 def _waits(row: Row) -> bool:
