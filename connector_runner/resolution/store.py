@@ -141,9 +141,13 @@ def records(tx: Tx, workspace_id: str, entity_type: str) -> int:
     return int(row["n"]) if row else 0
 
 
-def lock_kind(tx: Tx, workspace_id: str, kind: str) -> None:
-    """Let one transaction at a time decide who is the same among the records of a kind."""
-    execute(tx, "SELECT pg_advisory_xact_lock(hashtextextended(:name, 7))", name=f"resolution|{workspace_id}|{kind}")
+def lock_kind(tx: Tx, workspace_id: str, kind: str, *, shared: bool = False) -> None:
+    """Let one transaction at a time decide who is the same among the records of a kind.
+
+    ``shared``: with others that only want nobody to be deciding.
+    """
+    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    execute(tx, f"SELECT {lock}(hashtextextended(:name, 7))", name=f"resolution|{workspace_id}|{kind}")
 
 
 def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:

@@ -16,6 +16,7 @@ from connector_runner.observability import entities as query
 from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
 from connector_runner.outbound.operating.parting import MADE_FOR_ANOTHER, NOT_TAKEN_BACK
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
+from connector_runner.outbound.releasing import release, release_store
 from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
 from connector_runner.outbound.releasing.release import subscriber as request_release
 from connector_runner.resolution import service
@@ -234,6 +235,35 @@ def test_who_was_compared_while_a_drain_decided_to_wait_for_it_is_looked_at_agai
     decide(clinic, small, large, same=False)
     with clinic.database.begin(clinic.workspace) as tx:
         assert len(rows(tx, "SELECT entity_id FROM pending_release")) == 2
+
+
+def test_who_was_compared_while_release_decided_to_wait_for_it_is_looked_at_at_once(
+    clinic: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is not there yet when the waiting are woken, and would then wait for nothing until its next recheck."""
+    clinic.source("store", store, **PATIENTS)
+    said(clinic, VOICE[0], "617-555-0200")
+    want = release_store.want
+
+    def compared_meanwhile(*arguments: Any) -> Any:
+        compare(clinic)
+        return want(*arguments)
+
+    monkeypatch.setattr(release_store, "want", compared_meanwhile)
+    assert release.release(clinic.outbound, clinic.workspace).more
+    monkeypatch.setattr(release_store, "want", want)
+    assert {lane["state"] for lane in clinic.lanes("store")} == {"waiting"}
+    assert not release.release(clinic.outbound, clinic.workspace).more
+    assert {lane["state"] for lane in clinic.lanes("store")} == {"ready"}
+
+
+def test_who_waits_to_be_compared_still_is_not_looked_at_again_and_again(clinic: Clinic, store: System) -> None:
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=True)
+    said(clinic, large, "617-555-0299")
+    assert not release.release(clinic.outbound, clinic.workspace).more
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert rows(tx, "SELECT 1 FROM pending_release") == []
 
 
 def test_a_link_between_planning_and_sending_stops_the_create(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, later, once, one, rows
 from connector_runner.outbound.lanes.lane import FRESH
 from connector_runner.outbound.planning.members import RESOLUTION_PENDING, There
+from connector_runner.resolution.store import lock_kind
+from connector_runner.world.reading import EntityView
 
 
 def lanes_of(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str]) -> dict[str, There]:
@@ -124,6 +126,30 @@ def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> in
         reason=RESOLUTION_PENDING,
         prio=FRESH,
     )
+
+
+def release_compared_meanwhile(tx: Tx, workspace_id: str, seen: Iterable[EntityView]) -> int:
+    """As ``release_compared``, of those whose lanes have just been made to wait until they are compared; how many.
+
+    Whoever was comparing them then saw no lane that waits. That is over once the kind's lock is had, so this belongs in
+    a transaction of its own, which holds no other.
+    """
+    waiting = {view.entity_id: view for view in seen}
+    kinds = sorted({view.entity_type for view in waiting.values()})
+    for kind in kinds:
+        lock_kind(tx, workspace_id, kind, shared=True)
+    members = {member for view in waiting.values() for member in view.members}
+    found = rows(
+        tx,
+        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = ANY(:kinds)"
+        " AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        kinds=kinds,
+        ids=id_array(sorted(members)),
+    )
+    still = {row["entity_id"] for row in found}
+    compared = [entity for entity, view in waiting.items() if still.isdisjoint(view.members)]
+    return release_compared(tx, workspace_id, compared) if compared else 0
 
 
 def release_regrouped(tx: Tx, workspace_id: str, entity_ids: Sequence[str], entity_types: Sequence[str]) -> int:

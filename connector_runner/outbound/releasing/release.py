@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
 from connector_runner.outbound.planning.dependency_store import recheck_dependents, wake_dependents
-from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK
+from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
 from connector_runner.outbound.planning.plans import IN_STEP, NOT_ACTIVE, WITHDRAWN, Nothing, Plan, Wait, Wanted
 from connector_runner.outbound.reconciling import reconcile_marks, reconcile_store
 from connector_runner.outbound.releasing import release_store as sink_store
@@ -110,7 +110,10 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
     Safe to run many times at once. A change that comes meanwhile asks again and is looked at again.
     """
 
+    waiting: list[EntityView] = []
+
     def work(tx: Tx) -> Released:
+        waiting.clear()
         taken = sink_store.take_pending(tx, workspace_id, limit)
         if not taken:
             return Released(0, (), False)
@@ -119,14 +122,21 @@ def release(outbound: Outbound, workspace_id: str, limit: int = 100) -> Released
         seen = views(tx, list(asked))
         member_store.look_ahead(tx, workspace_id, {e: view.entity_type for view in seen for e in view.members})
         pairs = [(terms, view) for view in seen for terms in all_terms if view.entity_type in terms.entity_types]
-        ready = Releasing(outbound, tx, workspace_id).all(pairs, asked)
+        releasing = Releasing(outbound, tx, workspace_id)
+        ready = releasing.all(pairs, asked)
+        waiting.extend(releasing.to_be_compared)
         marks = reconcile_marks.terms_marks(all_terms, outbound.mappings)
         reconcile_store.mark(tx, workspace_id, [(v.entity_id, v.revision, marks.get(v.entity_type)) for v in seen])
         sink_store.released(tx, workspace_id, taken)
         sinks = {terms.sink_id: ReadySink(terms.sink_id, terms.name) for terms in ready}
         return Released(len(taken), tuple(sinks.values()), len(taken) == limit)
 
-    return outbound.database.retrying(workspace_id, work)
+    def look_anew(tx: Tx) -> int:
+        return member_store.release_compared_meanwhile(tx, workspace_id, waiting)
+
+    done = outbound.database.retrying(workspace_id, work)
+    anew = outbound.database.retrying(workspace_id, look_anew) if waiting else 0
+    return replace(done, more=True) if anew else done
 
 
 def consider(outbound: Outbound, tx: Tx, workspace_id: str, terms: SinkTerms, view: EntityView) -> bool:
@@ -154,6 +164,8 @@ class Releasing:
     def __init__(self, outbound: Outbound, tx: Tx, workspace_id: str) -> None:
         self._outbound, self._tx, self._workspace_id = outbound, tx, workspace_id
         self._sources = sink_store.source_ids(tx, workspace_id)
+        self.to_be_compared: list[EntityView] = []
+        """Those that wait for it."""
 
     def all(
         self, pairs: Sequence[tuple[SinkTerms, EntityView]], asked: Mapping[str, int], *, alone: bool = False
@@ -175,6 +187,8 @@ class Releasing:
                 decided.append(found)
             elif found:
                 ready.append(terms)
+            if isinstance(found, Decided) and found.wish.reason == RESOLUTION_PENDING:
+                self.to_be_compared.append(view)
         now = sink_store.want(self._tx, self._workspace_id, [each.wish for each in decided])
         for each in decided:
             follow = partial(self._follow, each, now[each.wish.lane_id])
