@@ -247,6 +247,9 @@ class Desk(Protocol):
     def carries(self, found: Json, intent: Intent) -> bool:
         """Whether a resource of the sink says what an intent meant to make it say."""
 
+    def maker(self, tx: LaneTx, lane: Lane, intent: Intent, found: Json) -> Intent:
+        """Which of the lane's creates made a resource that says other than the last of them (``intent``)."""
+
     def before_create(self, lane: Lane, intent: Intent, sink: Sink, planned: Writable) -> Nothing | Reply | str | None:
         """We know of no record of the entity in the sink: create it (None), adopt this ``Type/id``, or leave it.
 

@@ -174,3 +174,27 @@ def test_a_sink_that_may_duplicate_stays_closed_until_that_is_accepted(
     apply_crm(clinic, crm, records=careless, allow_possible_duplicates=True)
     clinic.flow("crm")
     assert len(contacts(crm)) == 1
+
+
+def test_what_changed_before_a_create_was_repeated_is_not_lost_in_the_answer_to_the_first(
+    clinic: Clinic, ehr: System, crm: System
+) -> None:
+    """An API that knows the key again answers what it made then, whatever it is sent now."""
+    clinic.source("ehr", ehr)
+    unsearched = {**RECORDS, "Activity": {**RECORDS["Activity"], "search_param": None}}
+    apply_crm(clinic, crm, records=unsearched)
+    clinic.land("ehr", a_patient())
+    clinic.flow("crm")
+    crm.faults({"on": "POST activities", "kind": "drop_answer", "next": 1})
+    clinic.land("ehr", an_appointment("a1", meta={"lastUpdated": "2026-11-20T10:00:00Z"}))
+    clinic.flow("crm")
+    moved = {"start": "2026-12-02T15:00:00Z", "end": "2026-12-02T15:20:00Z"}
+    clinic.land("ehr", an_appointment("a1", **moved, meta={"lastUpdated": "2026-11-20T11:00:00Z"}))
+
+    def settled() -> bool:
+        clinic.flow("crm")
+        return clinic.lane("crm", "appointment")["state"] == "idle"
+
+    assert eventually(settled, 20)
+    (activity,) = contacts(crm, "activities")
+    assert activity["startsAt"] == "2026-12-02T15:00:00Z"

@@ -99,6 +99,21 @@ def test_an_answer_that_says_nothing_is_not_believed(
     assert len(store.all("Patient")) == 1
 
 
+def test_what_changed_before_a_create_is_repeated_is_written_over_what_the_first_one_made(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """The search lags, and the repeat meets the record that the first one made, later than what was said since."""
+    store.faults({"on": "POST Patient", "kind": "drop_answer", "next": 1},
+                 {"on": "GET Patient", "kind": "stale", "seconds": 60, "next": 1})  # fmt: skip
+    a_pair(clinic, ehr, store, client_id=False)
+    assert clinic.drain("store").outcomes == {"unknown": 1}
+    clinic.land("ehr", a_patient(phone="617-555-0777", meta={"lastUpdated": "2026-11-20T11:00:00Z"}))
+    clinic.release()
+    settle(clinic)
+    [patient] = store.all("Patient")
+    assert [item["value"] for item in patient["telecom"]] == ["617-555-0777"]
+
+
 def test_a_write_that_lands_late(clinic: Clinic, ehr: System, store: System) -> None:
     store.faults({"on": "POST Patient", "kind": "late", "seconds": 0.5, "next": 1})
     a_pair(clinic, ehr, store, client_id=False, quiet_period_s=1.5)

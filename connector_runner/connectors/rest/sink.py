@@ -100,14 +100,22 @@ class RestSink:
         """An upsert by our external id, a POST with an idempotency key, or a plain POST."""
         kind = str(body["resourceType"])
         record = self._record(kind)
-        content = wrapped(record, sendable(record, self.identified(body, client_ref)))
+        fields = sendable(record, self.identified(body, client_ref))
+        content = wrapped(record, fields)
         if record.create == "upsert" and record.upsert_path:
             path = record.upsert_path.replace("{external_id}", quote(client_ref, safe=""))
-            answered = self._call(record.upsert_method, path, "create", content)
-        else:
-            key = {record.idempotency_header: client_ref} if record.create == "idempotent_post" else {}
-            answered = self._call("POST", record.path, "create", content, headers=key)
-        return self._written(kind, record, *answered, bears=client_ref)
+            return self._written(
+                kind, record, *self._call(record.upsert_method, path, "create", content), bears=client_ref
+            )
+        keyed = record.create == "idempotent_post"
+        key = {record.idempotency_header: client_ref} if keyed else {}
+        answered = self._call("POST", record.path, "create", content, headers=key)
+        reply = self._written(kind, record, *answered, bears=client_ref)
+        shown = reply.body or {}
+        if keyed and reply.outcome is Outcome.LANDED and any(shown.get(name) != fields[name] for name in fields):
+            # An API that knows the key answers what it made of it the first time, which may have been another body.
+            return replace(reply, outcome=Outcome.EXISTED, code="existed", cause="existed")
+        return reply
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         """``PUT`` of the record, or ``PATCH`` of what differs from ``before``, if it is still of that version."""

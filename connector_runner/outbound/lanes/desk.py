@@ -17,7 +17,7 @@ from connector_runner.kernel.ids import canonical_id
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gating import refusing
 from connector_runner.outbound.gating.choosing import same_value
-from connector_runner.outbound.lanes import refusals, store
+from connector_runner.outbound.lanes import intents, refusals, store
 from connector_runner.outbound.lanes.intents import CREATE, Intent, as_sent
 from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
@@ -260,6 +260,22 @@ class SqlDesk:
             for atom in (claim.atom for claim in intent.changed)
             if atom in meant
         ) and not any(atom in held for atom in before if atom not in meant)
+
+    def maker(self, tx: LaneTx, lane: Lane, intent: Intent, found: Json) -> Intent:
+        """The one of which most stands there still."""
+        earlier = intents.creates_of(_own(tx), self.outbound.sealer, lane)
+        if len(earlier) < 2:
+            return intent
+
+        def alike(made: Intent) -> int:
+            said = split(self._facts({**made.body, "id": found.get("id") or "unknown"}))
+            return sum(1 for atom in made.atoms if atom in said and atom in held and same_value(said[atom], held[atom]))
+
+        try:
+            held = split(self._facts(found))
+            return max(earlier, key=alike)
+        except BadRecord:
+            return intent
 
     def before_create(self, lane: Lane, intent: Intent, sink: Sink, planned: Writable) -> Nothing | Reply | str | None:
         """A patient whom only conversations know is searched for first; see ``duplicate_search``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from connector_runner.infra.database import Row, Tx, execute, gather, hot, id_array, one
+from connector_runner.infra.database import Row, Tx, execute, gather, hot, id_array, one, rows
 from connector_runner.outbound.lanes.lane import Lane
 
 _OPEN: Final = hot(
@@ -147,6 +147,17 @@ def insert_write(
         mapping=mapping_version,
         causes=id_array(causes),
         sealed=sealed,
+    )
+
+
+def creates_of(tx: Tx, lane_id: str, operation: str) -> list[Row]:
+    """The write log's entries of intents of a kind, the latest first."""
+    return rows(
+        tx,
+        "SELECT intent_id, write_id, sealed FROM write_log WHERE lane_id = :lane AND operation = :operation"
+        " AND phase = 'intent' AND sealed IS NOT NULL ORDER BY written_at DESC, write_id DESC LIMIT 20",
+        lane=lane_id,
+        operation=operation,
     )
 
 

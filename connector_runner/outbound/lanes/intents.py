@@ -193,6 +193,17 @@ def find_intent(tx: Tx, sealer: Sealer, lane: Lane) -> tuple[Intent, float] | No
     return Intent.from_json(row["intent_id"], exact_json.loads(plain)), float(row["early_s"])
 
 
+def creates_of(tx: Tx, sealer: Sealer, lane: Lane) -> list[Intent]:
+    """What was ever sent to make the lane's record, the latest first. Raises BadRecord (``sealed_broken``)."""
+    return [
+        Intent.from_json(
+            row["intent_id"],
+            exact_json.loads(sealer.open(tx, lane.workspace_id, bytes(row["sealed"]), _bound(row["write_id"]))),
+        )
+        for row in intent_store.creates_of(tx, lane.lane_id, CREATE)
+    ]
+
+
 def open_sealed(tx: Tx, sealer: Sealer, workspace_id: str, write_id: str, sealed: bytes | None) -> bytes | None:
     """What an entry of the write log keeps sealed: an intent as JSON, or an answer as it came. Note the read.
 

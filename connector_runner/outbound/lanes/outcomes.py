@@ -139,13 +139,14 @@ class Settler:
             carried = as_sent(whole, intent.body) or self._desk.carries(whole, intent)
         body = whole or _named(intent.body, ref)
         again = looked_up and not carried
+        made = self._desk.maker(tx, lane, intent, whole) if again and whole is not None else intent
         ours = tx.confirm(
             lane,
             reason="landed" if carried else "landed_otherwise",
             synced_hash=None if again else intent.desired_hash,
             revision=intent.revision,
-            # What is there is another's word, or an older one of ours: only what was sent is known to be ours.
-            confirmed=_confirmed(intent, body, ours=not again),
+            # What is there is another's word, or an older one of ours: only what made it is known to be ours.
+            confirmed=_confirmed(made, body, ours=not again),
             sink_ref=ref,
             # Without the sink's own words for what it made of ours, the next change reads first.
             sink_etag=reply.etag if whole is not None and not again else None,
