@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from connector_runner.connectors.base import DataSource, Page, Source, SourceRecord
-from connector_runner.connectors.fhir.reading import newest
+from connector_runner.connectors.fhir.paging import newest
 from connector_runner.infra.database import Tx
 from connector_runner.intake import full_sync, sync_store
 from connector_runner.intake.fence import Fence

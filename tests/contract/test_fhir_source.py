@@ -12,6 +12,7 @@ from connector_runner.connectors.base import Opening, Page, WindowLost
 from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, retry_after_s
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.source import FHIRSource
+from connector_runner.connectors.fhir.window import moment
 from connector_runner.connectors.settings import parse
 from connector_runner.infra.http import HTTP
 from connector_runner.kernel.errors import BadRecord, Forbidden, Misconfigured, RateLimited, TokenExpired, Unavailable
@@ -344,6 +345,16 @@ def test_history_tells_of_deletes_unless_something_newer_is_known(server: Script
     assert [(record.record_id, record.deleted) for record in page.records] == [("gone", True), ("undated", True)]
     assert page.cursor == {"since": T2, "history": True, "deletes_since": T3}
     assert server.asked[1] == ("Patient/_history", {"_since": ["2026-01-01T23:59:00.000Z"], "_count": ["200"]})
+
+
+def test_a_delete_of_the_future_hides_no_later_one(server: ScriptedServer) -> None:
+    """A server that does not tell the time: ours bounds how far its history counts as read."""
+    history = bundle(deletion("gone", "2095-01-01T00:00:00.000Z"))
+    server.script = lambda path, query: (200, STATEMENT if path == "metadata" else history, {"Date": ""})
+    (page,) = source_of(server).deletions("Patient", {"since": T2})
+    reached = moment(page.cursor["deletes_since"])
+    assert reached is not None
+    assert reached <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize("status", [403, 404, 501])

@@ -3,7 +3,8 @@
 Nothing is sent that the vendor does not take. Before a create, and after one whose answer was lost, the record is
 searched for: by our identifier where the type can be searched by one, else among the records of its patient. One that
 bears our identifier is ours; where none does, one that says everything that we sent is taken for ours, since no
-vendor promises to keep an identifier that it did not give (and a second record would say nothing new).
+vendor promises to keep an identifier that it did not give (and a second record would say nothing new). One of the same
+thing at the same instant that says something else is put before a person.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any, Final, Literal
 
 from connector_runner.connectors.fhir import searching
 from connector_runner.connectors.fhir.answers import about, version_of
+from connector_runner.connectors.fhir.likeness import may_be, says_all
 from connector_runner.connectors.fhir.sink import IDENTIFIER_SYSTEM, Client, FHIRSink
-from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
+from connector_runner.connectors.sinks import POSSIBLE_DUPLICATE, Capabilities, Found, Json, Outcome, Reply, Step
 from connector_runner.kernel.clock import Clock, utc_now
 
 _OURS_ALONE: Final = frozenset({"id", "meta", "identifier", "text", "implicitRules"})
@@ -97,6 +99,10 @@ class EHRSink(FHIRSink):
         found = found or [item for item in listed if says_all(item, sent)]
         if len(found) > 1:
             return Reply(Outcome.DUPLICATES, "multiple_matches", answer.status, pace=answer.pace)
+        alike = next((item for item in listed if may_be(item, sent)), None) if not found else None
+        if alike is not None:
+            # Neither sent again nor taken for ours: the vendor may have altered what it was sent.
+            return Reply(Outcome.DUPLICATES, POSSIBLE_DUPLICATE, answer.status, about(alike), pace=answer.pace)
         if not found:
             told = searching.has_more(answer.body)
             return replace(
@@ -138,19 +144,6 @@ class EHRSink(FHIRSink):
                     return None
                 asked.append((parameter, str(value)))
         return asked
-
-
-def says_all(found: Any, sent: Any) -> bool:
-    """Whether a record says everything that was sent, whatever it says besides. References by their last two steps."""
-    if isinstance(sent, dict):
-        return isinstance(found, dict) and all(
-            key in found and says_all(found[key], value) for key, value in sent.items()
-        )
-    if isinstance(sent, list):
-        return isinstance(found, list) and all(any(says_all(item, wanted) for item in found) for wanted in sent)
-    if isinstance(sent, str) and isinstance(found, str) and "/" in sent:
-        return sent.split("/")[-2:] == found.split("/")[-2:]
-    return bool(found == sent)
 
 
 def _is_kind(item: Any, body: Json) -> bool:

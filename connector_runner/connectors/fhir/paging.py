@@ -181,6 +181,21 @@ def entry_id(entry: Any, resource_type: str) -> str | None:
     return None
 
 
+def newest(records: tuple[SourceRecord, ...]) -> tuple[SourceRecord, ...]:
+    """Each id once: the one with the latest stamp, the later of two without."""
+    kept: dict[str, SourceRecord] = {}
+    for record in records:
+        known = kept.get(record.record_id)
+        if known is None or not _older(record, known):
+            kept[record.record_id] = record
+    return records if len(kept) == len(records) else tuple(kept.values())
+
+
+def _older(record: SourceRecord, known: SourceRecord) -> bool:
+    ours, theirs = record.last_updated, known.last_updated
+    return ours is not None and theirs is not None and ours < theirs
+
+
 def _load(body: bytes, place: str) -> tuple[Any, dict[int, tuple[bytes, BadRecord]]]:
     """The parsed Bundle, and by index the entries that poison it."""
     try:

@@ -6,17 +6,18 @@ strategy of its profile is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from connector_runner.connectors.base import Page, SourceRecord, WindowLost
+from connector_runner.connectors.base import Page, WindowLost
 from connector_runner.connectors.fhir import spoilt
-from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, read_failure
+from connector_runner.connectors.fhir.client import outcome_codes, read_failure
+from connector_runner.connectors.fhir.means import Means, able
 from connector_runner.connectors.fhir.outcomes import warnings
-from connector_runner.connectors.fhir.paging import ParsedPage, parse_page
-from connector_runner.connectors.fhir.profile import ChangedFeed, Measured, Profile, Roster, Strategy
+from connector_runner.connectors.fhir.paging import ParsedPage, newest, parse_page
+from connector_runner.connectors.fhir.profile import ChangedFeed, Strategy
 from connector_runner.connectors.fhir.strategies import date_window, last_updated, roster, whole
 from connector_runner.connectors.fhir.strategies.choosing import candidates, standing
 from connector_runner.connectors.fhir.walk import LAST_UPDATED, Route, Walk
@@ -41,28 +42,6 @@ _SORT: Final = "_sort"
 _PRIMING: Final = "priming"
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a reading works with."""
-
-    client: FHIRClient
-    profile: Profile
-    measured: Mapping[str, Measured]
-    roster: Roster | None
-    feeds: Mapping[Strategy, ChangedFeed | None]
-    clock: Callable[[], datetime]
-
-
-def able(means: Means, resource_type: str) -> set[Strategy]:
-    """The strategies for which everything is at hand."""
-    found: set[Strategy] = {"last_updated", "whole"}
-    if means.profile.date(resource_type) is not None:
-        found.add("date_window")
-    if means.roster is not None:
-        found.add("roster")
-    return found | {name for name, feed in means.feeds.items() if feed is not None}
-
-
 class _Narrow(Exception):
     """A search gives more rows than it shows."""
 
@@ -77,6 +56,10 @@ class _Spoilt(Exception):
 
 class _Expired(Exception):
     """The link to a page is not valid any more."""
+
+
+class _TurnedBack(Exception):
+    """The checkpoint is of a time that the server has not reached."""
 
 
 class Reading:
@@ -229,6 +212,11 @@ class Reading:
                 # It may take many: each is kept, and shows that somebody is at it.
                 yield self._nothing(window, last=False)
                 continue
+            except _TurnedBack:
+                self._kept.pop("since", None)
+                window, route = open_window(None, whole=True), self._route("last_updated", None)
+                window, answer = replace(window, walk=Walk((route.span,))), None
+                continue
             except _Expired:
                 restarts += 1
                 if not window.several or restarts > _MOST_RESTARTS:
@@ -268,7 +256,10 @@ class Reading:
             opened = self._newest_stamp(route, window.walk, page)
             if opened is not None:
                 return self._read(replace(window, opened=opened), route, self._search(route, window.walk))
-        window = window.after(page, link_digest(page.next_link), date)
+        now = self._means.clock()
+        if not window.pages and last_updated.turned_back(window.span.start, date or page.server_time or now):
+            raise _TurnedBack
+        window = window.after(page, link_digest(page.next_link), date, now)
         if codes & self._profile.partial_warning:
             window = replace(window, partial=True)
         self._doubt(window, route, page, codes)
@@ -285,7 +276,8 @@ class Reading:
         """
         if not self._sorts(route):
             return None
-        wanted = [("_count", "1"), *route.parameters(walk), (_SORT, f"-{LAST_UPDATED}")]
+        past = [(LAST_UPDATED, f"lt{instant(self._means.clock())}")]  # a stamp of the future tells no time
+        wanted = [("_count", "1"), *route.parameters(walk), *past, (_SORT, f"-{LAST_UPDATED}")]
         answer = self._client.request("GET", self._type, params=wanted)
         if answer.status != 200:
             return None
@@ -382,18 +374,3 @@ class Reading:
         codes = self._profile.expired_codes
         told = answer.status >= 400 and bool(codes) and bool(codes & set(outcome_codes(answer.body)))
         return answer.status in _LINK_EXPIRED or told
-
-
-def newest(records: tuple[SourceRecord, ...]) -> tuple[SourceRecord, ...]:
-    """Each id once: the one with the latest stamp, the later of two without."""
-    kept: dict[str, SourceRecord] = {}
-    for record in records:
-        known = kept.get(record.record_id)
-        if known is None or not _older(record, known):
-            kept[record.record_id] = record
-    return records if len(kept) == len(records) else tuple(kept.values())
-
-
-def _older(record: SourceRecord, known: SourceRecord) -> bool:
-    ours, theirs = record.last_updated, known.last_updated
-    return ours is not None and theirs is not None and ours < theirs

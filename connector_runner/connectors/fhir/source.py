@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from connector_runner.connectors.base import Page, SourceRecord, WindowLost
 from connector_runner.connectors.fhir.client import FHIRClient, read_failure
+from connector_runner.connectors.fhir.means import Means, able
 from connector_runner.connectors.fhir.paging import (
     ParsedPage,
     deleted_entry,
@@ -16,7 +17,7 @@ from connector_runner.connectors.fhir.paging import (
     read_resource,
 )
 from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
-from connector_runner.connectors.fhir.reading import Means, Reading, able
+from connector_runner.connectors.fhir.reading import Reading
 from connector_runner.connectors.fhir.subscriptions import FHIRSubscriptions
 from connector_runner.connectors.fhir.window import instant, moment
 from connector_runner.connectors.probing.fhir_probe import FHIRProbe
@@ -100,7 +101,7 @@ class FHIRSource:
             page = parse_page(answer.body, resource_type, place=place)
             deleted, newest = self._deletes(page, resource_type, seen)
             high = max(high, newest or high)
-            reached = min(high, opened) if opened else high
+            reached = min(high, opened or self._clock())
             last = page.next_link is None
             after = {**cursor, "deletes_since": instant(max(since, reached))} if last else cursor
             yield Page(deleted, (), after, last)

@@ -7,7 +7,7 @@ that the window could have missed:
 * while pages are still to come it moves only when the server sorts by ``_lastUpdated`` and is seen to do so, and
   only by records that have not changed since the window was opened, as others stand where they stood before;
 * it never passes the server's time when the window was opened, for what changed later may have stood on a
-  page that had been read already;
+  page that had been read already; nor ours, where the server does not say its own and a stamp may be of any time;
 * a record without a stamp could never be found again by its stamp, so there is no checkpoint at all then,
   every window reads everything, and the content decides what is new.
 """
@@ -81,8 +81,8 @@ class Window:
         """Whether everything that the window asks for has been read."""
         return self.pages > 0 and self.next_link is None and not self.waiting
 
-    def after(self, page: ParsedPage, link_digest: str, date: datetime | None) -> Window:
-        """The window once ``page`` is read; ``date`` is the server's time in its answer.
+    def after(self, page: ParsedPage, link_digest: str, date: datetime | None, now: datetime | None = None) -> Window:
+        """The window once ``page`` is read; ``date`` is the server's time in its answer, ``now`` ours.
 
         Raises WindowLost (``paging_loop``) when the pages go round in a circle.
         """
@@ -107,7 +107,7 @@ class Window:
             self,
             next_link=page.next_link,
             opened=opened,
-            first_high=self.first_high if self.pages else high,
+            first_high=self.first_high if self.pages else _reached(page, now),
             high=high,
             steady=steady,
             undated=undated,
@@ -230,6 +230,13 @@ def resumed(cursor: dict[str, Any]) -> Window | None:
         before=kept.get("before"),
         passes=kept.get("passes", 0),
     )
+
+
+def _reached(page: ParsedPage, now: datetime | None) -> datetime | None:
+    """The latest stamp of a page that is not of the future; ``now`` is our clock."""
+    stamps = [record.last_updated for record in page.records if record.last_updated is not None]
+    past = [stamp for stamp in stamps if now is None or stamp <= now]
+    return max(past, default=now if stamps else None)
 
 
 def _sum_of(page: ParsedPage) -> int:

@@ -25,3 +25,11 @@ def disregards(page: ParsedPage, bound: datetime | None) -> bool:
     return bound is not None and any(
         record.last_updated is not None and record.last_updated < bound - MARGIN for record in page.records
     )
+
+
+def turned_back(bound: datetime | None, told: datetime) -> bool:
+    """Whether the time that the server tells lies before the bound: what changes now would stay below it for long.
+
+    Its clock was ahead when the checkpoint was made; or a stamp was, and nothing told how late it was then.
+    """
+    return bound is not None and bound > told + MARGIN

@@ -1,0 +1,71 @@
+"""Servers that do not tell the time, set it back, or stamp records with a time to come: nothing is missed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from tests.fhir_server import FHIRServer
+from tests.property.test_cursor_servers import Reader
+
+YEARS = timedelta(days=365 * 70)
+
+
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.parametrize("size", [2, 50])
+def test_a_stamp_of_the_future_hides_nothing_that_changes_until_then(dated: bool, size: int) -> None:
+    server = FHIRServer(page_size=size, dated=dated)
+    reader = Reader(server)
+    for number in range(5):
+        server.touch(f"p{number}")
+    server.rows["p2"].stamp += YEARS
+    reader.poll()
+    server.touch("p0")
+    server.touch("q0")
+    reader.poll()
+    assert reader.current == server.versions
+
+
+@pytest.mark.parametrize("dated", [True, False])
+def test_a_checkpoint_of_the_future_is_given_up(dated: bool) -> None:
+    server = FHIRServer(dated=dated)
+    reader = Reader(server)
+    server.touch("p0")
+    reader.poll()
+    reader.cursor = {**reader.cursor, "since": "2095-12-15T00:15:00.000Z"}
+    server.touch("p1")
+    reader.poll()
+    assert reader.current == server.versions
+    server.touch("p2")
+    asked = len(server.asked)
+    reader.poll()
+    assert reader.current == server.versions
+    assert all("_lastUpdated" in query for _, query in server.asked[asked:]), "it goes on from a checkpoint again"
+
+
+def test_what_changes_after_the_servers_clock_was_set_back_is_seen() -> None:
+    server = FHIRServer()
+    reader = Reader(server)
+    server.now += timedelta(hours=5)
+    server.touch("ahead")
+    reader.poll()
+    server.now -= timedelta(hours=5)
+    server.touch("now")
+    reader.poll()
+    assert reader.current == server.versions
+    server.touch("then")
+    reader.poll()
+    assert reader.current == server.versions
+
+
+def test_a_clock_that_is_a_little_behind_itself_costs_nothing() -> None:
+    """Machines behind one address differ by seconds."""
+    server = FHIRServer()
+    reader = Reader(server)
+    server.touch("p0")
+    reader.poll()
+    server.now -= timedelta(seconds=20)
+    asked = len(server.asked)
+    reader.poll()
+    assert [query.get("_lastUpdated") for _, query in server.asked[asked:]] == ["ge2026-01-01T00:05:00.000Z"]
