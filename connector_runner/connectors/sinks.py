@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 Json = dict[str, Any]
+POSSIBLE_DUPLICATE: Final = "possible_duplicate"
+"""The code where a record of the sink may be the one that is to be made: a person says whether it is."""
 
 
 class Outcome(StrEnum):

@@ -10,6 +10,7 @@ import pytest
 
 from connector_runner.connectors import directory
 from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound.planning import duplicate_search
 from connector_runner.sandbox import launch
 from tests.integration.outbound_stack import FAST, Clinic, System, a_patient, an_appointment, sinks_of
 from tests.integration.tokens.bench import call
@@ -129,3 +130,25 @@ def test_an_appointment_is_made_where_that_is_taken(vendor: Vendor, clinic: Clin
     else:
         assert (lane["state"], lane["reason"]) == ("quarantined", "not_offered")
         assert "POST Appointment" not in vendor.methods()
+
+
+def test_what_the_vendor_keeps_otherwise_is_not_made_again(vendor: Vendor, clinic: Clinic) -> None:
+    """Its booking of what we proposed, without our number: it may be ours, and only a person can tell."""
+    if vendor.name != "cerner":
+        pytest.skip("the vendor takes no appointments")
+    clinic.land("ehr", a_patient())
+    settle(clinic)
+    vendor.turn("PUT", "faults", [{"on": "POST Appointment", "kind": "drop_answer", "next": 1}])
+    clinic.land("ehr", an_appointment("a1", status="proposed"))
+    assert clinic.flow("vendor").outcomes["unknown"] == 1
+    [made] = vendor.all("Appointment")
+    del made["identifier"]
+    vendor.turn("PUT", "records", [{**made, "status": "booked"}])
+    settle(clinic)
+    lane = clinic.lane("vendor", "appointment")
+    assert (lane["state"], lane["reason"]) == ("quarantined", "possible_duplicate")
+    ref = f"Appointment/{made['id']}"
+    duplicate_search.decide(clinic.outbound, clinic.workspace, str(lane["lane_id"]), ref, actor="nurse")
+    settle(clinic)
+    lane = clinic.lane("vendor", "appointment")
+    assert (lane["state"], lane["sink_ref"], len(vendor.all("Appointment"))) == ("idle", ref, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from connector_runner.connectors.sinks import FindsCreated, Outcome, Reply, Sink
+from connector_runner.connectors.sinks import POSSIBLE_DUPLICATE, FindsCreated, Outcome, Reply, Sink
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
@@ -107,6 +107,8 @@ def _refusal(intent: Intent, reply: Reply) -> str | None:
     """Why this is a case for a person; None where sending again is right."""
     if reply.outcome is Outcome.ABSENT and intent.operation == CREATE:
         return None
+    if reply.code == POSSIBLE_DUPLICATE:
+        return f"may be the same as {reply.ref} of the sink"
     return {
         Outcome.GONE: "the resource was deleted in the sink",
         Outcome.ABSENT: "the resource is no longer in the sink",

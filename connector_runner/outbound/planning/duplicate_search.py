@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply
+from connector_runner.connectors.sinks import POSSIBLE_DUPLICATE, Capabilities, Found, Json, Outcome, Reply
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
@@ -21,7 +21,7 @@ from connector_runner.outbound.lanes.lane import Lane
 from connector_runner.outbound.planning import duplicate_store
 from connector_runner.outbound.planning.dependency_store import wake_dependents
 from connector_runner.outbound.planning.duplicate_store import Decision
-from connector_runner.outbound.planning.duplicates import POSSIBLE_DUPLICATE, SEARCHED, judge
+from connector_runner.outbound.planning.duplicates import SEARCHED, judge
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.resolution import evidence_store
 from connector_runner.resolution import service as resolution

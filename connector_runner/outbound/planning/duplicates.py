@@ -15,7 +15,6 @@ from typing import Any, Final
 from connector_runner.outbound.gating.choosing import OUR_IDENTIFIER
 from connector_runner.world.atoms import split
 
-POSSIBLE_DUPLICATE: Final = "possible_duplicate"
 SEARCHED: Final = frozenset({"patient"})
 """Entity types of which one and the same may be told from what is said of them."""
 
