@@ -113,7 +113,7 @@ class FHIRServer:
         size = min(self.settings.page_size, int(dict(query).get("_count", "9999")))
         if self.paging == "snapshot":
             if search is None:
-                search = str(len(self._searches))
+                search = f"s{len(self._searches)}"
                 self._searches[search] = [row.id for row in self.matches(kind, query)][: self.cap]
             ids = self._searches[search]
             shown = [self.rows[one] for one in ids[at : at + size] if one in self.rows]

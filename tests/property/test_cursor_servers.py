@@ -83,12 +83,11 @@ def _within(row: Row, bound: str) -> bool:
 CHANGES = st.lists(
     st.tuples(st.sampled_from(["new", "again", "same instant", "delete"]), st.integers(0, 6)), max_size=3
 )
-ROUND = st.tuples(
-    CHANGES,
-    st.lists(CHANGES, max_size=12),
-    st.integers(1, 6),
-    st.dictionaries(st.integers(1, 8), st.sampled_from([500, 503, 410, 404, 429]), max_size=2),
-)
+FAULTS = st.dictionaries(st.integers(1, 8), st.sampled_from([500, 503, 410, 404, 429]), max_size=2)
+ROUND = st.tuples(CHANGES, st.lists(CHANGES, max_size=12), st.integers(1, 6), FAULTS)
+MOVES = st.lists(st.tuples(st.sampled_from(["new", "again", "delete"]), st.integers(0, 6)), max_size=3)
+APART = st.tuples(MOVES, st.lists(MOVES, max_size=12), st.integers(1, 6), FAULTS)
+"""No two changes at one instant: what numbers alone tell apart is found by the next reading of everything."""
 
 
 CHANGED_BELOW: list[Any] = [
@@ -105,6 +104,13 @@ SKIPPED: list[Any] = [
 """What was read goes to the end, so a row is skipped; then the link expires behind a later one."""
 SHIFTED: list[Any] = [([("new", 0), ("again", 0), ("again", 1), ("again", 2)], [[], [("again", 0)]], 9, {})]
 """What stands on a page that was read goes to the end, so the next page begins one row too late."""
+
+
+SLIPPED: list[Any] = [
+    ([("new", 0)], [], 9, {}),
+    ([("new", 0), ("again", 0), ("again", 1), ("again", 2), ("again", 3)], [[], [], [("again", 0)]], 9, {}),
+]
+"""The same at a server that is not known to shift its pages."""
 
 
 def change(server: FHIRServer, what: str, which: int) -> None:
@@ -147,6 +153,27 @@ def test_no_version_that_outlives_the_changes_is_missed(
         reader.poll(most_pages=most_pages)
     reader.settle()
     assert reader.current == server.versions
+
+
+@settings(max_examples=100, deadline=None)
+@given(rounds=st.lists(APART, min_size=1, max_size=5), dated=st.booleans(), size=st.integers(2, 4))
+@example(rounds=SLIPPED, dated=True, size=2)
+@example(rounds=SLIPPED, dated=False, size=2)
+def test_what_slips_to_a_page_that_was_read_is_not_missed(rounds: list[Any], dated: bool, size: int) -> None:
+    """A server that nobody has said anything of, and that only numbers its pages: they shift while they are read."""
+    server = FHIRServer(page_size=size, paging="offset", dated=dated)
+    reader = Reader(server)
+    for before, during, most_pages, faults in rounds:
+        for what, which in before:
+            change(server, what, which)
+        server.faults = {len(server.asked) + number: status for number, status in faults.items()}
+        server.during = changing(server, during)
+        reader.poll(most_pages=most_pages)
+    reader.settle()
+    assert reader.current == server.versions
+    asked = len(server.asked)
+    reader.poll()
+    assert len(server.asked) - asked <= 1, "it goes on from where it is"
 
 
 @settings(max_examples=100, deadline=None)

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.connectors.base import Page, WindowLost
-from connector_runner.connectors.fhir import spoilt
+from connector_runner.connectors.fhir import spoilt, stepping
 from connector_runner.connectors.fhir.client import outcome_codes, read_failure
 from connector_runner.connectors.fhir.means import Means, able
 from connector_runner.connectors.fhir.outcomes import warnings
@@ -56,6 +56,10 @@ class _Spoilt(Exception):
 
 class _Expired(Exception):
     """The link to a page is not valid any more."""
+
+
+class _Disregarded(Exception):
+    """A search that goes on from a stamp begins anew instead."""
 
 
 class _TurnedBack(Exception):
@@ -212,6 +216,10 @@ class Reading:
                 # It may take many: each is kept, and shows that somebody is at it.
                 yield self._nothing(window, last=False)
                 continue
+            except _Disregarded:
+                self._disregards()
+                window, answer = window.repeated(replace(window.walk, spans=(window.span,))), None
+                continue
             except _TurnedBack:
                 self._kept.pop("since", None)
                 window, route = open_window(None, whole=True), self._route("last_updated", None)
@@ -223,7 +231,7 @@ class Reading:
                     raise WindowLost("the link to the next page is not valid any more", code="link_expired") from None
                 window, answer = window.repeated(), None
                 continue
-            window = self._onward(window, route)
+            window = self._onward(window, route, page)
             yield self._page(page, window, route)
             if window.over:
                 return
@@ -251,6 +259,8 @@ class Reading:
             around = spoilt.around(route, window, self._means.clock())
             if around is not None:
                 raise _Spoilt(around)
+        if stepping.disregarded(window, page):
+            raise _Disregarded
         date = http_date(answer.headers.get("Date"))
         if window.pages == 0 and window.opened is None and page.next_link and not (date or page.server_time):
             opened = self._newest_stamp(route, window.walk, page)
@@ -297,14 +307,16 @@ class Reading:
         # The pages of a search repeat what its first one said.
         warned = window.search_pages == 1 and bool(codes & self._profile.ignored_warning)
         if last_updated.disregards(page, bound):
-            self._ignored = (LAST_UPDATED,)
-            self._demote("last_updated")
+            self._disregards()
         elif warned and self._sorts(route):
             self._refused = (*self._refused, _SORT)
             self._ignored = (_SORT,)
         elif warned:
-            self._ignored = (LAST_UPDATED,)
-            self._demote("last_updated")
+            self._disregards()
+
+    def _disregards(self) -> None:
+        self._ignored = (LAST_UPDATED,)
+        self._demote("last_updated")
 
     def _narrowed(self, window: Window, route: Route) -> Window:
         walk = route.narrowed(window.walk, self._means.clock())
@@ -317,10 +329,19 @@ class Reading:
             )
         return window.turned(walk)
 
-    def _onward(self, window: Window, route: Route) -> Window:
-        """The window where the next page comes from, when this search has given its last."""
+    def _numbers(self, window: Window, route: Route) -> bool:
+        """Whether pages are only numbered, where the search itself could begin where the last one ended."""
+        if window.next_link is None or route.by != LAST_UPDATED or "last_updated" in self._demoted:
+            return False
+        stamps = self._measured.verdicts.get("stamp") if self._measured is not None else None
+        asked = {"_count", _SORT, *(name for name, _ in route.parameters(window.walk))}
+        return self._filters() and stamps != "absent" and stepping.numbered(window.next_link, asked)
+
+    def _onward(self, window: Window, route: Route, page: ParsedPage) -> Window:
+        """The window where the next page comes from: by its link, by stamp, or when this search has given its last."""
         if not window.over:
-            return window
+            walk = stepping.step(window, page) if self._numbers(window, route) else None
+            return window if walk is None else window.stepped(walk)
         shifting = self._profile.lossy_pages and window.search_pages > 1
         if shifting and window.seen != window.before:
             if window.passes >= _MOST_PASSES:

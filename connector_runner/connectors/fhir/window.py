@@ -125,13 +125,18 @@ class Window:
         """The window when it goes on with another search. From here on no order holds over its pages."""
         return replace(self._anew(), walk=walk, several=True, sorted=False, seen=0, before=None, passes=0)
 
+    def stepped(self, walk: Walk) -> Window:
+        """The window when it reads on by stamp, from the first of ``walk``; the order of its rows holds on."""
+        return replace(self._anew(), walk=walk, steady=walk.spans[0].start)
+
     def left(self, walk: Walk) -> Window:
         """The window when what is left of a search stays unread."""
         return replace(self, walk=walk, several=True, sorted=False, partial=True)
 
-    def repeated(self) -> Window:
-        """The window when the search that it stands in begins again, as its pages may have shifted."""
-        return replace(self._anew(), several=True, sorted=False, before=self.seen, seen=0, passes=self.passes + 1)
+    def repeated(self, walk: Walk | None = None) -> Window:
+        """The window when the search that it stands in (or ``walk``) begins again, as its pages may have shifted."""
+        anew = replace(self._anew(), walk=walk or self.walk, several=True, sorted=False)
+        return replace(anew, before=self.seen, seen=0, passes=self.passes + 1)
 
     def _anew(self) -> Window:
         return replace(self, next_link=None, fingerprint="", trail=(), waiting=True, search_pages=0, rows=0)
