@@ -8,6 +8,12 @@ from enum import StrEnum
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 Json = dict[str, Any]
+NO_ID: Final = "no_id"
+"""The code where a success shows a record without an id."""
+OTHER_RECORD: Final = "other_record"
+"""The code where a success shows, or names, another record than it is about."""
+NOT_SEARCHABLE: Final = "not_searchable"
+"""The cause where a sink has nothing by which our record could be found."""
 POSSIBLE_DUPLICATE: Final = "possible_duplicate"
 """The code where a record of the sink may be the one that is to be made: a person says whether it is."""
 

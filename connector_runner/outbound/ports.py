@@ -110,6 +110,9 @@ class LaneTx(Protocol):
     def find_intent(self, lane: Lane) -> tuple[Intent, float] | None:
         """The open intent and in how many seconds it may be looked for. Raises BadRecord when it is unreadable."""
 
+    def answered(self, lane: Lane, intent_id: str) -> list[tuple[int | None, str]]:
+        """Status and code of each answer to an intent that left open what became of it."""
+
     def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
         """Append to the write log what became of an intent; also where the claim was lost."""
 

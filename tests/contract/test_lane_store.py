@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors.sinks import Outcome, Reply
 from connector_runner.kernel.errors import Conflict
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.lanes.intents import Confirmed
@@ -138,6 +139,17 @@ def test_one_intent_at_most_is_open_on_a_lane(bench: Bench) -> None:
     assert bench.do("find_intent", lane) is not None
     assert bench.confirm(lane, closing=second.intent_id)
     assert bench.do("find_intent", lane) is None
+
+
+def test_what_left_an_outcome_open_is_known_by_the_intent(bench: Bench) -> None:
+    lane = bench.claimed()
+    first, second = intent_of(lane), intent_of(lane)
+    assert bench.do("answered", lane, first.intent_id) == []
+    bench.do("log_outcome", lane, first, "unknown", Reply(Outcome.UNKNOWN, "no_id", 201), "no_id")
+    bench.do("log_outcome", lane, first, "absent", Reply(Outcome.ABSENT, "no_match", 200), "no_match")
+    bench.do("log_outcome", lane, second, "unknown", None, "answer_lost")
+    assert bench.do("answered", lane, first.intent_id) == [(201, "no_id")]
+    assert bench.do("answered", lane, second.intent_id) == [(None, "answer_lost")]
 
 
 def test_the_quiet_period_runs_from_when_the_answer_was_lost(bench: Bench) -> None:

@@ -1,15 +1,22 @@
-"""A sink that says yes and keeps what it had: its old value is its own word still, and no copy of ours."""
+"""A sink that says yes and does something else: keeps what it had, or makes a record that it does not show."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import requests
+
+from connector_runner.connectors.fhir.answers import reply_to
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
+from connector_runner.infra.http import Answer
+from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound.planning import duplicate_search
 from connector_runner.outbound.sinks.directory import Sinks
-from tests.integration.outbound_stack import Clinic, System, a_patient
+from tests.integration.outbound_stack import Clinic, System, a_patient, eventually
 from tests.integration.test_drain import PATIENTS
 from tests.integration.test_echo import a_pair, atom, landed, only_patient, settle
 
@@ -29,17 +36,34 @@ class Stubborn:
 
 
 @dataclass
-class StubbornSinks:
-    """Every sink is stubborn."""
+class Odd:
+    """Every sink is as odd as ``made`` has it."""
 
     inner: Sinks
+    made: Callable[[Sink], Any]
 
     def terms(self, tx: Tx, workspace_id: str) -> list[SinkTerms]:
         return self.inner.terms(tx, workspace_id)
 
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
         terms, sink = self.inner.open(tx, workspace_id, sink_id)
-        return terms, cast(Sink, Stubborn(sink))
+        return terms, cast(Sink, self.made(sink))
+
+
+@dataclass
+class Renaming:
+    """A sink that makes a new record of whatever id it is given, and says so."""
+
+    inner: Sink
+    system: System
+
+    def create(self, body: Json, client_ref: str) -> Reply:
+        made = requests.post(f"{self.system.running.base_url}/Patient", json=body, timeout=10)
+        answer = Answer(made.status_code, made.headers, made.content, made.url)
+        return reply_to(answer, f"Patient/{client_ref}", now=utc_now(), purpose="create")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
 
 def corrected(clinic: Clinic) -> str:
@@ -57,7 +81,7 @@ def test_it_does_not_outvote_what_it_did_not_take(clinic: Clinic, ehr: System, s
     ehr.put(a_patient())
     clinic.poll("ehr", "Patient")
     clinic.flow("store")
-    clinic.outbound = replace(clinic.outbound, sinks=StubbornSinks(clinic.outbound.sinks))
+    clinic.outbound = replace(clinic.outbound, sinks=Odd(clinic.outbound.sinks, Stubborn))
     corrected(clinic)
     clinic.flow("store")
     before = landed(store)
@@ -73,10 +97,31 @@ def test_it_keeps_its_word_when_ours_is_rejected(clinic: Clinic, ehr: System, st
     a_pair(clinic, ehr, store)
     ehr.put(a_patient())
     settle(clinic)
-    clinic.outbound = replace(clinic.outbound, sinks=StubbornSinks(clinic.outbound.sinks))
+    clinic.outbound = replace(clinic.outbound, sinks=Odd(clinic.outbound.sinks, Stubborn))
     event = corrected(clinic)
     settle(clinic)
     clinic.judge(event, approve=False)
     settle(clinic)
     assert atom(clinic, "gender").winner.value == "female"
     assert (only_patient(ehr)["gender"], only_patient(store)["gender"]) == ("female", "female")
+
+
+def test_what_it_made_and_does_not_show_is_not_made_again(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
+    clinic.outbound = replace(clinic.outbound, sinks=Odd(clinic.outbound.sinks, lambda sink: Renaming(sink, store)))
+    clinic.land("ehr", a_patient())
+
+    def rests() -> bool:
+        clinic.flow("store")
+        return clinic.lane("store")["state"] in ("idle", "quarantined")
+
+    assert eventually(rests)
+    made = only_patient(store)
+    lane = clinic.lane("store")
+    assert (lane["state"], lane["reason"]) == ("quarantined", "possible_duplicate")
+    ref = f"Patient/{made['id']}"
+    duplicate_search.decide(clinic.outbound, clinic.workspace, str(lane["lane_id"]), ref, actor="nurse")
+    assert eventually(rests)
+    assert (clinic.lane("store")["state"], clinic.lane("store")["sink_ref"]) == ("idle", ref)
+    assert only_patient(store)["id"] == made["id"]

@@ -297,9 +297,13 @@ class MemoryLaneTx:
             raise BadRecord("an open intent has no entry in the write log", code="write_log", where=lane.lane_id)
         return found.intent, max(found.resolve_after - self.now, 0.0)
 
+    def answered(self, lane: Lane, intent_id: str) -> list[tuple[int | None, str]]:
+        """As the log says."""
+        return [(e.status, e.code) for e in self.log if e.intent_id == intent_id and e.outcome == "unknown"]
+
     def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
         """Whoever's claim it is."""
-        self._log(lane, intent.intent_id, "outcome", outcome)
+        self._log(lane, intent.intent_id, "outcome", outcome, reply.status if reply else None, code)
 
     def set_aside(
         self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
@@ -414,5 +418,7 @@ class MemoryLaneTx:
             return None
         return row
 
-    def _log(self, lane: Lane, intent_id: str, phase: str, outcome: str | None) -> None:
-        self.log = (*self.log, Logged(lane.lane_id, intent_id, phase, outcome, self.now))
+    def _log(
+        self, lane: Lane, intent_id: str, phase: str, outcome: str | None, status: int | None = None, code: str = ""
+    ) -> None:
+        self.log = (*self.log, Logged(lane.lane_id, intent_id, phase, outcome, self.now, status, code))

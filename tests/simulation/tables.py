@@ -39,6 +39,8 @@ class Logged:
     phase: str
     outcome: str | None
     at: float
+    status: int | None = None
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from connector_runner.connectors.classification.classify import classify
 from connector_runner.connectors.classification.failures import reply_to_failure
 from connector_runner.connectors.fhir.ehr_sink import EHRSink, Offers
 from connector_runner.connectors.settings import SourceSettings
-from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
+from connector_runner.connectors.sinks import NO_ID, Json, Outcome, Reply, Sink
 from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 
@@ -70,7 +70,7 @@ class AthenahealthSink(EHRSink):
         number = document.get("problemid") if form.makes == "Condition" else _first_vital(document)
         record_id = fhir_id(self._athena.practice.practice, form.makes, number)
         if record_id is None:
-            return replace(reply, outcome=Outcome.UNKNOWN, code="no_id", cause="no_id")
+            return replace(reply, outcome=Outcome.UNKNOWN, code=NO_ID, cause=NO_ID)
         return replace(reply, ref=f"{form.makes}/{record_id}")
 
     def find_created(self, body: Json, client_ref: str) -> Reply:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from connector_runner.connectors.classification.classify import classify
 from connector_runner.connectors.classification.evidence import Purpose
-from connector_runner.connectors.sinks import Json, Outcome, Reply
+from connector_runner.connectors.sinks import NO_ID, OTHER_RECORD, Json, Outcome, Reply
 from connector_runner.infra.http import Answer
 
 _LOCATION: Final = re.compile(
@@ -24,8 +24,6 @@ _ID: Final = re.compile(r"(?!\.{1,2}$)[^\s/?#%\\\x00-\x1f]{1,200}")
 NO_JSON: Final = "no_json"
 NO_BUNDLE: Final = "not_a_bundle"
 UNCONFIRMED: Final = "unconfirmed"
-OTHER_RECORD: Final = "other_record"
-NO_ID: Final = "no_id"
 
 
 def reply_to(answer: Answer, ref: str | None, *, now: datetime, purpose: Purpose, vendor: str = "") -> Reply:

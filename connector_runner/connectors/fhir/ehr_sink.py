@@ -17,7 +17,16 @@ from connector_runner.connectors.fhir import searching
 from connector_runner.connectors.fhir.answers import about, version_of
 from connector_runner.connectors.fhir.likeness import may_be, says_all
 from connector_runner.connectors.fhir.sink import IDENTIFIER_SYSTEM, Client, FHIRSink
-from connector_runner.connectors.sinks import POSSIBLE_DUPLICATE, Capabilities, Found, Json, Outcome, Reply, Step
+from connector_runner.connectors.sinks import (
+    NOT_SEARCHABLE,
+    POSSIBLE_DUPLICATE,
+    Capabilities,
+    Found,
+    Json,
+    Outcome,
+    Reply,
+    Step,
+)
 from connector_runner.kernel.clock import Clock, utc_now
 
 _OURS_ALONE: Final = frozenset({"id", "meta", "identifier", "text", "implicitRules"})
@@ -80,7 +89,7 @@ class EHRSink(FHIRSink):
     def find(self, resource_type: str, client_ref: str) -> Reply:
         """By our identifier; ABSENT with cause ``not_searchable`` for types that are searched by patient only."""
         if resource_type not in self._offers.identified:
-            return Reply(Outcome.ABSENT, "not_searchable", cause="not_searchable")
+            return Reply(Outcome.ABSENT, NOT_SEARCHABLE, cause=NOT_SEARCHABLE)
         return super().find(resource_type, client_ref)
 
     def find_created(self, body: Json, client_ref: str) -> Reply:

@@ -17,8 +17,18 @@ from connector_runner.connectors.classification.evidence import Purpose
 from connector_runner.connectors.classification.failures import reply_to_failure
 from connector_runner.connectors.classification.rules import READING
 from connector_runner.connectors.fhir import searching, transactions
-from connector_runner.connectors.fhir.answers import NO_ID, OTHER_RECORD, about, reply_to, version_of
-from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Step
+from connector_runner.connectors.fhir.answers import about, reply_to, version_of
+from connector_runner.connectors.sinks import (
+    NO_ID,
+    NOT_SEARCHABLE,
+    OTHER_RECORD,
+    Capabilities,
+    Found,
+    Json,
+    Outcome,
+    Reply,
+    Step,
+)
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
@@ -91,7 +101,7 @@ class FHIRSink:
         if self._capabilities.client_id:
             return self._call("GET", f"{resource_type}/{client_ref}")
         if not self._capabilities.search:
-            return Reply(Outcome.ABSENT, "not_searchable", cause="not_searchable")
+            return Reply(Outcome.ABSENT, NOT_SEARCHABLE, cause=NOT_SEARCHABLE)
         wanted = f"{IDENTIFIER_SYSTEM}|{client_ref}"
         answer = self._call("GET", resource_type, params=[("identifier", wanted), ("_count", "3")], purpose="search")
         if answer.outcome is not Outcome.LANDED:

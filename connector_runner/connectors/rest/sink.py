@@ -27,7 +27,18 @@ from connector_runner.connectors.rest.records import (
 )
 from connector_runner.connectors.rest.settings import RecordSettings, RestSettings
 from connector_runner.connectors.settings import SourceSettings
-from connector_runner.connectors.sinks import Capabilities, Found, Json, Outcome, Reply, Sink, Step
+from connector_runner.connectors.sinks import (
+    NO_ID,
+    NOT_SEARCHABLE,
+    OTHER_RECORD,
+    Capabilities,
+    Found,
+    Json,
+    Outcome,
+    Reply,
+    Sink,
+    Step,
+)
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
@@ -75,7 +86,7 @@ class RestSink:
             path = record.upsert_path.replace("{external_id}", quote(client_ref, safe=""))
             return self._shown(resource_type, record, *self._call("GET", path, "read"), bears=client_ref)
         if record.search_param is None or record.external_id_field is None:
-            return Reply(Outcome.ABSENT, "not_searchable", cause="not_searchable")
+            return Reply(Outcome.ABSENT, NOT_SEARCHABLE, cause=NOT_SEARCHABLE)
         asked = {record.search_param: client_ref}
         found = self._search(resource_type, record, asked, {record.external_id_field: client_ref})
         if len(found.resources) > 1:
@@ -160,7 +171,7 @@ class RestSink:
         bearing = [item for item in listed if isinstance(item, dict) and _bears(record, item, wanted)]
         resources = [resource_of(kind, record, item) for item in bearing]
         if None in resources:
-            return Found(_unknown(reply, "no_id"))
+            return Found(_unknown(reply, NO_ID))
         if not bearing and listed:
             # Others were listed in their place: the parameter was passed over, and ours may be on another page.
             return Found(_unknown(reply, "search_parameter_ignored"))
@@ -187,11 +198,11 @@ class RestSink:
             return reply
         body = resource_of(kind, record, document) if isinstance(document, dict) else None
         if body is None:
-            return _unknown(reply, "no_id" if isinstance(document, dict) else "no_json")
+            return _unknown(reply, NO_ID if isinstance(document, dict) else "no_json")
         name = record.external_id_field
         other = bool(bears) and name is not None and at(body, name) is not None
         if (wanted and body["id"] != wanted) or (other and not _bears(record, document, {str(name): bears})):
-            return _unknown(reply, "other_record")
+            return _unknown(reply, OTHER_RECORD)
         etag = version_of(record, document, answer.headers)
         return replace(reply, ref=f"{kind}/{body['id']}", etag=etag, body=body)
 
@@ -213,11 +224,11 @@ class RestSink:
             if not isinstance(document, dict):
                 return _unknown(reply, "no_json")
             if wanted and id_of(record, document) is None and answer.status == 200:
-                return _unknown(reply, "no_id")
+                return _unknown(reply, NO_ID)
             return self._shown(kind, record, reply, answer, document, wanted=wanted, bears=bears)
         if wanted and answer.status == 204:
             return replace(reply, ref=f"{kind}/{wanted}")
-        return _unknown(reply, "unconfirmed" if wanted else "no_id")
+        return _unknown(reply, "unconfirmed")
 
     def _call(
         self,

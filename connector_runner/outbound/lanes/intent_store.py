@@ -161,6 +161,18 @@ def creates_of(tx: Tx, lane_id: str, operation: str) -> list[Row]:
     )
 
 
+def answered(tx: Tx, lane_id: str, intent_id: str) -> list[tuple[int | None, str]]:
+    """Status and code of the answers to an intent that left its outcome unknown."""
+    found = rows(
+        tx,
+        "SELECT http_status, code FROM write_log WHERE lane_id = :lane AND intent_id = :intent"
+        " AND phase = 'outcome' AND outcome = 'unknown'",
+        lane=lane_id,
+        intent=intent_id,
+    )
+    return [(row["http_status"], row["code"] or "") for row in found]
+
+
 def intent_write(tx: Tx, lane_id: str, intent_id: str) -> Row | None:
     """The write log's entry of an intent."""
     return one(

@@ -183,6 +183,10 @@ class SqlLaneTx:
         """See the port."""
         return intents.find_intent(self.tx, self.of.sealer, lane)
 
+    def answered(self, lane: Lane, intent_id: str) -> list[tuple[int | None, str]]:
+        """See the port."""
+        return intent_store.answered(self.tx, lane.lane_id, intent_id)
+
     def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
         """See the port."""
         intents.log_outcome(self.tx, self.of.sealer, lane, intent, outcome, reply, code)

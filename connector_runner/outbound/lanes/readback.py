@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
-from connector_runner.connectors.sinks import POSSIBLE_DUPLICATE, FindsCreated, Outcome, Reply, Sink
+from connector_runner.connectors.sinks import (
+    NO_ID,
+    NOT_SEARCHABLE,
+    OTHER_RECORD,
+    POSSIBLE_DUPLICATE,
+    FindsCreated,
+    Outcome,
+    Reply,
+    Sink,
+)
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
@@ -14,6 +24,8 @@ from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 from connector_runner.outbound.sinks.pacing import Pacer
 from connector_runner.outbound.sinks.sink_state import sink_fault
 
+_CREATED: Final = 201
+_NOT_SHOWN: Final = "the sink answered that it made a record, and does not show it under our identity"
 _UNTELLABLE: Final = frozenset({Outcome.REFUSED, Outcome.QUOTA, Outcome.NOT_SENT, Outcome.AUTH})
 
 
@@ -92,9 +104,14 @@ class ReadBack:
             return Settled("fence_lost")
         tx.close_intent(lane, intent.intent_id)
         refusal = _refusal(intent, reply)
+        if refusal is None and reply.cause != NOT_SEARCHABLE and self._said_made(tx, lane, intent):
+            return self._settler.quarantine(tx, lane, POSSIBLE_DUPLICATE, _NOT_SHOWN, reply=reply)
         if refusal is not None:
             return self._settler.quarantine(tx, lane, reply.code or str(reply.outcome), refusal, reply=reply)
         return self._settler.retry(tx, lane, "absent", "read_back", delay_s=0.0)
+
+    def _said_made(self, tx: LaneTx, lane: Lane, intent: Intent) -> bool:
+        return _made(tx.answered(lane, intent.intent_id), our_id=self._sink.capabilities.client_id)
 
     def _again(self, lane: Lane, delay_s: float, *, counts: bool, reply: Reply | None = None) -> None:
         with self._store.begin() as tx:
@@ -116,3 +133,16 @@ def _refusal(intent: Intent, reply: Reply) -> str | None:
         Outcome.POISON: "the sink refuses to be asked for this",
         Outcome.FORBIDDEN: "a policy of the sink refuses this record to us",
     }.get(reply.outcome)
+
+
+def _made(answers: Sequence[tuple[int | None, str]], *, our_id: bool) -> bool:
+    """Whether a sink said that it made something, if not what: sending again might make another.
+
+    ``our_id``: it is made at an id of ours, so a repeat makes none, unless the sink named another.
+    """
+    return any(
+        status is not None
+        and status // 100 == 2
+        and (code == OTHER_RECORD or (not our_id and (code == NO_ID or status == _CREATED)))
+        for status, code in answers
+    )
