@@ -62,7 +62,7 @@ def retry_after_s(answer: Answer, now: datetime) -> float | None:
         except (ValueError, OverflowError):
             return None
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        seconds = (moment - now).total_seconds()
+        seconds = (moment - now).total_seconds() - (skew_of(answer, now) or 0.0)
     return min(max(seconds, 0.0), _MOST_WAIT_S) if math.isfinite(seconds) else None
 
 

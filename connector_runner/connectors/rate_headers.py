@@ -35,10 +35,15 @@ def retry_after_s(headers: Mapping[str, str], now: datetime, *, most_s: float = 
         moment = http_date(text)
         if moment is None:
             return None
-        seconds = (moment - now).total_seconds()
+        seconds = (moment - _their_now(headers, now)).total_seconds()
     if not math.isfinite(seconds):
         return None
     return min(max(seconds, 0.0), most_s)
+
+
+def _their_now(headers: Mapping[str, str], now: datetime) -> datetime:
+    """By the clock that moments in an answer are on (``Date``; RFC 9110, section 6.6.1): it may differ from ours."""
+    return http_date(headers.get("Date")) or now
 
 
 def http_date(text: str | None) -> datetime | None:
@@ -57,8 +62,9 @@ def pace_of(headers: Mapping[str, str], now: datetime) -> Pace | None:
     # Each of their names has the word, and most answers have none of them.
     if not any("limit" in name.lower() for name in headers):
         return None
+    theirs = _their_now(headers, now)
     for read in (_structured, _separate, _hubspot, _salesforce):
-        pace = read(headers, now)
+        pace = read(headers, theirs)
         if pace is not None:
             return pace
     return None

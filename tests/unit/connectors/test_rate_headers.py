@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from requests.structures import CaseInsensitiveDict
@@ -53,3 +54,17 @@ def test_an_allowance(headers: dict[str, str], pace: Pace | None) -> None:
 )
 def test_when_to_come_back(text: str, seconds: float | None) -> None:
     assert retry_after_s({"Retry-After": text}, NOW) == seconds
+
+
+@pytest.mark.parametrize("off_s", [-7200, 90, 7200])
+def test_moments_are_on_the_clock_of_who_states_them(off_s: int) -> None:
+    theirs = NOW + timedelta(seconds=off_s)
+    headers = {
+        "Date": format_datetime(theirs, usegmt=True),
+        "Retry-After": format_datetime(theirs + timedelta(seconds=20), usegmt=True),
+        "X-RateLimit-Remaining": "4",
+        "X-RateLimit-Reset": str(int(theirs.timestamp()) + 30),
+    }
+    assert retry_after_s(headers, NOW) == 20.0
+    assert pace_of(headers, NOW) == Pace(None, 4, 30.0)
+    assert retry_after_s({**headers, "Date": "today"}, theirs) == 20.0
