@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -29,6 +29,16 @@ def of_records(
     lent = {value.record_id for value in sent if said_by.get(value.event_id) != entity_of[value.record_id]}
     before = store.sent_before(tx, sorted(lent))
     return store.versions_of(tx, records), at_its_origin(last + before, events) if before else sent
+
+
+def deleted(versions: Iterable[RecordVersion]) -> frozenset[str]:
+    """The records of which the latest of these versions says that they are deleted."""
+    latest: dict[str, RecordVersion] = {}
+    for version in versions:
+        before = latest.get(version.record_id)
+        if before is None or before.order < version.order:
+            latest[version.record_id] = version
+    return frozenset(record for record, version in latest.items() if version.deleted)
 
 
 def at_its_origin(sent: Sequence[SentValue], events: Sequence[StoredEvent]) -> list[SentValue]:

@@ -44,7 +44,10 @@ class EntityView:
     """Of an entity as it once stood: the state that came of it."""
     others: tuple[Member, ...] = ()
     lent: frozenset[str] = frozenset()
-    """Own records, by their ids, that were last sent a value which nobody says who this is a view of."""
+    """Own records, by their ids, that were last sent a value which nobody says who this is a view of.
+
+    Those that are there: one that was deleted holds nothing any more.
+    """
     overtaken: tuple[SentValue, ...] = ()
     """What own records were last sent, and had been rejected by the time it landed."""
     relays: frozenset[str] = frozenset()
@@ -170,6 +173,8 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
         events[event.entity_id].append(event)
     adopted = {record: entity for entity, row in known.items() for record in row["adopted"] or ()}
     versions, sent = history.of_records(tx, [event for found in events.values() for event in found], adopted)
+    gone = history.deleted(versions) if sent else frozenset()
+    there = [value for value in sent if value.record_id not in gone]
     folds: dict[tuple[str, ...], tuple[Folded, tuple[StoredEvent, ...]]] = {}
     answer = []
     for entity, cluster in wanted.items():
@@ -179,7 +184,7 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
             folds[members] = _folded(found, versions, sent), tuple(found)
         folded, said = folds[members]
         row = known[entity]
-        last = _last_sent(entity, events[entity], sent, adopted)
+        last = _last_sent(entity, events[entity], there, adopted)
         answer.append(
             EntityView(
                 entity_id=entity,

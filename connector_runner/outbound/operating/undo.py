@@ -17,7 +17,7 @@ from connector_runner.infra.database import Row, Tx
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import BadRecord
-from connector_runner.kernel.ids import new_id
+from connector_runner.kernel.ids import canonical_id, entity_id_of, new_id
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.outbound.lanes import intents
@@ -28,6 +28,7 @@ from connector_runner.outbound.operating.inverse import InversePlan, Write, inve
 from connector_runner.outbound.operating.undo_store import MARK
 from connector_runner.outbound.planning.plans import Nothing
 from connector_runner.world import history, reading
+from connector_runner.world import store as world_store
 from connector_runner.world.atoms import field_of, split
 from connector_runner.world.fold import fold
 
@@ -35,6 +36,8 @@ NOTHING_TO_UNDO: Final = "nothing_to_undo"
 """Everything that would be restored was edited by others since, or is as it was already."""
 CREATED: Final = "created"
 """The write made the resource: no inverse update takes that back."""
+DELETED: Final = "deleted"
+"""The record is known to be gone from the sink: it holds nothing that could be restored."""
 
 Origins = Mapping[str, Sequence[tuple[Any, SentClaim]]]
 """Atom -> values that the sink held before, the latest first, each with whose it was."""
@@ -197,11 +200,10 @@ def planned(tx: Tx, outbound: Outbound, workspace_id: str, terms: SinkTerms, lan
     if asked is None:
         return None
     writes = logged(tx, outbound.sealer, workspace_id, lane, asked["intents"])
-    if not writes or makes_it(writes) or lane.sink_ref is None:
-        undo_store.settle(
-            tx, workspace_id, lane.lane_id, asked["undo_id"], status="nothing", pieces=0,
-            skipped={"": CREATED if makes_it(writes) else NOTHING_TO_UNDO},
-        )  # fmt: skip
+    stopped = _stopped(tx, workspace_id, terms, lane, writes)
+    if stopped is not None or lane.sink_ref is None:
+        skipped = {"": stopped or NOTHING_TO_UNDO}
+        undo_store.settle(tx, workspace_id, lane.lane_id, asked["undo_id"], status="nothing", pieces=0, skipped=skipped)
         return None
     before = undo_store.landed_before(tx, lane.lane_id, writes[0].written_at, asked["intents"])
     earlier = logged(tx, outbound.sealer, workspace_id, lane, before)
@@ -228,6 +230,16 @@ def planned(tx: Tx, outbound: Outbound, workspace_id: str, terms: SinkTerms, lan
         facts=facts,
         nothing=nothing,
     )
+
+
+def _stopped(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, writes: Sequence[Logged]) -> str | None:
+    """Why no update can take these writes back."""
+    if makes_it(writes):
+        return CREATED
+    if not writes or lane.sink_ref is None:
+        return NOTHING_TO_UNDO
+    record = entity_id_of(workspace_id, canonical_id(terms.name, *lane.sink_ref.split("/", 1)))
+    return DELETED if history.deleted(world_store.versions_of(tx, [record])) else None
 
 
 def _origins(
