@@ -125,3 +125,29 @@ def test_what_it_made_and_does_not_show_is_not_made_again(clinic: Clinic, ehr: S
     assert eventually(rests)
     assert (clinic.lane("store")["state"], clinic.lane("store")["sink_ref"]) == ("idle", ref)
     assert only_patient(store)["id"] == made["id"]
+
+
+def test_somebody_else_at_the_place_of_our_patient_is_not_written_to(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """The sink's address was changed to a system that gives the same ids to others, at the same version."""
+    clinic.source("desk", ehr)
+    clinic.source("store", store, accept_from=["desk"], client_id=False, **PATIENTS)
+    clinic.land("desk", a_patient())
+    clinic.flow("store")
+    ref = clinic.lane("store")["sink_ref"]
+    stranger = a_patient(ref.partition("/")[2], "617-555-0900", birthDate="1950-05-05",
+                         name=[{"use": "official", "family": "Obi", "given": ["Chidi"]}])  # fmt: skip
+    kept = ehr.put(stranger)
+    clinic.source("store", ehr, accept_from=["desk"], client_id=False, **PATIENTS)
+    clinic.land("desk", a_patient(phone="617-555-0777", meta={"lastUpdated": "2030-01-01T00:00:00Z"}))
+    clinic.flow("store")
+    lane = clinic.lane("store")
+    assert (lane["state"], lane["reason"]) == ("quarantined", "other_person")
+    assert ehr.get(ref) == kept
+    duplicate_search.decide(clinic.outbound, clinic.workspace, str(lane["lane_id"]), ref, actor="nurse")
+    clinic.flow("store")
+    assert clinic.lane("store")["state"] == "idle", "a person says that it is the same"
+    clinic.land("desk", a_patient(phone="617-555-0778", meta={"lastUpdated": "2030-01-02T00:00:00Z"}))
+    clinic.flow("store")
+    assert ehr.get(ref)["telecom"] == [{"system": "phone", "use": "home", "value": "617-555-0778"}]

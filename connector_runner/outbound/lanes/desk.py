@@ -23,7 +23,7 @@ from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
 from connector_runner.outbound.operating import naming, overtaken, parting, undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
-from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store
+from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store, strangers
 from connector_runner.outbound.planning.checking import problems_of
 from connector_runner.outbound.planning.dependencies import NOBODY
 from connector_runner.outbound.planning.dependency_store import wake_dependents
@@ -80,7 +80,12 @@ class Planned:
         return self.planner.creation(self.wanted, lane, sink.identified(body, lane.client_ref))
 
     def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
-        """The smallest change of ``current``."""
+        """The smallest change of ``current``; raises BadRecord too where that is somebody else's by now."""
+        confirmed = self.wanted.confirmed
+        if confirmed is None or current is not confirmed.body:
+            known = None if confirmed is None else self.planner.facts(self.terms, confirmed.body)
+            if strangers.is_stranger(self.wanted, self.planner.facts(self.terms, current), known):
+                raise BadRecord("the record there is somebody else's", code=strangers.OTHER_PERSON)
         return self.planner.change(self.wanted, lane, self.terms, current, etag)
 
     def adopting(self, ref: str) -> Planned:

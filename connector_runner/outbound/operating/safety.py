@@ -10,6 +10,7 @@ from connector_runner.outbound.lanes.lane import State
 _NEVER: Final = {
     "multiple_matches": "more than one record of the sink carries our identifier: a person must say which is right",
     "possible_duplicate": "the sink holds a record that may be the same: a person must say whether it is",
+    "other_person": "the sink has somebody else's record in its place: a person must say whose it is",
     "missing_in_sink": "the record is gone from the sink: sending again could bring back what was removed on purpose",
 }
 

@@ -22,6 +22,7 @@ from connector_runner.outbound.planning import duplicate_store
 from connector_runner.outbound.planning.dependency_store import wake_dependents
 from connector_runner.outbound.planning.duplicate_store import Decision
 from connector_runner.outbound.planning.duplicates import SEARCHED, judge
+from connector_runner.outbound.planning.strangers import OTHER_PERSON
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.resolution import evidence_store
 from connector_runner.resolution import service as resolution
@@ -168,6 +169,8 @@ def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: M
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
     """A person's word on a possible duplicate: go on with ``Type/id`` of the sink, or (None) create all the same.
 
+    Of a record that was taken for somebody else's by now: that it is the entity's all the same.
+
     Where that record counts for another entity, the two are linked, which can be taken back.
     The lane is put back; audited. Raises BadRecord (``no_such_lane``, ``not_in_question``, ``reference``).
     """
@@ -178,11 +181,14 @@ def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None,
         lane = store.lane_by_id(tx, lane_id)
         if lane is None:
             raise BadRecord("there is no such lane in this workspace", code="no_such_lane", where=lane_id)
-        if lane.reason != POSSIBLE_DUPLICATE:
+        stranger = lane.reason == OTHER_PERSON and ref is not None and ref == lane.sink_ref
+        if lane.reason != POSSIBLE_DUPLICATE and not stranger:
             raise BadRecord("nobody asks this of the lane", code="not_in_question", where=lane_id)
         terms = next((t for t in outbound.sinks.terms(tx, workspace_id) if t.sink_id == lane.sink_id), None)
         if terms is None:
             raise RunnerError("the sink is switched off", code="disabled", where=lane.sink_id)
+        if stranger:
+            duplicate_store.forget_confirmed(tx, lane_id)
         adopter = _adopter(tx, workspace_id, terms, lane, ref) if ref is not None else None
         duplicate_store.decide(tx, workspace_id, lane_id, ref if adopter is None else None, actor)
         if adopter is not None:

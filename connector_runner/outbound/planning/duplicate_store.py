@@ -59,6 +59,16 @@ def decide(tx: Tx, workspace_id: str, lane_id: str, ref: str | None, actor: str)
     )
 
 
+def forget_confirmed(tx: Tx, lane_id: str) -> None:
+    """What the lane's record was known to hold counts no more: it is read, and compared with nothing."""
+    execute(
+        tx,
+        "UPDATE sync_lane SET last_sent = NULL, sink_etag = NULL, synced_hash = NULL, updated_at = clock_timestamp()"
+        " WHERE lane_id = :lane",
+        lane=lane_id,
+    )
+
+
 def go_on_with(tx: Tx, lane_id: str, ref: str) -> None:
     """``Type/id`` is the lane's record in its sink, unless it has one."""
     execute(

@@ -71,6 +71,14 @@ def like(one: Facts, other: Facts) -> Likeness:
     return Likeness.STRONG if not contradicted and (shared or (named and born and phoned)) else Likeness.POSSIBLE
 
 
+def unlike(one: Facts, other: Facts) -> bool:
+    """Whether two records are told apart by name and by birth date, with neither a number nor a telephone in common."""
+    named, others_name = _name(one), _name(other)
+    apart = named is not None and others_name is not None and named != others_name
+    born = _differ(one.get("birth_date"), other.get("birth_date"))
+    return apart and born and not (_numbers(one) & _numbers(other)) and not (_phones(one) & _phones(other))
+
+
 def _differ(one: Any, other: Any) -> bool:
     """Whether two dates contradict each other: one that is less precise does not."""
     if not isinstance(one, str) or not isinstance(other, str):
