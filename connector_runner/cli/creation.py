@@ -16,7 +16,7 @@ from connector_runner.world import reading
 
 
 def same(
-    lane: Annotated[str, typer.Argument(metavar="LANE", help="A lane that stands as possible_duplicate or other_person.")],
+    lane: Annotated[str, typer.Argument(metavar="LANE", help="Stands as possible_duplicate or other_person.")],
     record: Annotated[str | None, typer.Argument(metavar="TYPE/ID", help="The sink's record that it is.")] = None,
     none: Annotated[bool, typer.Option("--none", help="It is none of those: create it.")] = False,
     workspace: Workspace = None,
