@@ -10,6 +10,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.review import ageing_store, item_store, nearness_store, policy_store, queue
 from connector_runner.review.categories import priority_of
 from connector_runner.review.items import EXPIRED, STALE, SUPERSEDED, Item, Refused, ask
+from connector_runner.world import reading
 
 EXPIRE_AT_ONCE: Final = 500
 _STEP: Final = 200
@@ -49,7 +50,8 @@ def reopen(
 ) -> Item | Refused:
     """Ask an expired question again, of what may still be decided; the item as it is then.
 
-    Where another item of the same entity, or pair, is open by now it takes the questions, and is what is returned.
+    Where another item of the same entity, or pair, is open by now it takes the questions, and is what is returned; so
+    does one about who adopted the record that it was about.
     Refused for one that is not expired, or about nothing that is open any more. Raises BadRecord (``unknown_item``).
     """
     item = queue.show(tx, workspace_id, item_id)
@@ -60,10 +62,11 @@ def reopen(
     item = queue.show(tx, workspace_id, item_id, lock=True)
     if item.status != EXPIRED:
         return Refused("not_expired", f"the item is {item.status}", where=item_id)
-    open_one = item_store.open_of(tx, workspace_id, item.kind, item.entity_id, item.other_id)
-    if open_one is None:
+    about = item.entity_id if item.other_id else reading.entity_id(tx, workspace_id, item.entity_id)
+    elsewhere = about != item.entity_id or item_store.open_of(tx, workspace_id, item.kind, about, item.other_id)
+    if not elsewhere:
         ageing_store.reopen(tx, workspace_id, item_id, now)
-    now_open = item_id if open_one is None else _joined(tx, workspace_id, item, now)
+    now_open = _joined(tx, workspace_id, item, about, now) if elsewhere else item_id
     changed = handler.changed(tx, workspace_id, queue.show(tx, workspace_id, now_open), now=now)
     found = queue.show(tx, workspace_id, now_open)
     if not found.is_open:
@@ -75,13 +78,13 @@ def reopen(
     return found
 
 
-def _joined(tx: Tx, workspace_id: str, item: Item, now: datetime) -> str:
-    """The open item, which asks what an expired one did as well."""
+def _joined(tx: Tx, workspace_id: str, item: Item, about: str, now: datetime) -> str:
+    """The item of an entity, open or new, which asks what an expired one did as well."""
     return ask(
         tx,
         workspace_id,
         kind=item.kind,
-        entity_id=item.entity_id,
+        entity_id=about,
         other_id=item.other_id,
         entity_type=item.entity_type,
         event_ids=item.event_ids,

@@ -9,6 +9,7 @@ from typing import Any, Final
 from connector_runner.infra.database import Row, Tx, execute, id_array, later, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import new_ids
+from connector_runner.review.reasons import SAMPLE
 
 _OPEN: Final = "status IN ('pending', 'in_progress')"
 _SAME: Final = (
@@ -209,14 +210,16 @@ def open_words(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[dic
 def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[list[str]]]:
     """Event -> lists of its atoms that people are asked about, or were until nobody answered in time; empty: all.
 
-    What an item was decided about has verdicts, and what the answer passed over may count again one day.
+    What an item was decided about has verdicts, and what the answer passed over may count again one day. A sample of
+    what the judge passed asks nobody to settle anything.
     """
     found = rows(
         tx,
         "SELECT key AS event_id, jsonb_agg(value) AS atoms FROM review_item, jsonb_each(asked)"
         " WHERE workspace_id = :ws AND kind = 'events' AND entity_id = ANY(CAST(:ids AS uuid[]))"
-        f" AND ({_OPEN} OR ended_because = 'stale') GROUP BY key",
+        f" AND ({_OPEN} OR ended_because = 'stale' AND reason <> :sample) GROUP BY key",
         ws=workspace_id,
+        sample=SAMPLE,
         ids=id_array(sorted(set(entity_ids))),
     )
     return {row["event_id"]: row["atoms"] for row in found}

@@ -12,7 +12,7 @@ from connector_runner.world.changes import EntityChange
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """World's EntityChanged: has what was said in doubt judged, and what a judge's word may not stand against any more.
+    """World's EntityChanged: has what was said in doubt judged, and what a change of anything else may have made so.
 
     ``hint`` is called for the workspace once that is committed.
     """
@@ -20,19 +20,19 @@ class Subscriber:
     hint: Callable[[str], None]
 
     def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
-        """Note who something was said of in doubt, or who is there no more; and those of whom the judge passed
-        something, where another who is the same says something new.
+        """Note who something was said of in doubt, or who is there no more; who people are asked about, as that may be
+        said no more; and of whom anything was said in doubt, where another who is the same has changed.
         """
         wanted = {change.entity_id for change in changes if change.doubtful or change.gone}
         others = [change.entity_id for change in changes if not change.created and not change.gone]
         if others:
-            wanted |= noting_store.passed_beside(tx, workspace_id, others)
+            wanted |= noting_store.concerned(tx, workspace_id, others)
         self._note(tx, workspace_id, wanted)
 
     def resolved(self, tx: Tx, workspace_id: str, compared: Sequence[str], regrouped: Sequence[str]) -> None:
         """World's EntitiesResolved: who is one with others than before is held against what these say."""
         if regrouped:
-            self._note(tx, workspace_id, noting_store.passed_of(tx, workspace_id, regrouped))
+            self._note(tx, workspace_id, noting_store.doubted(tx, workspace_id, regrouped))
 
     def _note(self, tx: Tx, workspace_id: str, wanted: Iterable[str]) -> None:
         entities = sorted(set(wanted))

@@ -1,4 +1,4 @@
-"""SQL of entities of which a judge passed something."""
+"""SQL of entities that a change concerns."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ from typing import Final
 
 from connector_runner.infra.database import Tx, id_array, rows
 
-# Of the entity ``n``, and of the records that it adopted; looked up one by one.
-_PASSED: Final = (
+# Of the entity ``n``, or of a record that it adopted; looked up one by one.
+_DOUBTED: Final = (
     "EXISTS (SELECT 1 FROM (SELECT n.entity_id AS id UNION ALL"
     " SELECT record_id FROM adopted_record WHERE workspace_id = :ws AND entity_id = n.entity_id) r"
     " CROSS JOIN LATERAL (SELECT 1 FROM event WHERE workspace_id = :ws AND entity_id = r.id"
-    "  AND event_type = 'review.approved' AND facts->>'kind' = 'automated' OFFSET 0) v)"
+    "  AND confidence > 0 AND confidence < 0.8 OFFSET 0) d)"
 )
 
 
-def passed_of(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[str]:
-    """Those of the entities of which a judge passed something."""
+def doubted(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[str]:
+    """Those of the entities of which anything was ever said in doubt, whatever became of it."""
     found = rows(
         tx,
-        f"SELECT n.entity_id FROM unnest(CAST(:ids AS uuid[])) AS n (entity_id) WHERE {_PASSED}",
+        f"SELECT n.entity_id FROM unnest(CAST(:ids AS uuid[])) AS n (entity_id) WHERE {_DOUBTED}",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
     )
     return {row["entity_id"] for row in found}
 
 
-def passed_beside(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[str]:
-    """Others that are the same as one of the entities, and of which a judge passed something."""
+def concerned(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[str]:
+    """Those of the entities that people are asked about, and others that are the same, and doubted."""
     found = rows(
         tx,
-        "SELECT DISTINCT n.entity_id FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+        "SELECT o.entity_id FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+        " (SELECT entity_id FROM review_item WHERE workspace_id = :ws AND kind = 'events' AND entity_id = i.id"
+        "  AND status IN ('pending', 'in_progress') OFFSET 0) o"
+        " UNION SELECT n.entity_id FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
         " (SELECT cluster_id FROM cluster_member WHERE workspace_id = :ws AND entity_id = i.id OFFSET 0) m"
         " CROSS JOIN LATERAL (SELECT entity_id FROM cluster_member WHERE workspace_id = :ws"
         "  AND cluster_id = m.cluster_id OFFSET 0) n"
-        f" WHERE n.entity_id <> i.id AND {_PASSED}",
+        f" WHERE n.entity_id <> i.id AND {_DOUBTED}",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
     )

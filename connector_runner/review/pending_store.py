@@ -40,6 +40,25 @@ def request(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None:
     )
 
 
+def request_all(tx: Tx, workspace_id: str, *, but: Sequence[str]) -> None:
+    """Ask for whom anything was said of in doubt that no verdict is about as a whole, as when others are looked at.
+
+    ``but`` are entity types that nobody looks at.
+    """
+    execute(
+        tx,
+        "INSERT INTO pending_review AS p (workspace_id, entity_id)"
+        " SELECT DISTINCT e.workspace_id, e.holder FROM (SELECT e.workspace_id, e.id, coalesce((SELECT a.entity_id"
+        "  FROM adopted_record a WHERE a.workspace_id = :ws AND a.record_id = e.entity_id), e.entity_id) AS holder"
+        f"  FROM event e WHERE {_IN_DOUBT} AND e.entity_type <> ALL(CAST(:but AS text[])) OFFSET 0) e"
+        " WHERE NOT EXISTS (SELECT 1 FROM event v WHERE v.workspace_id = :ws AND v.caused_by = e.id"
+        "  AND v.domain = 'review' AND NOT v.facts ?| ARRAY['fields', 'rests_on'] OFFSET 0)"
+        " ORDER BY 2 ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1",
+        ws=workspace_id,
+        but=list(but),
+    )
+
+
 def take(tx: Tx, workspace_id: str, limit: int) -> list[Taken]:
     """Take up to ``limit`` entities that are due, those first that have waited longest. One that failed goes alone."""
     found = rows(
@@ -181,10 +200,8 @@ def scan(
     return found, until
 
 
-_DOUBTED: Final = (
-    "e.workspace_id = :ws AND e.confidence > 0 AND e.confidence < 0.8"
-    " AND e.ingested_at > coalesce(CAST(:since AS timestamptz), '-infinity')"
-)
+_IN_DOUBT: Final = "e.workspace_id = :ws AND e.confidence > 0 AND e.confidence < 0.8"
+_DOUBTED: Final = f"{_IN_DOUBT} AND e.ingested_at > coalesce(CAST(:since AS timestamptz), '-infinity')"
 # Event by event (OFFSET keeps the planner from joining): few are new, and the tables that tell of them are large.
 _MISSED: Final = (
     "INSERT INTO pending_review (workspace_id, entity_id)"

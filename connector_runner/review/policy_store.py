@@ -9,6 +9,7 @@ from connector_runner.audit import log as audit
 from connector_runner.infra.database import Row, Tx, execute, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import new_id
+from connector_runner.review import pending_store
 from connector_runner.review.policy import ReviewPolicy, parsed
 from connector_runner.world.confidence import REVIEWED
 
@@ -20,7 +21,10 @@ def load(tx: Tx, workspace_id: str) -> ReviewPolicy:
 
 
 def save(tx: Tx, workspace_id: str, document: Any, *, actor: str, now: datetime) -> ReviewPolicy:
-    """Set the policy of a workspace, audited. Raises BadRecord for what is none."""
+    """Set the policy of a workspace, audited. Raises BadRecord for what is none.
+
+    What nobody looked at by the policy before is looked at now, where somebody shall.
+    """
     policy = parsed(document)
     before = load(tx, workspace_id)
     execute(
@@ -38,6 +42,8 @@ def save(tx: Tx, workspace_id: str, document: Any, *, actor: str, now: datetime)
     audit.append(
         tx, workspace_id, actor=actor, action="review.policy_changed", object=workspace_id, detail=changed, now=now
     )
+    if (policy.sources, policy.skip_types) != (before.sources, before.skip_types):
+        pending_store.request_all(tx, workspace_id, but=policy.skip_types)
     return policy
 
 

@@ -11,9 +11,9 @@ from connector_runner.review.categories import category_of, gravest
 from connector_runner.review.judge.case import CONTRADICTED, SUPPORTED, UNCLEAR, FieldVerdict, Judgement
 from connector_runner.review.policy import ReviewPolicy
 from connector_runner.review.reasons import CONFLICT, FAINT, REASONS, SAMPLE, SIGN_OFF, SUSPENDED
-from connector_runner.review.standing import claims_of, contradicts_record
+from connector_runner.review.standing import claims_of
 from connector_runner.world.confidence import AUTHORITATIVE
-from connector_runner.world.fold import Claim
+from connector_runner.world.fold import Claim, contradicts_record
 from connector_runner.world.reading import EntityView
 
 AGREED: Final = frozenset({"agrees_with_authority", "second_source"})
@@ -116,7 +116,7 @@ def why_person(
     policy = ruling.policy
     if word.verdict == CONTRADICTED:
         return CONTRADICTED
-    if word.verdict == SUPPORTED and contradicts_record(atom, claim, claims_of(view, atom)):
+    if word.verdict == SUPPORTED and contradicts_record(claim, claims_of(view, atom)):
         return CONFLICT
     if category in policy.people or view.entity_type in ruling.signed_off:
         return SIGN_OFF

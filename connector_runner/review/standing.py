@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from connector_runner.review.items import Asked
-from connector_runner.world.atoms import SAFETY_FIELDS, field_of
-from connector_runner.world.confidence import AUTHORITATIVE, HIGH, NONE, confidence_class
+from connector_runner.world.atoms import field_of
+from connector_runner.world.confidence import NONE, confidence_class
 from connector_runner.world.events import StoredEvent
-from connector_runner.world.fold import Claim
+from connector_runner.world.fold import Claim, contradicts_record
 from connector_runner.world.reading import EntityView
 
 ANSWERED: Final = "answered"
@@ -39,18 +39,11 @@ def standing(view: EntityView) -> Standing:
         for claim in claims:
             if claim.event_id not in own or claim.echo:
                 continue
-            if claim.verdict is None and NONE < confidence_class(claim.confidence) < HIGH:
+            if claim.is_doubtful:
                 doubtful.setdefault(claim.event_id, {})[atom] = claim
-            elif claim.verdict == "automated" and contradicts_record(atom, claim, claims):
+            elif claim.verdict == "automated" and contradicts_record(claim, claims):
                 disputed.setdefault(claim.event_id, {})[atom] = claim
     return Standing(doubtful, disputed)
-
-
-def contradicts_record(atom: str, claim: Claim, claims: Iterable[Claim]) -> bool:
-    """Whether a system of record says otherwise of a safety field, so that a judge's word would not count."""
-    return field_of(atom) in SAFETY_FIELDS and any(
-        other.confidence >= AUTHORITATIVE and not other.echo and other.value != claim.value for other in claims
-    )
 
 
 def claims_of(view: EntityView, atom: str) -> tuple[Claim, ...]:

@@ -13,8 +13,9 @@ from connector_runner.infra.database import Tx
 class EntityChange:
     """An entity whose events grew or whose state was folded anew.
 
-    ``doubtful``: something was said of it just now that is not believed enough to be relied on, or that makes a judge's
-    word stand against that of a system of record, or was rejected. ``gone``: another one has adopted it.
+    ``doubtful``: something was said of it just now, or came out of its fold, that is not believed enough to be relied
+    on, or that makes a judge's word stand against that of a system of record, or was rejected. ``gone``: another one
+    has adopted it.
     """
 
     entity_id: str

@@ -17,7 +17,7 @@ from typing import Any, Final
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of, join, split
-from connector_runner.world.confidence import AUTHORITATIVE, NONE, confidence_class
+from connector_runner.world.confidence import AUTHORITATIVE, HIGH, NONE, confidence_class
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
 
 VERDICT_PREFIX = "review."
@@ -50,13 +50,12 @@ class Claim:
     @property
     def rank(self) -> tuple[int, datetime, float, datetime, str]:
         """Sorts the better claim last."""
-        return (
-            confidence_class(self.confidence),
-            self.since,
-            self.confidence,
-            self.ingested_at,
-            self.event_id,
-        )
+        return (confidence_class(self.confidence), self.since, self.confidence, self.ingested_at, self.event_id)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is not believed enough to be relied on, and has no verdict."""
+        return self.verdict is None and not self.echo and NONE < confidence_class(self.confidence) < HIGH
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,21 @@ class Folded:
     def confidence(self) -> float:
         """That of the least believed value that holds; 1.0 for an entity without values."""
         return min((settled.winner.confidence for settled in self.atoms.values()), default=1.0)
+
+    @property
+    def disputed(self) -> bool:
+        """Whether a judge's word stands against that of a system of record, whichever holds."""
+        every = ((claim, claims) for claims in self._claims for claim in claims)
+        return any(c.verdict == "automated" and not c.echo and contradicts_record(c, claims) for c, claims in every)
+
+    @property
+    def doubted(self) -> bool:
+        """Whether a claim counts that nobody vouches for."""
+        return any(claim.is_doubtful for claims in self._claims for claim in claims)
+
+    @property
+    def _claims(self) -> Iterable[tuple[Claim, ...]]:
+        return ((settled.winner, *settled.losers) for settled in self.atoms.values())
 
 
 def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent: Iterable[SentValue] = ()) -> Folded:
@@ -278,9 +292,12 @@ def _verdicts(events: Sequence[StoredEvent]) -> dict[str, list[StoredEvent]]:
 
 
 def _superseded(by_id: Mapping[str, StoredEvent], verdicts: Mapping[str, list[StoredEvent]]) -> set[str]:
-    """The events that a later word replaces: one that is believed as much, and that nobody rejected."""
+    """The events that a later word replaces: one that is believed as much, and that nobody rejected, be it in parts."""
 
     def worth(event: StoredEvent) -> int:
+        parts = [_verdict(event.id, atom, verdicts) for atom in split(event.facts)] if event.id in verdicts else []
+        if parts and all(word is not None and confidence_class(word.confidence) == NONE for word in parts):
+            return NONE
         whole = [verdict for verdict in verdicts.get(event.id, ()) if not verdict.facts.get("fields")]
         return confidence_class(whole[-1].confidence if whole else event.confidence)
 
@@ -316,6 +333,13 @@ def overtaken(events: Sequence[StoredEvent], sent: Iterable[SentValue]) -> list[
         if verdict is not None and confidence_class(verdict.confidence) == NONE and verdict.ingested_at < value.sent_at:
             found.append(value)
     return found
+
+
+def contradicts_record(claim: Claim, claims: Iterable[Claim]) -> bool:
+    """Whether a system of record says otherwise of a safety field, so that a judge's word would not count."""
+    return field_of(claim.atom) in SAFETY_FIELDS and any(
+        other.confidence >= AUTHORITATIVE and not other.echo and other.value != claim.value for other in claims
+    )
 
 
 def _choose(atom: str, claims: list[Claim]) -> Settled | None:

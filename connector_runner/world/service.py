@@ -76,14 +76,17 @@ class World:
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
             names = {event.entity_id: event.canonical_id for event in events}
             names |= {e.entity_id: e.canonical_id for e in known.values()}
-            doubtful |= self._fold(tx, workspace_id, others, now, names)
+            folded = self._fold(tx, workspace_id, others, now, names)
+            doubtful |= {entity for entity, found in folded.items() if found.disputed}
         created = frozenset(touched.keys() - known.keys())
         if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
             raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
         # An entity keeps the type that it was made with, whatever later events call it.
         kinds = {event.entity_id: event.entity_type for event in events}
         kinds |= {entity: row.entity_type for entity, row in known.items()}
-        changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched)]
+        # That a record is gone is no event where no mapping covers it any more, and withdraws what it said.
+        unsaid = {sighting.entity_id for sighting in sightings if sighting.deleted} & known.keys()
+        changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched.keys() | unsaid)]
         self._tell(tx, workspace_id, changes)
         return Appended(len(events), created, frozenset(touched) - created)
 
@@ -92,8 +95,9 @@ class World:
         known = store.lock_entities(tx, sorted(set(entity_ids)))
         if known:
             names = {row.entity_id: row.canonical_id for row in known.values()}
-            self._fold(tx, workspace_id, sorted(known), now, names)
-            changes = [EntityChange(row.entity_id, row.entity_type, False) for row in known.values()]
+            folded = self._fold(tx, workspace_id, sorted(known), now, names)
+            doubtful = {entity for entity, found in folded.items() if found.disputed or found.doubted}
+            changes = [EntityChange(e, row.entity_type, False, e in doubtful) for e, row in known.items()]
             self._tell(tx, workspace_id, changes)
 
     def refold_dirty(self, tx: Tx, workspace_id: str, *, now: datetime, limit: int = 200) -> int:
@@ -168,8 +172,8 @@ class World:
         entity_ids: Sequence[str],
         now: datetime,
         canonical: Mapping[str, str],
-    ) -> set[str]:
-        """Fold entities anew; those of them in which a judge's word does not stand against a system of record."""
+    ) -> dict[str, Folded]:
+        """Fold entities anew; what came out, of each of which anything was said."""
         by_entity: dict[str, list[StoredEvent]] = {entity: [] for entity in entity_ids}
         for event in store.events_of(tx, entity_ids):
             by_entity[event.entity_id].append(event)
@@ -178,17 +182,17 @@ class World:
         found, sent = history.of_records(tx, [event for events in by_entity.values() for event in events])
         for version in found:
             versions.setdefault(record_of[version.record_id], []).append(version)
-        projections = []
+        folded: dict[str, Folded] = {}
         for entity, events in by_entity.items():
-            if not events:
-                continue
-            records = {event.record_id for event in events}
-            folded = fold(events, versions.get(entity, ()), [s for s in sent if s.record_id in records])
-            projections.append(_projection(entity, canonical[entity], events, folded))
+            if events:
+                records = {event.record_id for event in events}
+                own = [value for value in sent if value.record_id in records]
+                folded[entity] = fold(events, versions.get(entity, ()), own)
+        projections = [_projection(e, canonical[e], by_entity[e], outcome) for e, outcome in folded.items()]
         before = store.states_of(tx, entity_ids)
         store.save_projections(tx, workspace_id, projections, now)
         relationships.save_changed(tx, workspace_id, [(p.entity_id, p.state) for p in projections], before)
-        return {p.entity_id for p in projections if "conflicts" in p.provenance}
+        return folded
 
     def _tell(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
         if changes:

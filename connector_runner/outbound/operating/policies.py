@@ -13,6 +13,7 @@ from connector_runner.outbound.lanes.lane import INTERACTIVE
 from connector_runner.outbound.releasing import release_store
 from connector_runner.policy import policies, store
 from connector_runner.policy.settings import PolicySettings
+from connector_runner.review import pending_store, policy_store
 
 _PAGE: Final = 1000
 
@@ -28,6 +29,8 @@ class Applied:
 
 def apply(database: Database, workspace_id: str, policy: PolicySettings, *, actor: str, now: datetime) -> Applied:
     """Let ``policy`` hold, look at every patient for the numbers of test callers, and ask for a look at every lane.
+
+    What needed no review before is reviewed, where it needs it now.
 
     A write that was planned before is compared with it again before it is sent.
     """
@@ -46,6 +49,8 @@ def apply(database: Database, workspace_id: str, policy: PolicySettings, *, acto
         )
         covered = release_store.covered_types(tx, workspace_id)
         release_store.request_release_of_types(tx, workspace_id, sorted(covered))
+        if "without_review" in parts:
+            pending_store.request_all(tx, workspace_id, but=policy_store.load(tx, workspace_id).skip_types)
         return version, True, before.tested != policy.tested
 
     version, changed, numbers = database.retrying(workspace_id, put)
