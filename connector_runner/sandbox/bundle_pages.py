@@ -26,9 +26,9 @@ class Behaviour:
     ``conflict_status`` answers a stale If-Match; ``conditional_create`` false passes over If-None-Exist;
     ``transactions`` false refuses them. ``token``: requests without it as their bearer token get 401; "" asks for none.
     Of exports: they are ready after so many ``looks``, in files of so many ``lines``, which are there for ``life_ms``
-    (0: always); ``issues`` resources could not be read, counts are wrong by ``miscounts``, a client may have several
-    at once (``parallel``) or is told which one runs (``tells_running``), single ``patients`` may be named, and deletes
-    are dated or not.
+    (0: always); ``issues`` resources could not be read, counts are wrong by ``miscounts``, so many answers with a file
+    end in its middle (``cuts``), a client may have several at once (``parallel``) or is told which one runs
+    (``tells_running``), single ``patients`` may be named, and deletes are dated or not.
     ``auth`` is "smart" where requests need tokens of the system's own authorization server.
     """
 
@@ -47,6 +47,7 @@ class Behaviour:
     export_life_ms: int = 0
     export_issues: int = 0
     export_miscounts: int = 0
+    export_cuts: int = 0
     export_ranges: bool = True
     export_post_only: bool = False
     export_parallel: bool = False

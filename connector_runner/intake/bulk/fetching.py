@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.client import Arriving, BulkClient, ExportLost
@@ -27,7 +27,7 @@ from connector_runner.intake.imports import store as imports
 from connector_runner.intake.imports.registering import Deps
 from connector_runner.intake.imports.storage import PART_BYTES
 from connector_runner.kernel.clock import utc_now
-from connector_runner.kernel.errors import BadRecord, Conflict, RateLimited, RunnerError, TryAgain
+from connector_runner.kernel.errors import BadRecord, Conflict, RateLimited, RunnerError, TryAgain, Unavailable
 from connector_runner.resilience.retry import Backoff
 
 PIECE_BYTES: Final = 4 * 1024 * 1024
@@ -47,6 +47,8 @@ class _Stored:
     lease: FileLease
     piece: bytes
     done: bool
+    short: bool = False
+    """Of one that is done: not all of it came."""
 
 
 @dataclass(slots=True)
@@ -143,7 +145,10 @@ class Fetcher:
                 begin=taker.begin,
             )
             rest = taker.rest()
-            self.keep(_Stored(replace(lease), rest, done=True))
+            short = ends_early(lease, rest)
+            if short and not lease.attempts:
+                raise Unavailable("the file ends early", code="file_short", where="export file")
+            self.keep(_Stored(replace(lease), rest, done=True, short=short))
         except ExportLost as error:
             self.outcome.lost = error
         except Conflict:
@@ -195,10 +200,10 @@ class Fetcher:
                 elif stored.lease.kind == "outcome":
                     self._store_issues(tx, stored)
                 file_store.advance(tx, stored.lease)
-            done = [stored.lease for stored in kept if stored.done]
-            for lease in done:
-                self._check_count(tx, lease)
-            file_store.finish(tx, done)
+            done = [stored for stored in kept if stored.done]
+            for stored in done:
+                self._check_count(tx, stored.lease, short=stored.short)
+            file_store.finish(tx, [stored.lease for stored in done])
 
         self._write(write)
         self.outcome.files += sum(stored.done for stored in batch)
@@ -268,11 +273,26 @@ class Fetcher:
             now=utc_now(),
         )
 
-    def _check_count(self, tx: Tx, lease: FileLease) -> None:
+    def _check_count(self, tx: Tx, lease: FileLease, *, short: bool) -> None:
+        problem: dict[str, Any] = {"code": "file_short", "step": lease.step, "file_n": lease.file_n}
         if lease.expected is not None and lease.expected != lease.lines:
-            problem = {"code": "count_mismatch", "step": lease.step, "file_n": lease.file_n}
-            problem |= {"expected": lease.expected, "lines": lease.lines}
-            store.note(tx, self.job.export_id, problem, lacking=False)
+            problem |= {"code": "count_mismatch", "expected": lease.expected, "lines": lease.lines}
+        elif not short:
+            return
+        store.note(tx, self.job.export_id, problem, lacking=short)
+
+
+def ends_early(lease: FileLease, rest: bytes) -> bool:
+    """Whether a file holds fewer lines than its manifest says, or ends (with ``rest``) in the middle of one.
+
+    What only tells of problems is not held to that.
+    """
+    if lease.kind == "outcome":
+        return False
+    if lease.expected is not None and lease.lines < lease.expected:
+        return True
+    last = rest.rpartition(b"\n")[2].strip()
+    return bool(last) and not last.endswith(b"}")
 
 
 class _FileTaker:

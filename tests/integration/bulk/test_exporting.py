@@ -113,7 +113,15 @@ def test_errors_of_the_manifest_are_quarantined_and_told(clinic: Clinic, server:
     assert [(row["stage"], row["code"], row["context"]["codes"]) for row in kept] == [
         ("bulk", "export_issue", ["exception"])
     ] * 2
-    assert outcome["complete"]
+    assert not outcome["complete"], "a record that was promised did not come"
+
+
+def test_more_lines_than_were_promised_lack_nothing(clinic: Clinic, server: Server) -> None:
+    server.behave(export_miscounts=-1)
+    server.patients(1, 2)
+    outcome = clinic.export()
+    assert [problem["code"] for problem in outcome["problems"]] == ["count_mismatch"]
+    assert (outcome["complete"], clinic.names()) == (True, {"Patient:p1", "Patient:p2"})
 
 
 def test_another_export_of_the_client_is_waited_for(clinic: Clinic, server: Server) -> None:

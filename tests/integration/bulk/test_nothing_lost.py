@@ -193,3 +193,42 @@ def test_an_instant_far_ahead_is_no_mark(clinic: Clinic, server: Server, monkeyp
     assert clinic.export()["next_since"] is None
     monkeypatch.undo()
     assert clinic.export()["since"] is None
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_file_that_ended_early_is_fetched_again(clinic: Clinic, server: Server, ranges: bool) -> None:
+    server.behave(export_cuts=1, export_ranges=ranges)
+    server.patients(*range(6))
+    outcome = clinic.export()
+    assert (outcome["complete"], outcome["problems"], outcome["quarantined"]) == (True, [], 0)
+    assert len(clinic.names()) == 6
+
+
+def test_what_a_file_promised_and_did_not_bring_is_asked_for_again(clinic: Clinic, server: Server) -> None:
+    server.behave(export_cuts=2)
+    server.patients(*range(6))
+    outcome = clinic.export()
+    assert (outcome["state"], outcome["complete"]) == ("completed", False)
+    assert 0 < len(clinic.names()) < 6
+    again = clinic.export()
+    assert (again["since"], again["complete"], len(clinic.names())) == (None, True, 6)
+
+
+@pytest.mark.parametrize(
+    ("expected", "rest", "early"),
+    [
+        (3, b'{"a": 1}\n', True),
+        (2, b'{"a": 1}\n', False),
+        (1, b'{"a": 1}\n', False),
+        (2, b'{"a": 1}\n{"b": ', True),
+        (None, b'{"a": 1}\n{"b": 1}', False),
+        (None, b'{"a": 1}\n{"b": "x', True),
+        (None, b'{"a": 1}\n  \n', False),
+        (None, b"", False),
+    ],
+)
+def test_a_file_ends_early_that_lacks_lines_or_the_end_of_one(expected: int | None, rest: bytes, early: bool) -> None:
+    lease = SimpleNamespace(kind="output", expected=expected, lines=2)
+    assert fetching.ends_early(lease, rest) is early  # type: ignore[arg-type]
+    lease.kind = "outcome"
+    assert fetching.ends_early(lease, rest) is False  # type: ignore[arg-type]
