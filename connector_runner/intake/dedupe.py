@@ -105,7 +105,7 @@ def place(sighting: Sighting, history: Sequence[Known], *, numeric_versions: boo
 def _novelty(sighting: Sighting, history: Sequence[Known], latest: Known) -> Novelty:
     stamped = sighting.version is not None or sighting.last_updated is not None
     if stamped and any(_same_stamp(sighting, known) for known in history):
-        return Novelty.NOTHING
+        return Novelty.CONTENT if _went_back(sighting, latest) else Novelty.NOTHING
     if sighting.content_hash == latest.content_hash:
         return Novelty.STAMP if stamped else Novelty.NOTHING
     if not stamped and _repeats_group(sighting, history, latest):
@@ -128,6 +128,15 @@ def _same_stamp(sighting: Sighting, known: Known) -> bool:
         and known.version == sighting.version
         and known.last_updated == sighting.last_updated
     )
+
+
+def _went_back(sighting: Sighting, latest: Known) -> bool:
+    """Whether a record is as it was before its latest content, under one stamp: stamps of a day or a second tell less.
+
+    Who reads a source sees the record as it is now; a file may say again what the last one said.
+    """
+    tie = (sighting.version, sighting.last_updated) == (latest.version, latest.last_updated)
+    return tie and sighting.content_hash != latest.content_hash and sighting.batch_id is None
 
 
 def _repeats_group(sighting: Sighting, history: Sequence[Known], latest: Known) -> bool:

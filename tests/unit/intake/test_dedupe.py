@@ -72,6 +72,22 @@ def test_a_tie_with_other_content_is_the_newer() -> None:
     assert (second.novelty, second.out_of_order) == (Novelty.CONTENT, False)
 
 
+def test_a_record_that_went_back_under_one_stamp_is_three_events() -> None:
+    """Stamps of a day, and no version: what is read now is what is so now."""
+    assert novelties(dated(A, 1), dated(B, 1), dated(A, 1), dated(A, 1)) == ["content"] * 3 + ["nothing"]
+
+
+def test_a_version_that_is_known_says_nothing_under_the_stamp_of_the_next() -> None:
+    first, second = Sighting(A, "1", day(1)), Sighting(B, "2", day(1))
+    assert novelties(first, second, first) == ["content", "content", "nothing"]
+
+
+def test_a_file_that_holds_a_record_twice_under_one_stamp_says_nothing_the_second_time() -> None:
+    first = [dated(A, 1, batch_id="i1"), dated(B, 1, batch_id="i1")]
+    again = [dated(A, 1, batch_id="i2"), dated(B, 1, batch_id="i2")]
+    assert novelties(*first, *again) == ["content", "content", "nothing", "nothing"]
+
+
 def test_what_has_no_stamp_comes_after_what_has() -> None:
     second = arrive(dated(A, 1), undated(B))[1]
     assert (second.novelty, second.out_of_order, second.order_at) == (Novelty.CONTENT, False, day(1))
