@@ -32,7 +32,7 @@ class FHIRServer:
     """Stands in for a FHIRClient. ``paging``: ``snapshot`` keeps the ids that a search found, ``offset`` none.
 
     ``during`` is called before each page is made; ``faults`` are by the number of a request, from 1: a status.
-    ``cap`` is the most rows that a snapshot holds.
+    ``cap`` is the most rows that a snapshot holds. ``withheld``: less was granted to its client than was asked.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class FHIRServer:
         self.during: Callable[[], None] = lambda: None
         self.warnings: list[str] = []
         self.cap: int | None = None
+        self.withheld = False
         self._versions: dict[str, int] = {}
         self._searches: dict[str, list[str]] = {}
 
@@ -90,6 +91,10 @@ class FHIRServer:
             row = self.rows.get(row_id)
             return self._answer(200, self._resource(kind, row)) if row else self._answer(404, {})
         return self._answer(200, self._page(kind, query, int(wanted.get("_at", "0")), wanted.get("_search")))
+
+    def shows_all(self, resource_type: str) -> bool:
+        """As FHIRClient's."""
+        return not self.withheld
 
     def _answer(self, status: int, body: dict[str, Any]) -> Answer:
         headers: Mapping[str, str] = {"Date": self.now.strftime("%a, %d %b %Y %H:%M:%S GMT")} if self.dated else {}

@@ -41,6 +41,9 @@ class Credential(Protocol):
     def grants(self, resource_type: str, interaction: str) -> bool:
         """Whether the access was granted, as far as is known: ``interaction`` is one letter of ``cruds``."""
 
+    def shows_all(self, resource_type: str) -> bool:
+        """Whether all records of a type that were asked for may be read: else one that is not shown may be there."""
+
 
 OpenCredential = Callable[[Auth, Direction], Credential]
 """From settings and direction to the credential. Raises Misconfigured."""
@@ -67,6 +70,10 @@ class Open:
         return False
 
     def grants(self, resource_type: str, interaction: str) -> bool:
+        """Nothing is known of what is not."""
+        return True
+
+    def shows_all(self, resource_type: str) -> bool:
         """Nothing is known of what is not."""
         return True
 

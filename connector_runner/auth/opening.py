@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
 
-from connector_runner.auth import client_keys, exchange
+from connector_runner.auth import client_keys, exchange, scopes
 from connector_runner.auth.assertions import SigningKey
 from connector_runner.auth.certificates import certificate_files
 from connector_runner.auth.credentials import Credential, Open, OpenCredential, Reveal, simple
@@ -126,6 +126,11 @@ class Minting(Open):
         """By the scopes that the token came with."""
         last: tuple[Slot, Mint, Held] | None = getattr(self._used, "last", None)
         return last is None or last[2].granted.allows(resource_type, interaction)
+
+    def shows_all(self, resource_type: str) -> bool:
+        """By the scopes that the token was asked with and came with."""
+        last: tuple[Slot, Mint, Held] | None = getattr(self._used, "last", None)
+        return last is None or scopes.shows_all(*last[2].scopes, resource_type)
 
     def _remember(self, slot: Slot, held: Held) -> None:
         with self._lock:

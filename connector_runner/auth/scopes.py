@@ -35,6 +35,10 @@ class Scope:
         """Whether it may reach records of the type in this way; with a ``query``, some of them."""
         return self.kind in ("*", kind) and letter in self.letters
 
+    def holds(self, wanted: Scope, letter: str, kind: str) -> bool:
+        """Whether it reaches in this way what ``wanted`` does of records of the type, as far as parameters tell."""
+        return self.covers(kind, letter) and self.query in ("", wanted.query)
+
 
 def read(text: str) -> Scope | None:
     """One scope; None for what is none of these (``openid``, a server's own, letters out of order)."""
@@ -133,7 +137,10 @@ def nothing_left(asked_for: str | None, granted: str | None) -> bool:
 
 
 def missing(asked_for: str | None, granted: str | None) -> tuple[str, ...]:
-    """What was asked and not granted, as ``Type.letters``; a type that is not granted in full is named once."""
+    """What was asked and not granted, as ``Type.letters``; a type that is not granted in full is named once.
+
+    Granted with search parameters that were not asked for it is not granted in full.
+    """
     reach = Granted.of(granted).scopes
     if reach is None:
         return ()
@@ -143,11 +150,21 @@ def missing(asked_for: str | None, granted: str | None) -> tuple[str, ...]:
         if scope is None:
             continue
         lost = "".join(
-            letter
-            for letter in scope.letters
-            if not any(letter in other.letters and other.kind in ("*", scope.kind) for other in reach)
+            letter for letter in scope.letters if not any(other.holds(scope, letter, scope.kind) for other in reach)
         )
         if lost:
             both = gone.get(scope.kind, "") + lost
             gone[scope.kind] = "".join(letter for letter in ALL if letter in both)
     return tuple(f"{kind}.{letters}" for kind, letters in gone.items())
+
+
+def shows_all(asked_for: str | None, granted: str | None, kind: str) -> bool:
+    """Whether of a type all may be read that was asked for, as far as is known; a type by itself says so too."""
+    reach = Granted.of(granted).scopes
+    wanted = [scope for scope in map(read, (asked_for or "").split()) if scope is not None]
+    return reach is None or all(
+        any(other.holds(scope, letter, kind) for other in reach)
+        for scope in wanted
+        for letter in "rs"
+        if scope.covers(kind, letter)
+    )

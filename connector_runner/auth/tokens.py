@@ -90,6 +90,8 @@ class Held:
     serial: int
     fresh_until: float
     granted: Granted
+    scopes: tuple[str | None, str | None] = (None, None)
+    """As they were asked for and granted."""
 
     @property
     def fresh(self) -> bool:
@@ -158,7 +160,7 @@ class Tokens:
             return None
         token = self._sealer.open(tx, slot.workspace_id, bytes(row["sealed"]), _context(slot, "token")).decode()
         fresh_until = time.monotonic() + min(row["renew_in_s"], row["expires_in_s"])
-        return Held(token, row["serial"], fresh_until, Granted.of(row["granted"]))
+        return Held(token, row["serial"], fresh_until, Granted.of(row["granted"]), (row["asked"], row["granted"]))
 
     def _next(self, slot: Slot, mint: Mint, row: Row | None, held: Held | None) -> Held | None:
         """A new token, or the old one while it holds; None when another worker is getting one."""
@@ -208,6 +210,7 @@ class Tokens:
             serial + 1,
             time.monotonic() + minted.life_s * RENEWED_AT,
             Granted.of(minted.granted),
+            (minted.asked, minted.granted),
         )
 
     def _let_go(self, slot: Slot, owner: str) -> None:

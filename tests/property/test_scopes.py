@@ -75,6 +75,34 @@ def test_what_is_missing_is_what_is_not_allowed(wanted: list[Scope], given_: lis
     assert scopes.missing(asked, None) == ()
 
 
+def test_a_grant_of_some_records_of_a_type_is_not_all_that_was_asked() -> None:
+    part = "system/Observation.rs?category=laboratory"
+    assert scopes.missing("system/Observation.rs system/Patient.rs", f"{part} system/Patient.rs") == ("Observation.rs",)
+    assert scopes.missing("system/*.rs", part) == ("*.rs",)
+    assert scopes.missing(part, part) == ()
+    assert scopes.missing(part, "system/*.rs") == ()
+    assert scopes.missing(part, "system/Observation.rs?category=vital-signs") == ("Observation.rs",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "granted", "all_shown"),
+    [
+        ("system/*.rs", "system/Patient.rs system/Observation.rs", True),
+        ("system/*.rs", "system/Observation.rs?category=laboratory system/Patient.rs", False),
+        ("system/Observation.read", "system/Observation.rs?category=laboratory", False),
+        ("system/Observation.rs?a=1 system/Observation.rs?a=2", "system/Observation.rs?a=1", False),
+        ("system/Observation.rs?a=1", "system/Observation.rs?a=1 system/Patient.rs", True),
+        ("system/Observation.cruds", "system/Observation.rs", True),
+        ("system/Observation.rs", None, True),
+        ("", "system/Observation.rs?a=1", True),
+    ],
+)
+def test_a_type_is_shown_whole_where_nothing_of_it_was_withheld(
+    asked: str, granted: str | None, all_shown: bool
+) -> None:
+    assert scopes.shows_all(asked, granted, "Observation") is all_shown
+
+
 @given(st.lists(PLAIN, min_size=1))
 def test_the_same_access_in_the_other_version_misses_nothing(wanted: list[Scope]) -> None:
     asked = " ".join(scopes.written(scope, "v2") for scope in wanted)

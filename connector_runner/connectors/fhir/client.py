@@ -85,6 +85,10 @@ class FHIRClient:
             answer = self._send(credential, method, url, dict(sent), list(params or ()), body, limit)
         return answer
 
+    def shows_all(self, resource_type: str) -> bool:
+        """Whether its credential may read all records of a type, as far as is known."""
+        return self._credential("read").shows_all(resource_type)
+
     def _send(
         self,
         credential: Credential,

@@ -8,6 +8,9 @@ from typing import Any
 
 from connector_runner.connectors.classification.evidence import ISSUE_TYPES
 
+PASSING = frozenset({"transient", "timeout", "throttled", "incomplete", "lock-error", "no-store", "exception"})
+"""Issue types of what may be had when it is asked for again (R4, valueset-issue-type.html)."""
+_GRAVE = frozenset({"error", "fatal"})
 _VENDOR_CODE = re.compile(r"\d{3,6}")
 
 
@@ -37,3 +40,21 @@ def warnings(entries: Iterable[Any]) -> tuple[str, ...]:
         if isinstance(resource, dict) and resource.get("resourceType") == "OperationOutcome":
             codes |= dict.fromkeys(issue_codes(resource))
     return tuple(codes)
+
+
+def failures(entries: Iterable[Any]) -> frozenset[str]:
+    """The issue types by which a page tells of an error; "" stands for one that has none.
+
+    A search that succeeds tells of hints and warnings only (R4, search.html); one that does not shows not all.
+    """
+    found: set[str] = set()
+    for entry in entries:
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if not isinstance(resource, dict) or resource.get("resourceType") != "OperationOutcome":
+            continue
+        issues = resource.get("issue")
+        for issue in issues if isinstance(issues, list) else ():
+            if isinstance(issue, dict) and issue.get("severity") in _GRAVE:
+                code = issue.get("code")
+                found.add(code if isinstance(code, str) and code in ISSUE_TYPES else "")
+    return frozenset(found)

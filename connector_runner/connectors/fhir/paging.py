@@ -57,8 +57,7 @@ def parse_page(body: bytes, resource_type: str, *, place: str) -> ParsedPage:
     bundle, broken = _load(body, place)
     if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
         raise Unavailable("the answer is not a Bundle", code="not_a_bundle", where=place)
-    entries = bundle.get("entry")
-    entries = entries if isinstance(entries, list) else []
+    entries = _listed(bundle.get("entry"), place)
     records: list[SourceRecord] = []
     bad: list[BadEntry] = []
     for index, entry in enumerate(entries):
@@ -74,7 +73,7 @@ def parse_page(body: bytes, resource_type: str, *, place: str) -> ParsedPage:
             continue
         if record is not None:
             records.append(record)
-    links = _links(bundle)
+    links = _links(bundle, place)
     asked = parse_qs(urlsplit(links.get("self", "")).query).get("_sort")
     return ParsedPage(
         tuple(records),
@@ -87,13 +86,23 @@ def parse_page(body: bytes, resource_type: str, *, place: str) -> ParsedPage:
     )
 
 
-def _links(bundle: dict[str, Any]) -> dict[str, str]:
+def _links(bundle: dict[str, Any], place: str) -> dict[str, str]:
     links: dict[str, str] = {}
-    found = bundle.get("link")
-    for link in found if isinstance(found, list) else ():
-        if isinstance(link, dict) and isinstance(link.get("relation"), str) and isinstance(link.get("url"), str):
-            links.setdefault(link["relation"], link["url"])
+    for link in _listed(bundle.get("link"), place):
+        relation, url = (link.get("relation"), link.get("url")) if isinstance(link, dict) else (None, None)
+        if isinstance(relation, str) and isinstance(url, str) and url.strip():
+            links.setdefault(relation, url)
     return links
+
+
+def _listed(value: Any, place: str) -> list[Any]:
+    """A list of the Bundle; some servers write a list of one without its brackets.
+
+    Raises Unavailable (``not_a_bundle``) for anything else: what it stands for would be missed.
+    """
+    if value is not None and not isinstance(value, list | dict):
+        raise Unavailable("a list of the Bundle is none", code="not_a_bundle", where=place)
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def read_entry(entry: Any, resource_type: str) -> SourceRecord | None:

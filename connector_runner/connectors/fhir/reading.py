@@ -15,11 +15,12 @@ from connector_runner.connectors.base import Page, WindowLost
 from connector_runner.connectors.fhir import spoilt, stepping
 from connector_runner.connectors.fhir.client import outcome_codes, read_failure
 from connector_runner.connectors.fhir.means import Means, able
-from connector_runner.connectors.fhir.outcomes import warnings
+from connector_runner.connectors.fhir.outcomes import PASSING, failures, warnings
 from connector_runner.connectors.fhir.paging import ParsedPage, newest, parse_page
 from connector_runner.connectors.fhir.profile import ChangedFeed, Strategy
 from connector_runner.connectors.fhir.strategies import date_window, last_updated, roster, whole
 from connector_runner.connectors.fhir.strategies.choosing import candidates, standing
+from connector_runner.connectors.fhir.turns import Disregarded, Expired, Narrow, Spoilt, TurnedBack
 from connector_runner.connectors.fhir.walk import LAST_UPDATED, Route, Walk
 from connector_runner.connectors.fhir.window import (
     Window,
@@ -32,7 +33,7 @@ from connector_runner.connectors.fhir.window import (
 )
 from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
-from connector_runner.kernel.errors import Misconfigured
+from connector_runner.kernel.errors import Misconfigured, Unavailable
 
 REFUSES_PARAMETER: Final = frozenset({400, 405, 422, 501})
 _LINK_EXPIRED: Final = frozenset({400, 404, 410})
@@ -40,30 +41,6 @@ _MOST_PASSES: Final = 6
 _MOST_RESTARTS: Final = 3
 _SORT: Final = "_sort"
 _PRIMING: Final = "priming"
-
-
-class _Narrow(Exception):
-    """A search gives more rows than it shows."""
-
-
-class _Spoilt(Exception):
-    """A search fails for one of its records, and is parted around it."""
-
-    def __init__(self, walk: Walk) -> None:
-        super().__init__()
-        self.walk = walk
-
-
-class _Expired(Exception):
-    """The link to a page is not valid any more."""
-
-
-class _Disregarded(Exception):
-    """A search that goes on from a stamp begins anew instead."""
-
-
-class _TurnedBack(Exception):
-    """The checkpoint is of a time that the server has not reached."""
 
 
 class Reading:
@@ -207,25 +184,25 @@ class Reading:
         while True:
             try:
                 page, window = self._read(window, route, answer or self._search(route, window.walk))
-            except _Narrow:
+            except Narrow:
                 window = self._narrowed(window, route)
                 answer = None
                 continue
-            except _Spoilt as found:
+            except Spoilt as found:
                 window, answer = window.turned(found.walk), None
                 # It may take many: each is kept, and shows that somebody is at it.
                 yield self._nothing(window, last=False)
                 continue
-            except _Disregarded:
+            except Disregarded:
                 self._disregards()
                 window, answer = window.repeated(replace(window.walk, spans=(window.span,))), None
                 continue
-            except _TurnedBack:
+            except TurnedBack:
                 self._kept.pop("since", None)
                 window, route = open_window(None, whole=True), self._route("last_updated", None)
                 window, answer = replace(window, walk=Walk((route.span,))), None
                 continue
-            except _Expired:
+            except Expired:
                 restarts += 1
                 if not window.several or restarts > _MOST_RESTARTS:
                     raise WindowLost("the link to the next page is not valid any more", code="link_expired") from None
@@ -240,13 +217,13 @@ class Reading:
                 answer = self._client.request("GET", window.next_link)
 
     def _read(self, window: Window, route: Route, answer: Answer) -> tuple[ParsedPage, Window]:
-        """The page of an answer. Raises _Narrow, _Expired, and what the answer stands for."""
+        """The page of an answer. Raises Narrow, Expired, and what the answer stands for."""
         place = f"{self._type} page {window.pages + 1}"
         if answer.status != 200:
             if self._capped(answer):
-                raise _Narrow
+                raise Narrow
             if window.search_pages and self._expired(answer):
-                raise _Expired
+                raise Expired
             rest = spoilt.left_out(self._profile, window, answer, place)
             if rest is None:
                 raise read_failure(answer, place, self._means.clock())
@@ -254,13 +231,17 @@ class Reading:
         page = parse_page(answer.body, self._type, place=place)
         codes = set(warnings(page.entries))
         if codes & self._profile.expired_codes:
-            raise _Expired
+            raise Expired
         if spoilt.shows(self._profile, page, codes):
             around = spoilt.around(route, window, self._means.clock())
             if around is not None:
-                raise _Spoilt(around)
+                raise Spoilt(around)
+        failed = failures(page.entries)
+        if passing := sorted(failed & PASSING):
+            message = f"the server says that it could not search all ({', '.join(passing)})"
+            raise Unavailable(message, code="search_incomplete", where=place)
         if stepping.disregarded(window, page):
-            raise _Disregarded
+            raise Disregarded
         date = http_date(answer.headers.get("Date"))
         if window.pages == 0 and window.opened is None and page.next_link and not (date or page.server_time):
             opened = self._newest_stamp(route, window.walk, page)
@@ -268,9 +249,9 @@ class Reading:
                 return self._read(replace(window, opened=opened), route, self._search(route, window.walk))
         now = self._means.clock()
         if not window.pages and last_updated.turned_back(window.span.start, date or page.server_time or now):
-            raise _TurnedBack
+            raise TurnedBack
         window = window.after(page, link_digest(page.next_link), date, now)
-        if codes & self._profile.partial_warning:
+        if failed or codes & self._profile.partial_warning:
             window = replace(window, partial=True)
         self._doubt(window, route, page, codes)
         cap = self._profile.cap(self._type)
@@ -362,7 +343,7 @@ class Reading:
             window.over,
             window.whole,
             window.id,
-            proves=not window.partial and route.proves(window.walk),
+            proves=not window.partial and route.proves(window.walk) and self._client.shows_all(self._type),
             warnings=tuple(sorted(codes)),
             ignored=self._ignored,
             strategy=window.strategy,

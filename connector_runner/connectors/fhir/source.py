@@ -26,7 +26,7 @@ from connector_runner.connectors.rate_headers import http_date
 from connector_runner.infra.http import Answer
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock, utc_now
-from connector_runner.kernel.errors import BadRecord, RunnerError, Unavailable
+from connector_runner.kernel.errors import BadRecord, Forbidden, RunnerError, Unavailable
 
 _NO_HISTORY: Final = frozenset({400, 403, 404, 405, 422, 501})
 _MAX_HISTORY_PAGES: Final = 20_000
@@ -178,13 +178,17 @@ class FHIRSource:
         return statement
 
     def read(self, resource_type: str, record_id: str) -> SourceRecord | None:
-        """One record read directly: deleted when the server says 410, None when it says 404.
+        """One record read directly: deleted when the server says 410, None when it says 404 of one that it may show.
 
         Raises BadRecord when there is a record but not one that can be used (``other_record`` where the server
         answers with the one that it was merged into), and as a page does for every other answer, a 403 among
         them: that is no delete.
         """
         answer = self._client.request("GET", f"{resource_type}/{record_id}")
+        if answer.status == 404 and not self._client.shows_all(resource_type):
+            raise Forbidden(
+                "the server granted less than was asked, so what it does not show may be there", code="not_all_granted"
+            )
         if answer.status == 404:
             return None
         if answer.status == 410:

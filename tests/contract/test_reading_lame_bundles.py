@@ -1,0 +1,79 @@
+"""Bundles that are not as R4 has them: what they stand for is read, or the page fails; nothing is passed over."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from connector_runner.connectors.fhir.paging import parse_page
+from connector_runner.connectors.fhir.source import FHIRSource
+from connector_runner.kernel.errors import Unavailable
+from tests.contract.scripted import bundle, patient
+from tests.fhir_server import FHIRServer
+
+
+def page_of(body: dict[str, Any]) -> Any:
+    return parse_page(json.dumps(body).encode(), "Patient", place="Patient page 1")
+
+
+def test_a_list_of_one_without_its_brackets_is_a_list_of_one() -> None:
+    body = bundle(patient("p1")) | {"link": {"relation": "next", "url": "http://x/Patient?page=2"}}
+    page = page_of(body | {"entry": body["entry"][0]})
+    assert [record.record_id for record in page.records] == ["p1"]
+    assert page.next_link == "http://x/Patient?page=2"
+
+
+@pytest.mark.parametrize("key", ["entry", "link"])
+@pytest.mark.parametrize("value", ["", "none", 7, True])
+def test_what_should_be_a_list_and_is_none_is_no_empty_page(key: str, value: Any) -> None:
+    with pytest.raises(Unavailable) as caught:
+        page_of(bundle(patient("p1")) | {key: value})
+    assert caught.value.code == "not_a_bundle"
+
+
+def test_a_next_link_to_nowhere_is_the_end() -> None:
+    assert page_of(bundle(patient("p1"), next_link=" ")).next_link is None
+    assert page_of(bundle() | {"entry": None, "link": None}).records == ()
+
+
+def told(severity: str, code: str | None) -> dict[str, Any]:
+    issue = {"severity": severity, **({"code": code} if code else {})}
+    return {"entry": {"resource": {"resourceType": "OperationOutcome", "issue": [issue]}}}
+
+
+class Telling(FHIRServer):
+    """Tells of something beside its records."""
+
+    says: dict[str, Any] = told("warning", "incomplete")
+
+    def _page(self, *what: Any) -> dict[str, Any]:
+        page = super()._page(*what)
+        return {**page, "entry": [*page["entry"], self.says["entry"]]}
+
+
+def read(says: dict[str, Any]) -> Any:
+    server = Telling()
+    server.says = says
+    server.touch("p0")
+    (page,) = FHIRSource(server).pages("Patient", {}, full=True)  # type: ignore[arg-type]
+    return page
+
+
+@pytest.mark.parametrize("code", ["timeout", "incomplete", "throttled", "transient"])
+def test_a_search_that_failed_in_part_moves_no_cursor(code: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        read(told("error", code))
+    assert caught.value.code == "search_incomplete"
+
+
+@pytest.mark.parametrize(("severity", "code"), [("error", None), ("fatal", "suppressed"), ("error", "too-costly")])
+def test_a_search_with_another_error_proves_nothing_gone(severity: str, code: str | None) -> None:
+    page = read(told(severity, code))
+    assert (len(page.records), page.last, page.proves) == (1, True, False)
+
+
+def test_a_warning_is_a_warning() -> None:
+    page = read(told("warning", "incomplete"))
+    assert (len(page.records), page.last, page.proves, page.warnings) == (1, True, True, ("incomplete",))
