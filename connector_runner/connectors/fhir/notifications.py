@@ -68,10 +68,15 @@ def _of_target(target: str) -> PushEvent | None:
 
 
 def _version_key(resource: dict[str, Any], said: tuple[str, str]) -> str | None:
-    """A version is pushed once; without a stamp two pushes of a record may be of two changes."""
+    """A version is pushed once; without a stamp two pushes of a record may be of two changes.
+
+    Servers that number no versions call each of them the same, or begin anew after a restore: its time tells it apart.
+    """
     meta = resource.get("meta")
-    version = meta.get("versionId") if isinstance(meta, dict) else None
-    return f"{'/'.join(said)}/{version}" if isinstance(version, str) and 0 < len(version) <= 64 else None
+    version, updated = (meta.get("versionId"), meta.get("lastUpdated")) if isinstance(meta, dict) else (None, None)
+    if not isinstance(version, str) or not 0 < len(version) <= 64:
+        return None
+    return "/".join((*said, version, *([updated] if isinstance(updated, str) and len(updated) <= 64 else [])))
 
 
 def reference(text: object) -> tuple[str, str] | None:

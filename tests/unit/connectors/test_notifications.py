@@ -16,6 +16,7 @@ from connector_runner.settings import PROJECT_ROOT
 SHARED = PROJECT_ROOT.parent / "shared" / "data" / "webhooks"
 SETTINGS = PushSettings(secrets=("env:X",))
 VERSIONED = {"resourceType": "Patient", "id": "7", "meta": {"versionId": "3"}}
+STAMPED = {"resourceType": "Patient", "id": "7", "meta": {"versionId": "3", "lastUpdated": "2026-01-02T03:04:05Z"}}
 
 
 def said(body: Any, target: str = "", method: str = "POST") -> Notification:
@@ -33,6 +34,7 @@ def said(body: Any, target: str = "", method: str = "POST") -> Notification:
         ("Patient", VERSIONED, PushEvent("Patient", "7", key="Patient/7/3")),
         ("Patient/Patient/7", VERSIONED, PushEvent("Patient", "7", key="Patient/7/3")),
         ("", {"resourceType": "Patient", "id": "7"}, PushEvent("Patient", "7")),
+        ("", STAMPED, PushEvent("Patient", "7", key="Patient/7/3/2026-01-02T03:04:05Z")),
         ("", {"resourceType": "Patient", "id": "7", "meta": {"versionId": 3}}, PushEvent("Patient", "7")),
     ],
 )
