@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from operator import eq, ge, gt, lt
 from typing import Any
 
 import pytest
@@ -76,6 +78,48 @@ def test_where_the_filter_is_ignored_exports_are_asked_for_if_they_are_stated(
         # What is gone is found all the same, by a full sync that reads the list.
         del server.rows[0]
         assert clinic.full_sync().deleted == 1
+
+
+def _elsewhere(query: Query) -> list[str]:
+    """The bounds as a server of UTC-5 takes them that passes over their zone."""
+    shifted = [datetime.fromisoformat(bound[2:]) + timedelta(hours=5) for bound in query.get("_lastUpdated", [])]
+    return [
+        bound[:2] + instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for bound, instant in zip(query.get("_lastUpdated", []), shifted, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "strategy"),
+    [
+        (lambda query: query.get("_lastUpdated", []), "last_updated"),
+        (_elsewhere, "whole"),
+        (lambda query: [bound.replace("ge", "eq") for bound in query.get("_lastUpdated", [])], "whole"),
+        (lambda query: query.get("_lastUpdated", [])[:1], "last_updated"),
+        (lambda query: query.get("_lastUpdated", [])[-1:], "last_updated"),
+        (lambda query: [bound.replace("ge", "gt") for bound in query.get("_lastUpdated", [])], "last_updated"),
+    ],
+    ids=["as it should be", "another zone", "an instant", "the first bound", "the last bound", "without the bound"],
+)
+def test_a_filter_that_leaves_out_what_it_should_show_is_not_read_by(
+    deps: Deps, workspace: str, bounds: Callable[[Query], list[str]], strategy: str
+) -> None:
+    holds: dict[str, Callable[[str, str], bool]] = {"ge": ge, "gt": gt, "lt": lt, "eq": eq}
+    wayward = Wayward()
+
+    def script(path: str, query: Query) -> tuple[int, Any]:
+        wayward.filters = False
+        if path != "Patient":
+            return wayward(path, query)
+        wanted = bounds(query)
+        rows = [r for r in wayward.rows if all(holds[w[:2]](r["meta"]["lastUpdated"], w[2:]) for w in wanted)]
+        return 200, bundle(*(rows[::-1] if query.get("_sort") == ["-_lastUpdated"] else rows))
+
+    with scripted_server() as scripted:
+        scripted.script = script
+        clinic = Clinic(deps, workspace, scripted.base_url, history=False)
+        probing.probe(deps, clinic.source, now=clinic.at)
+        assert found(clinic, "strategy")[1] == strategy
 
 
 def found(clinic: Clinic, capability: str, resource_type: str = "Patient") -> tuple[str | None, str | None]:

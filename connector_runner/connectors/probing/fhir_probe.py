@@ -12,8 +12,9 @@ from typing import Final
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.connectors.fhir.client import FHIRClient, outcome_codes, read_failure
 from connector_runner.connectors.fhir.outcomes import warnings
-from connector_runner.connectors.fhir.paging import parse_page
+from connector_runner.connectors.fhir.paging import parse_page, read_resource
 from connector_runner.connectors.fhir.profile import Profile, Roster, Strategy
+from connector_runner.connectors.fhir.strategies.last_updated import MARGIN
 from connector_runner.connectors.fhir.walk import LAST_UPDATED
 from connector_runner.connectors.fhir.window import instant
 from connector_runner.connectors.probing import judging, statement
@@ -21,11 +22,13 @@ from connector_runner.connectors.probing.deciding import decide
 from connector_runner.connectors.probing.findings import ABSENT, HONOURED, IGNORED, PRESENT, REFUSED, UNKNOWN, Finding
 from connector_runner.connectors.probing.judging import Shown, Verdict
 from connector_runner.connectors.probing.statement import Declared, Statement
+from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import Clock
-from connector_runner.kernel.errors import Unavailable
+from connector_runner.kernel.errors import BadRecord, Unavailable
 
 _FAR: Final = "2999-01-01"
 _FEW: Final = 2
+_MANY: Final = 50
 _OF_ONE_TYPE: Final = frozenset({"http_500", "not_json", "not_a_bundle"})
 """What may be wrong with one record type while the others can be asked."""
 
@@ -158,6 +161,8 @@ class _Type:
             record_id, bound = stamped
             bounded = judging.of_bound(self._search((LAST_UPDATED, f"ge{instant(bound)}")), bound, record_id)
             verdict = Verdict(bounded.measured, (*verdict.evidence, *bounded.evidence))
+            if verdict.measured == HONOURED and self._loses(record_id, bound):
+                verdict = Verdict(IGNORED, (*verdict.evidence, "known_row_missing"))
         if verdict.measured == HONOURED and self._of_patient and self._alone().refused:
             verdict = Verdict(REFUSED, (*verdict.evidence, "needs_patient"))
         self._note("last_updated", verdict, declared)
@@ -170,6 +175,21 @@ class _Type:
             self._note(
                 "date", judging.of_impossible(self._plain, shown, date, warned), self._declared.searches_by(date)
             )
+
+    def _loses(self, record_id: str, stamp: datetime) -> bool:
+        """Whether a search around its own stamp leaves a record out that has it still: one that takes a bound for a
+        time of another zone, or for an instant, would never show what changes in between."""
+        bounds = [("ge", stamp - MARGIN), ("lt", stamp + MARGIN)]
+        shown = self._search(*((LAST_UPDATED, f"{prefix}{instant(bound)}") for prefix, bound in bounds), count=_MANY)
+        if not judging.leaves_out(shown, record_id):
+            return False
+        answer = self._probe._client.request("GET", f"{self._type}/{record_id}")
+        try:
+            return (
+                answer.status == 200 and read_resource(exact_json.loads(answer.body), self._type).last_updated == stamp
+            )
+        except BadRecord:
+            return False
 
     @property
     def _of_patient(self) -> bool:

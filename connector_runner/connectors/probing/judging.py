@@ -84,6 +84,12 @@ def of_bound(bounded: Shown, bound: datetime, record_id: str) -> Verdict:
     return Verdict(HONOURED, ("bound_kept",))
 
 
+def leaves_out(shown: Shown, record_id: str) -> bool:
+    """Whether an answer shows all that it found, and not this record."""
+    complete = shown.status == 200 and shown.next_link is None
+    return complete and record_id not in {record.record_id for record in shown.records}
+
+
 def of_sort(rising: Shown, falling: Shown) -> Verdict:
     """Whether an order is heeded, by the first record of it and of its reverse."""
     for shown in (rising, falling):
