@@ -120,8 +120,14 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
     for value in sorted(sent, key=lambda value: value.sent_at):
         sent_by.setdefault((value.record_id, value.atom), []).append(value)
     claims: dict[str, list[Claim]] = {}
+
+    def stands(value: SentValue) -> bool:
+        """Whether anybody who was sent for says it, and nobody rejected that."""
+        verdict = _verdict(value.event_id, value.atom, verdicts)
+        return value.event_id in by_id and (verdict is None or confidence_class(verdict.confidence) != NONE)
+
     for record_id, history in histories.items():
-        for claim in _record_claims(history, by_id, record_id, sent_by):
+        for claim in _record_claims(history, by_id, record_id, sent_by, stands):
             claims.setdefault(claim.atom, []).append(claim)
     for event in events:
         if event.event_type.startswith(VERDICT_PREFIX) or event.id in superseded:
@@ -163,6 +169,7 @@ def _record_claims(
     by_id: Mapping[str, StoredEvent],
     record_id: str,
     sent: Mapping[tuple[str, str], list[SentValue]],
+    stands: Callable[[SentValue], bool],
 ) -> list[Claim]:
     """What a source record says now; each value since the first version of its unbroken run."""
     if history[-1].deleted or history[-1].event_id is None:
@@ -178,10 +185,10 @@ def _record_claims(
         return known
 
     atoms = list(atoms_of(history[-1]))
-    if any(echoes[-1].event_id not in by_id for (record, _), echoes in sent.items() if record == record_id):
+    if any(not stands(echoes[-1]) for (record, _), echoes in sent.items() if record == record_id):
         # What we wrote over, or took away, may be the record's own word still.
         atoms = list(dict.fromkeys(atom for version in reversed(history) for atom in atoms_of(version)))
-    told = (_said_of(atom, history, atoms_of, by_id, sent.get((record_id, atom), [])) for atom in atoms)
+    told = (_said_of(atom, history, atoms_of, by_id, sent.get((record_id, atom), []), stands) for atom in atoms)
     return [claim for claim in told if claim is not None]
 
 
@@ -191,6 +198,7 @@ def _said_of(
     atoms_of: Callable[[RecordVersion], dict[str, Any]],
     by_id: Mapping[str, StoredEvent],
     sent: Sequence[SentValue],
+    stands: Callable[[SentValue], bool],
 ) -> Claim | None:
     """What a record says of an atom by the last of ``history``, after it was sent all of ``sent``, oldest first."""
     latest = history[-1]
@@ -200,9 +208,9 @@ def _said_of(
         start -= 1
     echo = sent[-1] if sent else None
     ours = echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]])
-    if echo is not None and echo.event_id not in by_id:
+    if echo is not None and not stands(echo):
         before = history[:start] if ours else history
-        return _said_of(atom, before, atoms_of, by_id, sent[:-1]) if before else None
+        return _said_of(atom, before, atoms_of, by_id, sent[:-1], stands) if before else None
     own = echo is not None and _is_own(by_id.get(echo.event_id), latest.record_id)
     if echo is not None and latest.seen_at < echo.sent_at and exact_json.digest(_told(value)) != echo.value_digest:
         # Seen before we wrote there, so it is no word of the record any more: it holds what it confirmed to us.

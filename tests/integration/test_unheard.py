@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import pytest
 import requests
 
 from connector_runner.connectors.fhir.answers import reply_to
-from connector_runner.connectors.sinks import Json, Reply, Sink
+from connector_runner.connectors.sinks import Json, Outcome, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.http import Answer
@@ -48,6 +49,14 @@ class Odd:
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
         terms, sink = self.inner.open(tx, workspace_id, sink_id)
         return terms, cast(Sink, self.made(sink))
+
+
+@dataclass
+class Deaf(Stubborn):
+    """A sink that answers 204 to an update and does nothing."""
+
+    def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
+        return Reply(Outcome.LANDED, "", 204, ref)
 
 
 @dataclass
@@ -93,11 +102,12 @@ def test_it_does_not_outvote_what_it_did_not_take(clinic: Clinic, ehr: System, s
     assert landed(store) == before, "nor is it asked again and again"
 
 
-def test_it_keeps_its_word_when_ours_is_rejected(clinic: Clinic, ehr: System, store: System) -> None:
+@pytest.mark.parametrize("odd", [Stubborn, Deaf])
+def test_it_keeps_its_word_when_ours_is_rejected(clinic: Clinic, ehr: System, store: System, odd: Any) -> None:
     a_pair(clinic, ehr, store)
     ehr.put(a_patient())
     settle(clinic)
-    clinic.outbound = replace(clinic.outbound, sinks=Odd(clinic.outbound.sinks, Stubborn))
+    clinic.outbound = replace(clinic.outbound, sinks=Odd(clinic.outbound.sinks, odd))
     event = corrected(clinic)
     settle(clinic)
     clinic.judge(event, approve=False)
