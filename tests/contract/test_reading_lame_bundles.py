@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors.base import WindowLost
 from connector_runner.connectors.fhir.paging import parse_page
 from connector_runner.connectors.fhir.source import FHIRSource
 from connector_runner.kernel.errors import Unavailable
@@ -36,6 +37,21 @@ def test_what_should_be_a_list_and_is_none_is_no_empty_page(key: str, value: Any
 def test_a_next_link_to_nowhere_is_the_end() -> None:
     assert page_of(bundle(patient("p1"), next_link=" ")).next_link is None
     assert page_of(bundle() | {"entry": None, "link": None}).records == ()
+
+
+class Turning(FHIRServer):
+    """Shows the same three pages again and again, each time under another link."""
+
+    def _page(self, *what: Any) -> dict[str, Any]:
+        number = len(self.asked)
+        return bundle(*(patient(f"{number % 3}-{n}") for n in range(2)), next_link=f"Patient?token={number}x")
+
+
+def test_several_pages_that_come_again_under_other_links_are_a_circle() -> None:
+    server = Turning()
+    with pytest.raises(WindowLost) as caught:
+        list(FHIRSource(server).pages("Patient", {}, full=True))  # type: ignore[arg-type]
+    assert (caught.value.code, len(server.asked)) == ("paging_loop", 4)
 
 
 def told(severity: str, code: str | None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from connector_runner.kernel.ids import new_id
 
 MAX_PAGES = 200_000
 """Of one search."""
-_TRAIL = 32
+_TRAIL = 64
 _SUMS = 1 << 48
 _ALWAYS = Span()
 _FIRST = Walk()
@@ -88,7 +88,9 @@ class Window:
         """
         fingerprint = page.fingerprint
         repeated = fingerprint != "" and fingerprint == self.fingerprint
-        if repeated or link_digest in self.trail or self.search_pages >= MAX_PAGES:
+        # A single record may come twice while pages shift.
+        marks = {link_digest, fingerprint} if len(page.records) > 1 else {link_digest}
+        if repeated or marks & {*self.trail} or self.search_pages >= MAX_PAGES:
             raise WindowLost("the pages of the server go round in a circle", code="paging_loop")
         in_order = self.sorted if self.pages else page.sorted_by == LAST_UPDATED and not self.several
         opened = self.opened if self.pages else (date or page.server_time or self.opened)
@@ -114,7 +116,7 @@ class Window:
             sorted=in_order,
             pages=self.pages + 1,
             fingerprint=fingerprint or self.fingerprint,
-            trail=(*self.trail, link_digest)[-_TRAIL:],
+            trail=(*self.trail, *sorted(marks))[-_TRAIL:],
             waiting=False,
             search_pages=self.search_pages + 1,
             rows=self.rows + len(page.records),
