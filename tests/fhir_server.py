@@ -33,6 +33,7 @@ class FHIRServer:
 
     ``during`` is called before each page is made; ``faults`` are by the number of a request, from 1: a status.
     ``cap`` is the most rows that a snapshot holds. ``withheld``: less was granted to its client than was asked.
+    ``tells`` what it searched for, in its self link.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FHIRServer:
         self.warnings: list[str] = []
         self.cap: int | None = None
         self.withheld = False
+        self.tells = True
         self._versions: dict[str, int] = {}
         self._searches: dict[str, list[str]] = {}
 
@@ -127,7 +129,8 @@ class FHIRServer:
             found = self.matches(kind, query)
             shown, more = found[at : at + size], at + size < len(found)
         kept = [(name, value) for name, value in query if name not in ("_at", "_search")]
-        links = [{"relation": "self", "url": f"{kind}?{urlencode(kept if self.sorts else [])}"}]
+        own = {"relation": "self", "url": f"{kind}?{urlencode(kept if self.sorts else [])}"}
+        links = [own] if self.tells else []
         if more:
             onward = [*kept, ("_at", str(at + size)), *([("_search", search)] if search else [])]
             links.append({"relation": "next", "url": f"{kind}?{urlencode(onward)}"})

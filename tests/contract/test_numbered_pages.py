@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from connector_runner.connectors.fhir.profile import Measured
+from connector_runner.connectors.fhir.source import FHIRSource
 from connector_runner.connectors.fhir.stepping import numbered
-from tests.fhir_server import FHIRServer
+from tests.fhir_server import EPOCH, FHIRServer
 from tests.property.test_cursor_servers import Reader
 
 
-def test_what_changes_on_a_page_that_was_read_makes_no_other_record_slip() -> None:
+def measured(**verdicts: str) -> dict[str, Measured]:
+    return {"Patient": Measured("last_updated", (), EPOCH, {"last_updated": "honoured", **verdicts})}
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_changes_on_a_page_that_was_read_makes_no_other_record_slip(tells: bool) -> None:
+    """That rows come in the order of their stamps the server says, or a probe has seen."""
     server = FHIRServer(paging="offset")
+    server.tells = tells
     reader = Reader(server)
+    if not tells:
+        reader.source = FHIRSource(server, measured=measured(sort="honoured"))  # type: ignore[arg-type]
     server.touch("first")
     reader.poll()
     for number in range(5):
@@ -25,6 +36,30 @@ def test_what_changes_on_a_page_that_was_read_makes_no_other_record_slip() -> No
     server.during = during
     reader.poll()
     assert reader.current == server.versions
+
+
+def test_where_nothing_tells_of_an_order_links_are_followed() -> None:
+    """Rows that happen to come in order once may not do so on the next page."""
+    server = FHIRServer(paging="offset", sorts=False)
+    server.tells = False
+    reader = Reader(server)
+    for name in ("a", "b", "d", "e", "c"):
+        server.touch(name)
+    server.touch("b")
+    reader.poll()
+    assert reader.current == server.versions
+    assert [query.get("_at") for _, query in server.asked] == [None, "2", "4"]
+
+
+def test_where_some_records_have_no_stamp_links_are_followed() -> None:
+    """A search from a stamp on would not show them."""
+    server = FHIRServer(paging="offset")
+    reader = Reader(server)
+    reader.source = FHIRSource(server, measured=measured(stamp="absent"))  # type: ignore[arg-type]
+    for number in range(5):
+        server.touch(f"p{number}")
+    reader.poll()
+    assert [query.get("_at") for _, query in server.asked] == [None, "2", "4"]
 
 
 def test_a_server_that_filters_by_nothing_is_read_by_its_links() -> None:

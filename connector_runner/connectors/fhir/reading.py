@@ -152,8 +152,10 @@ class Reading:
         return self._client.request("GET", self._type, params=wanted)
 
     def _sorts(self, route: Route) -> bool:
-        measured = self._measured.verdicts.get("sort") if self._measured is not None else None
-        return route.sort and _SORT not in self._refused and measured not in ("ignored", "refused")
+        return route.sort and _SORT not in self._refused and self._verdict("sort") not in ("ignored", "refused")
+
+    def _verdict(self, capability: str) -> str | None:
+        return self._measured.verdicts.get(capability) if self._measured is not None else None
 
     def _demote(self, name: Strategy) -> None:
         self._demoted[name] = instant(self._means.clock()) or ""
@@ -229,6 +231,8 @@ class Reading:
                 raise read_failure(answer, place, self._means.clock())
             return rest[0], rest[1].after(rest[0], link_digest(None), None)
         page = parse_page(answer.body, self._type, place=place)
+        if page.self_link is None and self._sorts(route) and self._verdict("sort") == "honoured":
+            page = replace(page, sorted_by=LAST_UPDATED)  # it does not say what it ran
         codes = set(warnings(page.entries))
         if codes & self._profile.expired_codes:
             raise Expired
@@ -314,9 +318,8 @@ class Reading:
         """Whether pages are only numbered, where the search itself could begin where the last one ended."""
         if window.next_link is None or route.by != LAST_UPDATED or "last_updated" in self._demoted:
             return False
-        stamps = self._measured.verdicts.get("stamp") if self._measured is not None else None
         asked = {"_count", _SORT, *(name for name, _ in route.parameters(window.walk))}
-        return self._filters() and stamps != "absent" and stepping.numbered(window.next_link, asked)
+        return self._filters() and self._verdict("stamp") != "absent" and stepping.numbered(window.next_link, asked)
 
     def _onward(self, window: Window, route: Route, page: ParsedPage) -> Window:
         """The window where the next page comes from: by its link, by stamp, or when this search has given its last."""
