@@ -9,8 +9,8 @@ import pytest
 import requests
 
 from connector_runner.infra.database import rows
-from tests.integration.outbound_stack import Clinic, System
-from tests.integration.test_drain import phones
+from tests.integration.outbound_stack import Clinic, System, an_appointment, eventually
+from tests.integration.test_drain import BOTH, phones
 from tests.integration.test_merging import (
     EHR,
     STORE,
@@ -82,3 +82,32 @@ def test_what_was_lent_to_a_record_that_is_gone_is_no_matter_once_that_is_known(
     settle(clinic)
     assert [item["code"] for item in left_open(clinic)] == ["http_410_deleted"], "the lane itself has come to rest"
     assert phones(ehr.get("Patient/p1")) == ["617-555-0101"]
+
+
+def named_in(ehr: System) -> list[str]:
+    [made] = ehr.all("Appointment")
+    return [each["actor"]["reference"] for each in made["participant"]]
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_what_refers_to_a_person_does_not_name_a_record_of_theirs_that_is_gone(
+    clinic: Clinic, ehr: System, store: System, written: bool
+) -> None:
+    """The EHR had the person under a record that it deleted; the store's visit names the one that is made instead."""
+    one_person_in_both(clinic, ehr, store, **BOTH)
+    decide(clinic, EHR, STORE, same=True)
+    store.put(an_appointment("a1", "c1"))
+    clinic.poll("store", "Appointment")
+    if written:
+        settle(clinic)
+        assert named_in(ehr) == ["Patient/p1"]
+    requests.delete(f"{ehr.running.base_url}/Patient/p1", timeout=10).raise_for_status()
+    clinic.delete("ehr", "p1")
+    compare(clinic)
+    settle(clinic, 3)
+    [made] = ehr.all("Patient")
+    assert eventually(lambda: bool(settle(clinic, 1)) or named_in(ehr) == [f"Patient/{made['id']}"], within_s=4)
+    decide(clinic, EHR, STORE, same=False)
+    settle(clinic, 3)
+    assert named_in(ehr) == [f"Patient/{made['id']}"]
+    assert left_open(clinic) == []

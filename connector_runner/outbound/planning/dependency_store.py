@@ -31,7 +31,8 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
         hot(
             "SELECT w.id, w.entity_id AS of_id, e.entity_id, e.entity_type, l.sink_ref,"
             " coalesce(l.state = 'waiting', false) AS waits, CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
-            " l.state <> 'idle' AS moves, CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key"
+            " l.state <> 'idle' AS moves, CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key,"
+            " e.canonical_id LIKE :prefix AND e.status <> 'active' AS gone"
             " FROM (SELECT i.id, coalesce(a.entity_id, i.id) AS entity_id FROM unnest(CAST(:ids AS uuid[])) i(id)"
             "  LEFT JOIN adopted_record a ON a.record_id = i.id) w"
             " CROSS JOIN LATERAL (SELECT w.entity_id AS id UNION SELECT n.entity_id FROM cluster_member m"
@@ -51,10 +52,13 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
 
 
 def _held(members: Sequence[Row]) -> Held:
-    """The record of the entity itself before another's; where the sink has none, the lane that is to make it."""
+    """The record of the entity itself before another's; where the sink has none, the lane that is to make it.
+
+    One that the sink itself removed stands for nobody who has, or is to have, another there.
+    """
 
     def place(row: Row) -> tuple[bool, bool, bool, bool, str]:
-        there = row["sink_ref"] is not None or row["record_key"] is not None
+        there = not row["gone"] and (row["sink_ref"] is not None or row["record_key"] is not None)
         told = row["moves"] or row["stopped"] not in (None, HELD_AS_MEMBER, MADE_AS_MEMBER)
         return not there, not there and not row["moves"], not there and not told, *_by_id(row)
 

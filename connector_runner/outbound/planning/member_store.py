@@ -154,13 +154,24 @@ def release_compared_meanwhile(tx: Tx, workspace_id: str, seen: Iterable[EntityV
 
 def release_regrouped(tx: Tx, workspace_id: str, entity_ids: Sequence[str], entity_types: Sequence[str]) -> int:
     """Ask for a look at entities of these types whose cluster changed, and at all that refers to them; how many."""
+    return _release_around(tx, workspace_id, entity_ids, entity_types, themselves=True)
+
+
+def release_referring(tx: Tx, workspace_id: str, entity_ids: Sequence[str], entity_types: Sequence[str]) -> int:
+    """Ask for a look at whatever of these types refers to entities; how many."""
+    return _release_around(tx, workspace_id, entity_ids, entity_types, themselves=False)
+
+
+def _release_around(
+    tx: Tx, workspace_id: str, entity_ids: Sequence[str], entity_types: Sequence[str], *, themselves: bool
+) -> int:
     return execute(
         tx,
         "WITH records AS (SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT record_id FROM adopted_record"
         "  WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))),"
         " names AS (SELECT id FROM records UNION SELECT b.token FROM records r CROSS JOIN LATERAL"
         "  (SELECT token FROM business_identifier WHERE workspace_id = :ws AND record_id = r.id OFFSET 0) b),"
-        " found AS (SELECT unnest(CAST(:ids AS uuid[])) AS id UNION SELECT r.entity_id FROM names n CROSS JOIN LATERAL"
+        " found AS (SELECT unnest(CAST(:own AS uuid[])) AS id UNION SELECT r.entity_id FROM names n CROSS JOIN LATERAL"
         "  (SELECT entity_id FROM relationship WHERE workspace_id = :ws AND target_id = n.id OFFSET 0) r)"
         " INSERT INTO pending_release AS p (workspace_id, entity_id, prio)"
         " SELECT e.workspace_id, e.entity_id, CAST(:prio AS integer) FROM found f JOIN entity e"
@@ -168,6 +179,7 @@ def release_regrouped(tx: Tx, workspace_id: str, entity_ids: Sequence[str], enti
         f" ORDER BY e.entity_id{_ASKED_AGAIN}",
         ws=workspace_id,
         ids=id_array(entity_ids),
+        own=id_array(entity_ids if themselves else ()),
         types=list(entity_types),
         prio=FRESH,
     )

@@ -239,6 +239,9 @@ class Releasing:
         if isinstance(plan, Nothing):
             # A lane that waits is looked at by the drain: what it waits for may be released in this very batch.
             naming.look(tx, outbound, workspace_id, terms, view, lane, plan)
+            if plan.reason == NOT_ACTIVE and view.others and (lane is None or lane.reason != NOT_ACTIVE):
+                # What names a record of the person that is gone is to name another.
+                member_store.release_referring(tx, workspace_id, view.members, sorted(terms.entity_types))
         wish = _wish(terms, view, lane, plan, asked)
         new = (lane is None or lane.sink_ref is None) and _adopted(terms, view) is not None
         if lane is None and wish.state is State.IDLE and not (new or _worth_showing(wish.reason, wish.withheld)):
