@@ -106,8 +106,8 @@ class Ground:
         while resolution.resolve(self.database, self.workspace, now=utc_now(), tell=self._resolved).more:
             pass
 
-    def _say(self, name: str, source: str) -> None:
-        documents = [self._document(name, source) for _ in range(self.draw.choice([1, 1, 1, 2]))]
+    def _say(self, name: str, source: str, *, anew: bool = False) -> None:
+        documents = [self._document(name, source, anew) for _ in range(self.draw.choice([1, 1, 1, 2]))]
         with self.database.begin(self.workspace) as tx:
             done = appending.append(tx, self.desk.world, MAPPINGS, self.workspace, documents, actor="a", now=utc_now())
         assert not done.errors, done.errors
@@ -116,18 +116,20 @@ class Ground:
             self.said.append({"id": event["id"], "name": name, "facts": stored})
             self._note(event["id"][-4:], document)
 
-    def _document(self, name: str, source: str) -> dict[str, Any]:
+    def _document(self, name: str, source: str, anew: bool) -> dict[str, Any]:
         document: dict[str, Any] = {"canonical_id": name, "entity_type": "patient", "source": source}
         document["correlation_id"] = self.draw.choice(["call-1", "call-2"])
         same = [each for each in self.said if self._entity(each["name"]) in self._together(name)]
-        if same and self.draw.random() < 0.4:
+        if same and not anew and self.draw.random() < 0.4:
             document["supersedes"] = self.draw.choice(same[-6:])["id"]
         if self.draw.random() < 0.2:
             document["as_of"] = f"2020-01-{self.draw.randrange(1, 29):02}T00:00:00Z"
         if self.draw.random() < 0.5:
             document["confidence"] = VOICES[source]
         if self.draw.random() < 0.2:
-            document["data"] = self._resource("new")
+            document["data"] = self._resource("new") | {
+                "maritalStatus": {"text": self.draw.choice(["married", "single"])}
+            }
         else:
             document["facts"] = self._facts()
         return exact_json.loads(exact_json.dumps(document))

@@ -36,7 +36,7 @@ class Walk(Ground):
     def unnoted(self) -> None:
         """Somebody says something in doubt, and the note of it is lost: only a scan may find it."""
         self.settle()
-        self._say(self.draw.choice(self.names), "voice_agent")
+        self._say(self.draw.choice(self.names), "voice_agent", anew=True)
         self._sql("DELETE FROM pending_review")
         self.tend()
 
