@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 
@@ -55,6 +56,34 @@ def test_what_changes_after_the_servers_clock_was_set_back_is_seen() -> None:
     reader.poll()
     assert reader.current == server.versions
     server.touch("then")
+    reader.poll()
+    assert reader.current == server.versions
+
+
+@pytest.mark.parametrize("year", [1, 1970, 9999])
+@pytest.mark.parametrize("paging", ["snapshot", "offset"])
+def test_a_stamp_that_stands_for_none_is_none(year: int, paging: Literal["snapshot", "offset"]) -> None:
+    """The first or last second that there is: nothing can be found again by it, so the content decides."""
+    server = FHIRServer(paging=paging)
+    server.settings.overlap_s = 60
+    reader = Reader(server)
+    for number in range(5):
+        server.touch(f"p{number}")
+        server.rows[f"p{number}"].stamp = datetime(year, 12 if year == 9999 else 1, 1, tzinfo=UTC)
+    for version in range(2, 4):
+        reader.poll()
+        assert reader.current == server.versions
+        server.rows["p0"].version = version
+    reader.poll()
+    assert reader.current == {**server.versions, "p0": "3"}
+
+
+def test_a_checkpoint_of_the_year_1_reads_everything() -> None:
+    server = FHIRServer()
+    server.settings.overlap_s = 60
+    reader = Reader(server)
+    server.touch("p0")
+    reader.cursor = {"since": "0001-01-01T00:00:00.000Z"}
     reader.poll()
     assert reader.current == server.versions
 

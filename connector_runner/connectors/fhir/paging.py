@@ -24,6 +24,7 @@ from connector_runner.kernel.errors import BadRecord, Unavailable
 
 # R4 ids are shorter and plainer; what could not be part of a path is refused.
 _ID = re.compile(r"[^\s/?#\\\x00-\x1f\ud800-\udfff]{1,256}")
+_YEARS = range(1971, 9999)
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
 
@@ -142,10 +143,13 @@ def _stamp(resource: dict[str, Any]) -> tuple[str | None, datetime | None]:
     if not isinstance(meta, dict):
         return None, None
     version, updated = meta.get("versionId"), meta.get("lastUpdated")
-    return (
-        version if isinstance(version, str) and version else None,
-        parse_instant(updated) if isinstance(updated, str) else None,
-    )
+    return version if isinstance(version, str) and version else None, _instant(updated)
+
+
+def _instant(value: Any) -> datetime | None:
+    """A stamp; None for what stands for none in some servers, as the first second of the year 1 or of 1970."""
+    found = parse_instant(value) if isinstance(value, str) else None
+    return found if found is not None and found.year in _YEARS else None
 
 
 def deleted_entry(entry: Any, resource_type: str) -> SourceRecord | None:
@@ -168,7 +172,7 @@ def deleted_entry(entry: Any, resource_type: str) -> SourceRecord | None:
         exact_json.dumps(entry).encode(),
         None,
         version=etag.removeprefix("W/").strip('"') or None if isinstance(etag, str) else None,
-        last_updated=parse_instant(modified) if isinstance(modified, str) else None,
+        last_updated=_instant(modified),
         deleted=True,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from connector_runner.connectors.base import Page, SourceRecord, WindowLost
@@ -19,7 +19,7 @@ from connector_runner.connectors.fhir.paging import (
 from connector_runner.connectors.fhir.profile import PLAIN, ChangedFeed, Measured, Profile, Roster, Strategy
 from connector_runner.connectors.fhir.reading import Reading
 from connector_runner.connectors.fhir.subscriptions import FHIRSubscriptions
-from connector_runner.connectors.fhir.window import instant, moment
+from connector_runner.connectors.fhir.window import instant, lower_bound, moment
 from connector_runner.connectors.probing.fhir_probe import FHIRProbe
 from connector_runner.connectors.probing.findings import Finding
 from connector_runner.connectors.rate_headers import http_date
@@ -79,7 +79,7 @@ class FHIRSource:
             if offered is False:
                 yield Page((), (), {**cursor, "history": False}, True)
             return
-        bound = since - timedelta(seconds=self._settings.overlap_s)
+        bound = lower_bound(since, self._settings.overlap_s) or since
         params = [("_since", instant(bound) or ""), ("_count", str(self._settings.page_size))]
         answer = self._client.request("GET", f"{resource_type}/_history", params=params)
         if answer.status in _NO_HISTORY:

@@ -35,7 +35,7 @@ def step(window: Window, page: ParsedPage) -> Walk | None:
     if not window.sorted or window.undated or window.steady is None or not stamps:
         return None
     start = window.steady.replace(microsecond=window.steady.microsecond // 1000 * 1000)
-    if start - SLACK <= min(stamps):
+    if start - min(stamps) <= SLACK:
         return None
     span = window.walk.spans[0]
     return replace(window.walk, spans=(Span(start, span.end), *window.walk.spans[1:]))
@@ -45,7 +45,7 @@ def disregarded(window: Window, page: ParsedPage) -> bool:
     """Whether a search that began at a stamp shows rows of before it: the server takes no notice, and begins anew."""
     start = _begun(window)
     return start is not None and any(
-        record.last_updated is not None and record.last_updated < start - SLACK for record in page.records
+        record.last_updated is not None and start - record.last_updated > SLACK for record in page.records
     )
 
 

@@ -30,6 +30,7 @@ MAX_PAGES = 200_000
 """Of one search."""
 _TRAIL = 64
 _SUMS = 1 << 48
+_FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 _ALWAYS = Span()
 _FIRST = Walk()
 _BY_STAMP = frozenset({"last_updated", "whole"})
@@ -199,9 +200,10 @@ def open_window(
 
 def lower_bound(since: datetime | None, overlap_s: float) -> datetime | None:
     """From when on to ask so that nothing before the checkpoint is missed, cut to the millisecond."""
-    if since is None:
+    overlap = timedelta(seconds=overlap_s)
+    if since is None or since - _FIRST_INSTANT < overlap:
         return None
-    bound = since - timedelta(seconds=overlap_s)
+    bound = since - overlap
     return bound.replace(microsecond=bound.microsecond // 1000 * 1000)
 
 

@@ -77,7 +77,7 @@ def of_bound(bounded: Shown, bound: datetime, record_id: str) -> Verdict:
         return refusal(bounded)
     stamps = [record.last_updated for record in bounded.records if record.last_updated is not None]
     # As polls take it: indexes are cut to seconds, and lag behind.
-    if any(stamp < bound - MARGIN for stamp in stamps):
+    if any(bound - stamp > MARGIN for stamp in stamps):
         return Verdict(IGNORED, ("rows_before_bound",))
     if record_id not in {record.record_id for record in bounded.records} and bounded.next_link is None:
         return Verdict(HONOURED, ("boundary_excluded",))

@@ -23,7 +23,7 @@ def route(profile: Profile, resource_type: str, bound: datetime | None) -> Route
 def disregards(page: ParsedPage, bound: datetime | None) -> bool:
     """Whether a page shows that the server takes no notice of the bound: it holds what is far older."""
     return bound is not None and any(
-        record.last_updated is not None and record.last_updated < bound - MARGIN for record in page.records
+        record.last_updated is not None and bound - record.last_updated > MARGIN for record in page.records
     )
 
 
@@ -32,4 +32,4 @@ def turned_back(bound: datetime | None, told: datetime) -> bool:
 
     Its clock was ahead when the checkpoint was made; or a stamp was, and nothing told how late it was then.
     """
-    return bound is not None and bound > told + MARGIN
+    return bound is not None and bound - told > MARGIN
