@@ -191,3 +191,19 @@ def test_a_conflict_with_our_own_write_is_no_conflict(clinic: Clinic, ehr: Syste
     clinic.flow("store")
     now = store.get(ref)
     assert (now["gender"], now["maritalStatus"]) == ("other", {"text": "theirs"})
+
+
+def test_a_page_in_the_place_of_the_sink_says_nothing_of_its_records(clinic: Clinic, ehr: System, store: System) -> None:
+    """Whatever stands before the sink answers 404 with a page while it is away: nobody was removed there."""
+    a_pair(clinic, ehr, store)
+    clinic.flow("store")
+    store.faults({"on": "* *", "kind": "html", "status": 404})
+    clinic.land("ehr", a_patient(phone="617-555-0777", meta={"lastUpdated": "2026-11-20T11:00:00Z"}))
+    clinic.flow("store")
+    lane = clinic.lane("store")
+    assert (lane["state"], lane["reason"], clinic.count("quarantine")) == ("ready", "auth", 0)
+    store.faults()
+    with clinic.database.begin(clinic.workspace) as tx:
+        sink_state.resume(tx, clinic.workspace, clinic.ids["store"])
+    clinic.flow("store")
+    assert phones(store.all("Patient")[0]) == ["617-555-0777"]

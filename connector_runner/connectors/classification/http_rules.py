@@ -25,12 +25,13 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
     rule(
         Outcome.AUTH, "search_not_offered", f"{_9110}, section 15.5.5: the list itself is not there", 404, to="search"
     ),
+    # A page is no API's answer: something stands in its place, and nothing is said of the record.
+    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, shape="markup"),
     rule(Outcome.ABSENT, "not_found", f"{_9110}, section 15.5.5", 404, to=(*READING, "update", "transaction")),
     # What is to be created cannot be missing. A router that knows no such place answers without a word of the API; the
     # API's own JSON may mean what the record refers to.
     rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, NO_ROUTE, to=CREATING),
     rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="empty"),
-    rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="markup"),
     rule(Outcome.AUTH, "no_such_place", f"{_9110}, section 15.5.5", 404, to=CREATING, shape="text"),
     rule(Outcome.POISON, "not_found", f"{_9110}, section 15.5.5", 404, to=CREATING),
     rule(Outcome.GONE, "gone", f"{_9110}, section 15.5.11", 410),

@@ -206,6 +206,8 @@ CASES: list[tuple[str, str, Purpose, int, Any, dict[str, str], str, str]] = [
     ("section 15.5.5", "", "update", 404, b"", {}, "absent", "not_found"),
     ("section 15.5.5", "", "create", 404, b"", {}, "auth", "no_such_place"),
     ("section 15.5.5", "", "create", 404, HTML, {}, "auth", "no_such_place"),
+    ("section 15.5.5", "", "update", 404, HTML, {}, "auth", "no_such_place"),
+    ("section 15.5.5", "", "read", 404, HTML, {}, "auth", "no_such_place"),
     ("section 15.5.5", "", "create", 404, b"404 page not found", {}, "auth", "no_such_place"),
     ("section 15.5.5", "", "conditional_create", 404, b"", {}, "auth", "no_such_place"),
     ("section 15.5.5", "", "create", 404, b'{"detail":"Not Found"}', {}, "auth", "no_such_place"),
