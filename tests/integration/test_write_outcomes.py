@@ -193,7 +193,9 @@ def test_a_conflict_with_our_own_write_is_no_conflict(clinic: Clinic, ehr: Syste
     assert (now["gender"], now["maritalStatus"]) == ("other", {"text": "theirs"})
 
 
-def test_a_page_in_the_place_of_the_sink_says_nothing_of_its_records(clinic: Clinic, ehr: System, store: System) -> None:
+def test_a_page_in_the_place_of_the_sink_says_nothing_of_its_records(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
     """Whatever stands before the sink answers 404 with a page while it is away: nobody was removed there."""
     a_pair(clinic, ehr, store)
     clinic.flow("store")
