@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from connector_runner.connectors.sinks import Pace
 
 _MOST_RESET_S: Final = 24 * 3600.0
+_LONGEST_LIFE: Final = timedelta(days=365)
 _EPOCH: Final = 1_000_000_000
 """From here on a number of seconds is a moment, not a span."""
 _PART = re.compile(r"\b(limit|remaining|reset|r|t|q|w)=(\d{1,15})")
@@ -44,6 +45,16 @@ def retry_after_s(headers: Mapping[str, str], now: datetime, *, most_s: float = 
 def _their_now(headers: Mapping[str, str], now: datetime) -> datetime:
     """By the clock that moments in an answer are on (``Date``; RFC 9110, section 6.6.1): it may differ from ours."""
     return http_date(headers.get("Date")) or now
+
+
+def expires_at(headers: Mapping[str, str], now: datetime) -> datetime | None:
+    """Until when what was answered is there, by our clock; None when that is not said.
+
+    A time that is over is a word to caches (RFC 9111, section 5.3): it is sent with answers of any kind.
+    """
+    moment = http_date(headers.get("Expires"))
+    left = moment - _their_now(headers, now) if moment is not None else timedelta(0)
+    return now + min(left, _LONGEST_LIFE) if left > timedelta(0) else None
 
 
 def http_date(text: str | None) -> datetime | None:

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from connector_runner.connectors.rate_headers import pace_of, retry_after_s
+from connector_runner.connectors.rate_headers import expires_at, pace_of, retry_after_s
 from connector_runner.connectors.sinks import Pace
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -68,3 +68,24 @@ def test_moments_are_on_the_clock_of_who_states_them(off_s: int) -> None:
     assert retry_after_s(headers, NOW) == 20.0
     assert pace_of(headers, NOW) == Pace(None, 4, 30.0)
     assert retry_after_s({**headers, "Date": "today"}, theirs) == 20.0
+
+
+@pytest.mark.parametrize("off_s", [-7200, 0, 7200])
+def test_what_is_there_for_a_while_is_there_by_our_clock(off_s: int) -> None:
+    theirs = NOW + timedelta(seconds=off_s)
+    headers = {"Date": format_datetime(theirs, usegmt=True)}
+    until = format_datetime(theirs + timedelta(minutes=30), usegmt=True)
+    assert expires_at({**headers, "Expires": until}, NOW) == NOW + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "", "Thu, 19 Nov 1981 08:52:00 GMT", "Sat, 21 Nov 2026 09:30:00 GMT"])
+def test_a_word_to_caches_is_no_end(text: str) -> None:
+    """Frameworks send it with every answer."""
+    assert expires_at({"Expires": text}, NOW) is None
+    assert expires_at({}, NOW) is None
+
+
+def test_an_end_of_all_time_is_far_off() -> None:
+    until = expires_at({"Expires": "Fri, 31 Dec 9999 23:59:59 GMT"}, NOW)
+    assert until is not None
+    assert until > NOW + timedelta(days=300)

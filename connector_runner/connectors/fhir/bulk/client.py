@@ -17,7 +17,7 @@ from connector_runner.connectors.fhir.bulk.request import Export
 from connector_runner.connectors.fhir.client import FHIR_JSON, FHIRClient, outcome_codes, read_failure
 from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.gate import through
-from connector_runner.connectors.rate_headers import http_date, retry_after_s
+from connector_runner.connectors.rate_headers import expires_at, retry_after_s
 from connector_runner.infra.http import Answer, Taker
 from connector_runner.infra.urls import PORTS
 from connector_runner.kernel.clock import Clock, utc_now
@@ -127,8 +127,7 @@ class BulkClient:
         """
         answer = self._ask(status_url)
         if answer.status == 200:
-            expires = http_date(answer.headers.get("Expires"))
-            return Ready(parse_manifest(answer.body), expires)
+            return Ready(parse_manifest(answer.body), expires_at(answer.headers, self._clock()))
         return self._unfinished(answer, "export status")
 
     def page(self, url: str) -> Manifest | Running:
