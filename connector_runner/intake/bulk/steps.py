@@ -34,6 +34,7 @@ LOOK_AGAIN_S: Final = 1.0
 _BUSY_S: Final = 60.0
 _MOST_AHEAD: Final = timedelta(hours=1)
 """So far ahead of ours a server's clock may be; to ask since a later instant would miss what changes until then."""
+_SET_BACK: Final = timedelta(minutes=1)
 _MOST_PAGES: Final = 10_000
 
 log = get_logger(__name__)
@@ -118,6 +119,11 @@ class Work:
             self.note({"code": "no_transaction_time", "step": job.step}, lacking=True)
         elif transaction_time > utc_now() + _MOST_AHEAD:
             self.note({"code": "transaction_time_ahead", "step": job.step}, lacking=True)
+            transaction_time = None
+        elif job.since is not None and job.since - transaction_time > _SET_BACK:
+            # What changes until its clock is there again would be older than what is asked since: all is, next time.
+            self.note({"code": "clock_set_back", "step": job.step}, lacking=True)
+            self.write(lambda tx: store.forget_marks(tx, job))
             transaction_time = None
         files = [_row(file) for manifest in manifests for file in manifest.files]
 

@@ -266,6 +266,17 @@ def mark(tx: Tx, done: Job, since: datetime) -> None:
     )
 
 
+def forget_marks(tx: Tx, of: Job) -> None:
+    """Everything is asked for by the next export of this scope."""
+    execute(
+        tx,
+        "DELETE FROM export_mark WHERE data_source_id = :source AND scope = :scope AND group_id = :group",
+        source=of.data_source_id,
+        scope=of.scope,
+        group=of.group_id,
+    )
+
+
 # -- members
 
 

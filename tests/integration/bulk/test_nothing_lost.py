@@ -214,6 +214,20 @@ def test_what_a_file_promised_and_did_not_bring_is_asked_for_again(clinic: Clini
     assert (again["since"], again["complete"], len(clinic.names())) == (None, True, 6)
 
 
+def test_what_changes_after_the_servers_clock_was_set_back_is_exported(clinic: Clinic, server: Server) -> None:
+    server.patients(1)
+    clinic.export()
+    clinic.run(
+        "UPDATE export_mark SET since = since + interval '30 minutes'"
+    )  # as it would have said half an hour ahead
+    server.patients(2)
+    outcome = clinic.export()
+    assert (outcome["complete"], [problem["code"] for problem in outcome["problems"]]) == (False, ["clock_set_back"])
+    again = clinic.export()
+    assert (again["since"], again["complete"]) == (None, True)
+    assert clinic.names() == {"Patient:p1", "Patient:p2"}
+
+
 @pytest.mark.parametrize(
     ("expected", "rest", "early"),
     [
