@@ -114,6 +114,19 @@ def test_what_changed_before_a_create_is_repeated_is_written_over_what_the_first
     assert [item["value"] for item in patient["telecom"]] == ["617-555-0777"]
 
 
+@pytest.mark.parametrize("client_id", [True, False])
+def test_a_lost_create_is_looked_up_as_it_was_sent_whatever_the_settings_say_by_then(
+    clinic: Clinic, ehr: System, store: System, client_id: bool
+) -> None:
+    store.faults({"on": "* Patient", "kind": "drop_answer", "next": 1})
+    a_pair(clinic, ehr, store, client_id=client_id)
+    assert clinic.drain("store").outcomes == {"unknown": 1}
+    clinic.source("store", store, accept_from=["ehr"], **BOTH, client_id=not client_id)
+    settle(clinic)
+    assert len(store.all("Patient")) == len(store.writes()) == 1
+    assert clinic.lane("store")["sink_ref"] == f"Patient/{store.all('Patient')[0]['id']}"
+
+
 def test_a_write_that_lands_late(clinic: Clinic, ehr: System, store: System) -> None:
     store.faults({"on": "POST Patient", "kind": "late", "seconds": 0.5, "next": 1})
     a_pair(clinic, ehr, store, client_id=False, quiet_period_s=1.5)

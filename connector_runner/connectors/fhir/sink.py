@@ -100,6 +100,16 @@ class FHIRSink:
         """
         if self._capabilities.client_id:
             return self._call("GET", f"{resource_type}/{client_ref}")
+        return self._by_identifier(resource_type, client_ref)
+
+    def find_created(self, body: Json, client_ref: str) -> Reply:
+        """The same of what a create of ``body`` made, as that was sent: the settings may say otherwise by now."""
+        kind = str(body["resourceType"])
+        if body.get("id") == client_ref:
+            return self._call("GET", f"{kind}/{client_ref}")
+        return self._by_identifier(kind, client_ref)
+
+    def _by_identifier(self, resource_type: str, client_ref: str) -> Reply:
         if not self._capabilities.search:
             return Reply(Outcome.ABSENT, NOT_SEARCHABLE, cause=NOT_SEARCHABLE)
         wanted = f"{IDENTIFIER_SYSTEM}|{client_ref}"

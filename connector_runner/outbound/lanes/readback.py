@@ -111,7 +111,7 @@ class ReadBack:
         return self._settler.retry(tx, lane, "absent", "read_back", delay_s=0.0)
 
     def _said_made(self, tx: LaneTx, lane: Lane, intent: Intent) -> bool:
-        return _made(tx.answered(lane, intent.intent_id), our_id=self._sink.capabilities.client_id)
+        return _made(tx.answered(lane, intent.intent_id), our_id=intent.body.get("id") == lane.client_ref)
 
     def _again(self, lane: Lane, delay_s: float, *, counts: bool, reply: Reply | None = None) -> None:
         with self._store.begin() as tx:
