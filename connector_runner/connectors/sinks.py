@@ -167,7 +167,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class FindsCreated(Protocol):
-    """A sink that can tell its record from what was sent, where it cannot by our identifier alone."""
+    """A sink that can tell its record from what was sent, where our identifier alone does not say how to look."""
 
     def find_created(self, body: Json, client_ref: str) -> Reply:
-        """The record that a create of ``body`` made: LANDED, ABSENT, DUPLICATES, or why it cannot be told."""
+        """What a create made of ``body`` as sent: LANDED, ABSENT, DUPLICATES, or why it cannot be told."""

@@ -23,7 +23,7 @@ def writing(clinic: Clinic) -> Clinic:
 def look(sink: Sink, body: Json) -> Reply:
     """As the read-back of a lost create looks."""
     if isinstance(sink, FindsCreated):
-        return sink.find_created(body, OURS)
+        return sink.find_created(sink.identified(body, OURS), OURS)
     return sink.find(body["resourceType"], OURS)
 
 
