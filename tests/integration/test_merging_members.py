@@ -11,7 +11,9 @@ import requests
 from connector_runner.infra.database import rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
+from connector_runner.outbound.operating import undoing
 from connector_runner.outbound.operating.naming import NAMES_ANOTHER
+from connector_runner.outbound.operating.undo_store import Selection
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
 from tests.integration.test_drain import BOTH, PATIENTS, phones
@@ -26,6 +28,7 @@ from tests.integration.test_merging import (
     decide,
     lane_of,
     one_person_in_both,
+    poll,
     said,
     settle,
     state,
@@ -325,3 +328,37 @@ def test_a_record_that_its_system_replaced_is_not_written_beside_the_one_in_its_
     assert phones(ehr.get("Patient/p1")) == ["617-555-0101"]
     lanes = {name: lane_of(clinic, "ehr", name) for name in (EHR, "ehr:Patient:p2")}
     assert all(lane is None or lane["withheld"] == [] for lane in lanes.values()), "nobody need merge them there"
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_of_two_who_lent_to_one_record_nothing_is_left_whichever_goes_first(
+    clinic: Clinic, ehr: System, store: System, undone: bool
+) -> None:
+    """What the first one lent lies beneath what the second one did: it comes to light when that is taken back."""
+    one_person_in_both(clinic, ehr, store)
+    before, apart = content(ehr.get("Patient/p1")), state(clinic, EHR)
+    store.put(a_contact() | {"telecom": [{"system": "phone", "use": "home", "value": "617-555-0777"}]})
+    poll(clinic)
+    for two in combinations(CHAIN, 2):
+        decide(clinic, *two, same=True)
+    settle(clinic)
+    assert phones(ehr.get("Patient/p1")) == ["617-555-0777"]
+    said(clinic, VOICE)
+    settle(clinic)
+    assert phones(ehr.get("Patient/p1")) == ["617-555-0199"]
+    for name in (EHR, VOICE):
+        decide(clinic, STORE, name, same=False)
+    settle(clinic, 3)
+    assert phones(ehr.get("Patient/p1")) == ["617-555-0199"]
+    if undone:
+        chosen = Selection(entity_id=entity_id_of(clinic.workspace, EHR), sink="ehr")
+        [found] = undoing.survey(clinic.outbound, clinic.workspace, chosen)
+        assert "617-555-0777" not in str(found)
+        assert undoing.ask(clinic.outbound, clinic.workspace, chosen, actor="op").lanes == 1
+        settle(clinic)
+        assert content(ehr.get("Patient/p1")) == before
+    decide(clinic, EHR, VOICE, same=False)
+    settle(clinic, 3)
+    assert content(ehr.get("Patient/p1")) == before
+    assert state(clinic, EHR) == apart
+    assert asked(clinic) == []

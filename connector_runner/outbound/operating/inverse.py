@@ -44,11 +44,12 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class InversePlan:
-    """``body`` is the resource to be sent. ``skipped``: piece -> why it is left as it is."""
+    """``body`` is the resource to be sent. ``skipped``: piece -> why it is left as it is; ``already`` are as they were."""
 
     body: Json
     restored: tuple[Piece, ...]
     skipped: Mapping[str, str]
+    already: frozenset[str] = frozenset()
 
 
 def inverse(writes: Sequence[Write], current: Json) -> InversePlan:
@@ -58,21 +59,25 @@ def inverse(writes: Sequence[Write], current: Json) -> InversePlan:
     held = _pieces(current, keyed)
     now = dict(held)
     skipped: dict[str, str] = {}
+    already: set[str] = set()
     for write in reversed(writes):
         before, sent, left = (_pieces(part, keyed) for part in (write.before, write.sent, write.left))
         for name in sorted(before.keys() | sent.keys()):
             was = before.get(name, _ABSENT)
-            if name in skipped or _same(was, sent.get(name, _ABSENT)):
+            if name in skipped or name in already or _same(was, sent.get(name, _ABSENT)):
                 continue
             if not _same(now.get(name, _ABSENT), left.get(name, _ABSENT)):
-                skipped[name] = EDITED_SINCE
+                if _same(now.get(name, _ABSENT), was):
+                    already.add(name)
+                else:
+                    skipped[name] = EDITED_SINCE
             elif was is _ABSENT:
                 now.pop(name, None)
             else:
                 now[name] = was
     changed = sorted(n for n in held.keys() | now.keys() if not _same(held.get(n, _ABSENT), now.get(n, _ABSENT)))
     restored = tuple(Piece(name, now.get(name)) for name in changed)
-    return InversePlan(_put_together(current, now, keyed), restored, skipped)
+    return InversePlan(_put_together(current, now, keyed), restored, skipped, frozenset(already))
 
 
 def _same(one: Any, other: Any) -> bool:

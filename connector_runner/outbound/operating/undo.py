@@ -156,7 +156,8 @@ def is_inverse(intent: Intent) -> bool:
 def restores(found: Json, intent: Intent) -> bool:
     """Whether a resource is as an inverse meant to leave it, in all that it meant to change."""
     meant = Write(intent.before or {}, intent.body, intent.body)
-    return not inverse([meant], found).skipped
+    plan = inverse([meant], found)
+    return not plan.skipped and not plan.already
 
 
 def logged(tx: Tx, sealer: Sealer, workspace_id: str, lane: Lane, intent_ids: Sequence[str]) -> list[Logged]:

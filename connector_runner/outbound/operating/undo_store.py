@@ -124,7 +124,8 @@ def latest_landed(tx: Tx, lane_id: str) -> str | None:
 
 
 def request(tx: Tx, workspace_id: str, *, undo_id: str, lane: Row, intent_ids: Sequence[str], actor: str) -> bool:
-    """Ask a lane to undo writes of its own, and make it due; False when it is asked already.
+    """Ask a lane to undo writes of its own, with those that lie beneath, and make it due; False when it is asked
+    already.
 
     Where something is under way (a lease, an unknown outcome, a pause) the lane comes to it afterwards.
     """
@@ -138,12 +139,32 @@ def request(tx: Tx, workspace_id: str, *, undo_id: str, lane: Row, intent_ids: S
         undo=undo_id,
         sink=lane["sink_id"],
         entity=lane["entity_id"],
-        intents=id_array(intent_ids),
+        intents=id_array([*intent_ids, *beneath(tx, lane["lane_id"], intent_ids)]),
         actor=actor,
     )
     if added:
         wake(tx, workspace_id, lane["lane_id"])
     return added == 1
+
+
+def beneath(tx: Tx, lane_id: str, intent_ids: Sequence[str]) -> list[str]:
+    """Intents of a lane that were to be undone, and were not wholly, when these had been written over them already.
+
+    To undo these alone would bring back what those wrote.
+    """
+    found = rows(
+        tx,
+        "SELECT DISTINCT w.intent_id FROM undo_request u CROSS JOIN LATERAL unnest(u.intents) i(id)"
+        " JOIN write_log w ON w.workspace_id = u.workspace_id AND w.lane_id = u.lane_id AND w.intent_id = i.id"
+        "  AND w.phase = 'outcome' AND w.outcome = 'landed' AND w.operation = 'update'"
+        " WHERE u.lane_id = :lane AND u.status <> 'open' AND u.skipped <> '[]' AND i.id <> ALL(CAST(:ids AS uuid[]))"
+        "  AND EXISTS (SELECT 1 FROM write_log n WHERE n.workspace_id = u.workspace_id AND n.lane_id = u.lane_id"
+        "   AND n.intent_id = ANY(CAST(:ids AS uuid[])) AND n.phase = 'outcome' AND n.outcome = 'landed'"
+        "   AND n.written_at > w.written_at AND n.written_at < u.requested_at)",
+        lane=lane_id,
+        ids=id_array(intent_ids),
+    )
+    return [row["intent_id"] for row in found]
 
 
 def wake(tx: Tx, workspace_id: str, lane_id: str) -> None:

@@ -157,7 +157,9 @@ def _look(outbound: Outbound, workspace_id: str, group: Sequence[Row], sinks: Si
         lane = store.lane_by_id(tx, first["lane_id"])
         if lane is None:
             raise LookupError("a write has no lane")
-        writes = undo.logged(tx, outbound.sealer, workspace_id, lane, [row["intent_id"] for row in group])
+        ids = [row["intent_id"] for row in group]
+        ids += undo_store.beneath(tx, lane.lane_id, ids)
+        writes = undo.logged(tx, outbound.sealer, workspace_id, lane, ids)
         confirmed = intents.open_confirmed(tx, outbound.sealer, lane)
     shown = Undoable(lane.lane_id, first["sink"], lane.entity_id, lane.sink_ref, _shown(group), "nothing")
     made = undo.makes_it(writes) or lane.sink_ref is None

@@ -57,6 +57,13 @@ def test_what_another_removed_since_is_not_brought_back() -> None:
     assert plan.skipped == {"telecom[phone|home]": EDITED_SINCE}
 
 
+def test_what_is_as_it_was_already_is_nobodys_edit_and_no_older_write_is_undone_beneath_it() -> None:
+    first, second, third = (a_patient(telecom=[phone("home", value)]) for value in "123")
+    plan = inverse([write(first, second), write(second, third)], second)
+    assert (plan.body, plan.restored, plan.skipped) == (second, (), {})
+    assert plan.already == {"telecom[phone|home]"}
+
+
 def test_several_writes_go_back_to_what_was_before_the_first() -> None:
     first, second, third = (a_patient(gender=g) for g in ("female", "male", "other"))
     assert inverse([write(first, second), write(second, third)], third).body == first
