@@ -44,7 +44,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class InversePlan:
-    """``body`` is the resource to be sent. ``skipped``: piece -> why it is left as it is; ``already`` are as they were."""
+    """``body`` is the resource to be sent. ``skipped``: piece -> why it is left; ``already`` are as they were."""
 
     body: Json
     restored: tuple[Piece, ...]
