@@ -20,7 +20,7 @@ from connector_runner.connectors.fhir.paging import ParsedPage, newest, parse_pa
 from connector_runner.connectors.fhir.profile import ChangedFeed, Strategy
 from connector_runner.connectors.fhir.strategies import date_window, last_updated, roster, whole
 from connector_runner.connectors.fhir.strategies.choosing import candidates, standing
-from connector_runner.connectors.fhir.turns import Disregarded, Expired, Narrow, Spoilt, TurnedBack
+from connector_runner.connectors.fhir.turns import Expired, Narrow, Spoilt, TurnedBack
 from connector_runner.connectors.fhir.walk import LAST_UPDATED, Route, Walk
 from connector_runner.connectors.fhir.window import (
     Window,
@@ -195,10 +195,6 @@ class Reading:
                 # It may take many: each is kept, and shows that somebody is at it.
                 yield self._nothing(window, last=False)
                 continue
-            except Disregarded:
-                self._disregards()
-                window, answer = window.repeated(replace(window.walk, spans=(window.span,))), None
-                continue
             except TurnedBack:
                 self._kept.pop("since", None)
                 window, route = open_window(None, whole=True), self._route("last_updated", None)
@@ -244,8 +240,6 @@ class Reading:
         if passing := sorted(failed & PASSING):
             message = f"the server says that it could not search all ({', '.join(passing)})"
             raise Unavailable(message, code="search_incomplete", where=place)
-        if stepping.disregarded(window, page):
-            raise Disregarded
         date = http_date(answer.headers.get("Date"))
         if window.pages == 0 and window.opened is None and page.next_link and not (date or page.server_time):
             opened = self._newest_stamp(route, window.walk, page)
@@ -292,16 +286,14 @@ class Reading:
         # The pages of a search repeat what its first one said.
         warned = window.search_pages == 1 and bool(codes & self._profile.ignored_warning)
         if last_updated.disregards(page, bound):
-            self._disregards()
+            self._ignored = (LAST_UPDATED,)
+            self._demote("last_updated")
         elif warned and self._sorts(route):
             self._refused = (*self._refused, _SORT)
             self._ignored = (_SORT,)
         elif warned:
-            self._disregards()
-
-    def _disregards(self) -> None:
-        self._ignored = (LAST_UPDATED,)
-        self._demote("last_updated")
+            self._ignored = (LAST_UPDATED,)
+            self._demote("last_updated")
 
     def _narrowed(self, window: Window, route: Route) -> Window:
         walk = route.narrowed(window.walk, self._means.clock())
@@ -318,8 +310,10 @@ class Reading:
         """Whether pages are only numbered, where the search itself could begin where the last one ended."""
         if window.next_link is None or route.by != LAST_UPDATED or "last_updated" in self._demoted:
             return False
+        if self._verdict("last_updated") != "honoured" or self._verdict("stamp") == "absent":
+            return False
         asked = {"_count", _SORT, *(name for name, _ in route.parameters(window.walk))}
-        return self._filters() and self._verdict("stamp") != "absent" and stepping.numbered(window.next_link, asked)
+        return stepping.numbered(window.next_link, asked)
 
     def _onward(self, window: Window, route: Route, page: ParsedPage) -> Window:
         """The window where the next page comes from: by its link, by stamp, or when this search has given its last."""

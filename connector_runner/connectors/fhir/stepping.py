@@ -2,7 +2,9 @@
 
 What changes or goes while numbered pages are read shifts what is on the rest: a row slips to a page that was read
 already, and no link leads to it. Where rows come in the order of their stamps the next search can begin at the last of
-them instead of at a number, and then nothing shifts. Any other link (a token, a session) is the server's own affair.
+them instead of at a number, and then nothing shifts; where the server is known to heed such a bound. Any other link (a
+token, a session) is its own affair, and so are all again once it takes no notice of the bound: what it shows then comes
+in no order any more.
 """
 
 from __future__ import annotations
@@ -30,25 +32,21 @@ def numbered(link: str, asked: Collection[str]) -> bool:
 
 
 def step(window: Window, page: ParsedPage) -> Walk | None:
-    """The search that goes on where ``page`` ended; None where all of it is of one instant, or not in order."""
+    """The search that goes on where ``page`` ended; None where all of it is of one instant, or not in order.
+
+    It begins at the last instant but one: some servers take a bound for exclusive.
+    """
+    steady = window.steady
+    if not window.sorted or window.undated or steady is None:
+        return None
     stamps = [record.last_updated for record in page.records if record.last_updated is not None]
-    if not window.sorted or window.undated or window.steady is None or not stamps:
+    instants = sorted({_cut(stamp) for stamp in stamps if stamp <= steady})
+    if len(instants) < 2 or instants[-2] - min(stamps) <= SLACK:
         return None
-    start = window.steady.replace(microsecond=window.steady.microsecond // 1000 * 1000)
-    if start - min(stamps) <= SLACK:
-        return None
+    start = instants[-2]
     span = window.walk.spans[0]
     return replace(window.walk, spans=(Span(start, span.end), *window.walk.spans[1:]))
 
 
-def disregarded(window: Window, page: ParsedPage) -> bool:
-    """Whether a search that began at a stamp shows rows of before it: the server takes no notice, and begins anew."""
-    start = _begun(window)
-    return start is not None and any(
-        record.last_updated is not None and start - record.last_updated > SLACK for record in page.records
-    )
-
-
-def _begun(window: Window) -> datetime | None:
-    start = window.walk.spans[0].start
-    return start if not window.walk.narrowed and start != window.span.start else None
+def _cut(stamp: datetime) -> datetime:
+    return stamp.replace(microsecond=stamp.microsecond // 1000 * 1000)

@@ -21,9 +21,5 @@ class Expired(Exception):
     """The link to a page is not valid any more."""
 
 
-class Disregarded(Exception):
-    """A search that goes on from a stamp begins anew instead."""
-
-
 class TurnedBack(Exception):
     """The checkpoint is of a time that the server has not reached."""

@@ -136,10 +136,9 @@ class Window:
         """The window when what is left of a search stays unread."""
         return replace(self, walk=walk, several=True, sorted=False, partial=True)
 
-    def repeated(self, walk: Walk | None = None) -> Window:
-        """The window when the search that it stands in (or ``walk``) begins again, as its pages may have shifted."""
-        anew = replace(self._anew(), walk=walk or self.walk, several=True, sorted=False)
-        return replace(anew, before=self.seen, seen=0, passes=self.passes + 1)
+    def repeated(self) -> Window:
+        """The window when the search that it stands in begins again, as its pages may have shifted."""
+        return replace(self._anew(), several=True, sorted=False, before=self.seen, seen=0, passes=self.passes + 1)
 
     def _anew(self) -> Window:
         return replace(self, next_link=None, fingerprint="", trail=(), waiting=True, search_pages=0, rows=0)
