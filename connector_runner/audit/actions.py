@@ -101,6 +101,7 @@ _ALL: Final = (
     _read("quarantine.show", "a quarantined entry was shown"),
     _read("translation.list", "texts without a code were listed"),
     _read("review.show", "an item of the queue was shown"),
+    _read("material.disclosed", "excerpts of a conversation were sent to the language model"),
     _read("policy.show", "the rules of the workspace were shown"),
     _read("policy.check", "whether something may be done for a patient was asked"),
     _read("audit.list", "the log was read"),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from jsonschema import Draft202012Validator
 
@@ -71,6 +72,11 @@ class LanguageModel:
         self.model = model
         self._http, self._base_url, self._api_key, self._timeout_s = http, base_url, api_key, timeout_s
         self._client: OpenAI | None = None
+
+    @property
+    def host(self) -> str:
+        """Whoever reads what it is asked."""
+        return urlsplit(self._base_url).netloc.rpartition("@")[2]
 
     @classmethod
     def of(cls, settings: Settings, http: HTTP) -> LanguageModel | None:

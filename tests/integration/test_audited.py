@@ -45,6 +45,7 @@ ELSEWHERE = {
     "review.approved": "test_review_queue.py",
     "review.rejected": "test_review_queue.py",
     "reads.sealed": "test_audit.py",
+    "material.disclosed": "test_judge.py",
     "purge": "test_row_security.py",
     "audit.export": "test_audited.py",
     "outbound.adopted": "test_creation.py",

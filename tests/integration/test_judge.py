@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from connector_runner.infra.database import Database, rows
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.llm import LanguageModel
+from connector_runner.kernel.errors import Unavailable
 from connector_runner.review.judge.case import Case, FieldVerdict
 from connector_runner.review.judge.judging import RulesThenModel
-from connector_runner.review.judge.spending_store import SqlSpending
+from connector_runner.review.judge.leave_store import SqlLeave
 from connector_runner.settings import Settings
 from tests.calls import scripts
 from tests.calls.cases import case_of
@@ -27,16 +29,16 @@ SOME = 60
 
 
 class Unbounded:
-    """Books whatever is asked."""
+    """Lets everything leave."""
 
-    def book(self, workspace_id: str, tokens: int, now: datetime) -> bool:
+    def take(self, workspace_id: str, tokens: int, now: datetime, **about: Any) -> bool:
         return True
 
 
 class Nothing:
     """Has nothing left."""
 
-    def book(self, workspace_id: str, tokens: int, now: datetime) -> bool:
+    def take(self, workspace_id: str, tokens: int, now: datetime, **about: Any) -> bool:
         return False
 
 
@@ -46,12 +48,12 @@ def server() -> Iterator[Model]:
         yield model
 
 
-def judge_of(base_url: str | None, *, timeout_s: float = 5.0, spending: Any = None) -> RulesThenModel:
+def judge_of(base_url: str | None, *, timeout_s: float = 5.0, leave: Any = None) -> RulesThenModel:
     model = None
     if base_url is not None:
         http = HTTP(Settings(http_allow=("127.0.0.1",)))
         model = LanguageModel(http, base_url=base_url, model="small-1", api_key=None, timeout_s=timeout_s)
-    return RulesThenModel(lambda: model, spending or Unbounded(), clock=lambda: WHEN)
+    return RulesThenModel(lambda: model, leave or Unbounded(), clock=lambda: WHEN)
 
 
 def words(judge: RulesThenModel, call: Call) -> dict[str, FieldVerdict]:
@@ -215,7 +217,7 @@ def test_a_model_that_is_down_is_left_alone(server: Model) -> None:
 
 
 def test_nobody_is_asked_when_nothing_is_left_to_spend(server: Model) -> None:
-    judge = judge_of(server.base_url, spending=Nothing())
+    judge = judge_of(server.base_url, leave=Nothing())
     chosen = list(calls(SOME))
     assert supported(judge, chosen) == supported(judge_of(None), chosen)
     assert server.asked == []
@@ -259,13 +261,58 @@ def test_what_leaves_is_what_is_needed(server: Model) -> None:
 
 def test_spending_is_bound_by_the_hour_and_for_each_workspace(database: Database, new_workspace: Any) -> None:
     one, other = new_workspace(), new_workspace()
-    spending = SqlSpending(database, 100)
-    assert [spending.book(one, 40, WHEN) for _ in range(3)] == [True, True, False]
-    assert spending.book(one, 20, WHEN)
-    assert spending.book(other, 100, WHEN)
-    assert not spending.book(other, 101, WHEN.replace(hour=3))
-    assert spending.book(one, 40, WHEN.replace(hour=17))
+    leave = SqlLeave(database, 100)
+
+    def taken(workspace: str, tokens: int, at: datetime = WHEN) -> bool:
+        return leave.take(workspace, tokens, at, session="call-1", about={})
+
+    assert [taken(one, 40) for _ in range(3)] == [True, True, False]
+    assert taken(one, 20)
+    assert taken(other, 100)
+    assert not taken(other, 101, WHEN.replace(hour=3))
+    assert taken(one, 40, WHEN.replace(hour=17))
     with database.begin(one) as tx:
         found = rows(tx, "SELECT requests, tokens FROM model_spending ORDER BY hour")
+        noted = rows(tx, "SELECT action FROM audit_read")
     assert [(row["requests"], row["tokens"]) for row in found] == [(3, 100), (1, 40)]
-    assert not SqlSpending(database, 0).book(one, 1, WHEN)
+    assert [row["action"] for row in noted] == ["material.disclosed"] * 4, "what did not leave is not said to have"
+    assert not SqlLeave(database, 0).take(one, 1, WHEN, session="call-1", about={})
+
+
+def test_what_leaves_for_the_model_is_on_record_before_it_does(
+    server: Model, database: Database, new_workspace: Any
+) -> None:
+    call = next(call for call in calls(CALLS) if judge_of(server.base_url).judge([case_of(call)]) and server.asked)
+    case = replace(case_of(call), workspace_id=new_workspace())
+
+    def noted() -> list[Any]:
+        with database.begin(case.workspace_id) as tx:
+            return rows(tx, "SELECT actor, action, object, CAST(detail AS text) AS detail FROM audit_read")
+
+    seen: list[Any] = []
+
+    def answer(request: Any) -> str:
+        seen.extend(noted())
+        return scripts.honest(call, request)
+
+    server.answer = answer
+    judge_of(server.base_url, leave=SqlLeave(database, 10_000)).judge([case])
+    (note,) = seen
+    assert (note["actor"], note["action"], note["object"]) == ("connector_runner", "material.disclosed", call.session)
+    detail = json.loads(note["detail"])
+    assert detail["entities"] == [case.entity_id]
+    assert detail["host"] == server.base_url.split("/")[2]
+    assert detail["model"] == "small-1"
+    assert set(detail["fields"]) <= {said.atom.partition("[")[0] for said in call.claims}
+    assert detail["turns"] > 0
+
+
+def test_where_it_cannot_be_put_on_record_nothing_leaves(server: Model) -> None:
+    class Away:
+        def take(self, *_: Any, **__: Any) -> bool:
+            raise Unavailable("Postgres cannot be used now", code="database_unavailable")
+
+    judge = judge_of(server.base_url, leave=Away())
+    chosen = list(calls(SOME))
+    assert supported(judge, chosen) == supported(judge_of(None), chosen)
+    assert server.asked == []

@@ -1,17 +1,18 @@
 """Judging cases: by rules, then where rules leave something to doubt by a model, whose word is verified.
 
-The model is asked with no transaction open, a bounded number of questions at once, within what the hour may cost. When
-it is away, slow, too dear or talks nonsense, what rules alone prove is all that passes.
+The model is asked with no transaction open, a bounded number of questions at once, within what the hour may cost, and
+each question is on record before it leaves. When it is away, slow, too dear or talks nonsense, what rules alone prove
+is all that passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from connector_runner.infra.database import Database
 from connector_runner.infra.http import HTTP
@@ -22,9 +23,9 @@ from connector_runner.kernel.clock import Clock, utc_now
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 from connector_runner.review.judge import prompt, speech
 from connector_runner.review.judge.case import MODEL, UNCLEAR, Case, FieldVerdict, Judge, Judgement
+from connector_runner.review.judge.leave_store import SqlLeave
 from connector_runner.review.judge.rules import LONGEST, RULES_VERSION, Point, decide, unreadable
 from connector_runner.review.judge.speech import Speech
-from connector_runner.review.judge.spending_store import SqlSpending
 from connector_runner.review.judge.verifying import verified
 from connector_runner.review.transcript import Material
 from connector_runner.settings import Settings
@@ -36,11 +37,11 @@ JUDGED = counter("judged_fields", "Claims that the judge looked at, by its word"
 log = get_logger(__name__)
 
 
-class Spending(Protocol):
-    """What asking may cost."""
+class Leave(Protocol):
+    """Says whether a question may leave, and keeps that it did."""
 
-    def book(self, workspace_id: str, tokens: int, now: datetime) -> bool:
-        """Take tokens from what the hour has left; False where that is less."""
+    def take(self, workspace_id: str, tokens: int, now: datetime, *, session: str, about: Mapping[str, Any]) -> bool:
+        """Take tokens from what the hour has left, and note the disclosure; False, and neither, where that is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class RulesThenModel:
     """The judge. ``open_model`` answers None where the installation has no model, and raises Misconfigured."""
 
     open_model: Callable[[], LanguageModel | None]
-    spending: Spending
+    leave: Leave
     concurrency: int = 4
     clock: Clock = utc_now
 
@@ -103,7 +104,9 @@ class RulesThenModel:
         code = "llm_down"
         try:
             if not down.is_set():
-                if self.spending.book(asked.points[0].case.workspace_id, question.tokens, now):
+                workspace_id, session = asked.points[0].case.workspace_id, asked.speech.material.session
+                about = {**asked.about, "model": model.model, "host": model.host}
+                if self.leave.take(workspace_id, question.tokens, now, session=session, about=about):
                     return verified(asked, model.ask(question))
                 code = TOO_DEAR
         except Nonsense as error:
@@ -153,6 +156,6 @@ def open_judge(settings: Settings, http: HTTP, database: Database) -> Judge:
     """The judge of this installation."""
     return RulesThenModel(
         open_model=lambda: LanguageModel.of(settings, http),
-        spending=SqlSpending(database, settings.llm_tokens_per_hour),
+        leave=SqlLeave(database, settings.llm_tokens_per_hour),
         concurrency=settings.llm_share,
     )

@@ -61,6 +61,15 @@ class Asked:
     excerpts: tuple[Excerpt, ...]
 
     @property
+    def about(self) -> dict[str, Any]:
+        """Of whom it tells and what is claimed of them, in ids, names of fields and counts; for the audit log."""
+        return {
+            "entities": sorted({point.case.entity_id for point in self.points}),
+            "fields": sorted({field_of(point.path) for point in self.points}),
+            "turns": len(self.excerpts),
+        }
+
+    @property
     def said(self) -> dict[str, Any]:
         """The data of the question."""
         return {
