@@ -14,6 +14,8 @@ OTHER_RECORD: Final = "other_record"
 """The code where a success shows, or names, another record than it is about."""
 NOT_SEARCHABLE: Final = "not_searchable"
 """The cause where a sink has nothing by which our record could be found."""
+IDENTITY_DROPPED: Final = "identity_dropped"
+"""The cause where a sink made what it was sent, less the identity by which we would find that again."""
 POSSIBLE_DUPLICATE: Final = "possible_duplicate"
 """The code where a record of the sink may be the one that is to be made: a person says whether it is."""
 

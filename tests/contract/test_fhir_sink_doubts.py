@@ -51,3 +51,18 @@ def test_what_is_found_has_a_name(named: dict[str, Any]) -> None:
 def test_another_record_is_not_taken_for_the_one_that_was_made(made: dict[str, Any], cause: str) -> None:
     reply = FHIRSink(Answering(made), Capabilities(client_id=False)).create(ADA, "ours")
     assert (reply.outcome, reply.cause, reply.ref) == (Outcome.UNKNOWN, cause, None)
+
+
+@pytest.mark.parametrize(
+    ("shown", "cause"),
+    [
+        ({**ADA, "id": "7"}, "identity_dropped"),
+        ({**ADA, "id": "7", "identifier": [{"system": "urn:mrn", "value": "7"}]}, "identity_dropped"),
+        ({**OURS, **ADA, "id": "7"}, "success"),
+        ({"resourceType": "Patient", "id": "7"}, "success"),
+    ],
+)
+def test_a_server_that_keeps_all_but_our_identifier_is_told(shown: dict[str, Any], cause: str) -> None:
+    capabilities = Capabilities(client_id=False, conditional_create=False)
+    reply = FHIRSink(Answering(shown), capabilities).create(ADA, "ours")
+    assert (reply.outcome, reply.cause) == (Outcome.LANDED, cause)

@@ -209,3 +209,16 @@ def test_a_page_in_the_place_of_the_sink_says_nothing_of_its_records(
         sink_state.resume(tx, clinic.workspace, clinic.ids["store"])
     clinic.flow("store")
     assert phones(store.all("Patient")[0]) == ["617-555-0777"]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_sink_that_drops_our_identity_makes_nothing_more_unless_that_is_accepted(
+    clinic: Clinic, ehr: System, store: System, allowed: bool
+) -> None:
+    answers = a_pair(clinic, ehr, store, allow_possible_duplicates=allowed)
+    made = {**a_patient("7"), "meta": {"versionId": "1"}}
+    answers.append(lambda _: Reply(Outcome.LANDED, "", 201, "Patient/7", body=made, cause="identity_dropped"))
+    clinic.flow("store")
+    assert (clinic.lane("store")["state"], clinic.lane("store")["sink_ref"]) == ("idle", "Patient/7")
+    state = state_of(clinic)
+    assert (state.closed, state.paused) == ((None, False) if allowed else ("paused", True))

@@ -137,6 +137,9 @@ class EHRSink(FHIRSink):
             reply = replace(reply, outcome=Outcome.ABSENT)
         return Found(reply)
 
+    def _found_by_number(self, kind: str) -> bool:
+        return kind in self._offers.identified
+
     def _takes(self, operation: str) -> frozenset[str]:
         return self._offers.create if operation == "create" else self._offers.update | self._offers.patch
 

@@ -19,6 +19,7 @@ from connector_runner.connectors.classification.rules import READING
 from connector_runner.connectors.fhir import searching, transactions
 from connector_runner.connectors.fhir.answers import about, reply_to, version_of
 from connector_runner.connectors.sinks import (
+    IDENTITY_DROPPED,
     NO_ID,
     NOT_SEARCHABLE,
     OTHER_RECORD,
@@ -163,7 +164,14 @@ class FHIRSink:
         headers = {"If-None-Exist": condition} if condition else {}
         purpose: Purpose = "conditional_create" if condition else "create"
         answer = self._call("POST", kind, body=sent, headers=headers, purpose=purpose)
-        return _created(answer, purpose, kind, client_ref)
+        reply = _created(answer, purpose, kind, client_ref)
+        if reply.outcome is Outcome.LANDED and self._found_by_number(kind) and _dropped(reply.body, sent, client_ref):
+            return replace(reply, cause=IDENTITY_DROPPED)
+        return reply
+
+    def _found_by_number(self, kind: str) -> bool:
+        """Whether our identifier is all by which a record of ours is found."""
+        return True
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:
         """``PUT Type/id``, or ``PATCH`` of what differs from ``before``, with If-Match."""
@@ -271,6 +279,16 @@ def _created(answer: Reply, purpose: Purpose, kind: str, client_ref: str) -> Rep
     if purpose == "conditional_create" and answer.status == 200:
         return replace(answer, outcome=Outcome.EXISTED, code="existed", cause="existed")
     return answer
+
+
+def _dropped(shown: Json | None, sent: Json, client_ref: str) -> bool:
+    """Whether a server shows what it was sent, and our identifier is not in it."""
+    said = sent.keys() - {"resourceType", "id", "meta", "identifier"}
+    return (
+        shown is not None
+        and not said.isdisjoint(shown)
+        and client_ref not in searching.numbers(shown, IDENTIFIER_SYSTEM)
+    )
 
 
 def _may_be(body: Json | None, client_ref: str) -> bool:

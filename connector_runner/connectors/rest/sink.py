@@ -28,6 +28,7 @@ from connector_runner.connectors.rest.records import (
 from connector_runner.connectors.rest.settings import RecordSettings, RestSettings
 from connector_runner.connectors.settings import SourceSettings
 from connector_runner.connectors.sinks import (
+    IDENTITY_DROPPED,
     NO_ID,
     NOT_SEARCHABLE,
     OTHER_RECORD,
@@ -126,6 +127,10 @@ class RestSink:
         if keyed and reply.outcome is Outcome.LANDED and any(shown.get(name) != fields[name] for name in fields):
             # An API that knows the key answers what it made of it the first time, which may have been another body.
             return replace(reply, outcome=Outcome.EXISTED, code="existed", cause="existed")
+        name = record.external_id_field
+        alone = record.create == "post" and name is not None and reply.outcome is Outcome.LANDED
+        if alone and at(shown, name) is None and any(field in shown for field in fields):
+            return replace(reply, cause=IDENTITY_DROPPED)
         return reply
 
     def update(self, ref: str, body: Json, etag: str | None, *, before: Json | None = None) -> Reply:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connector_runner.connectors.sinks import Json, Outcome, Reply
+from connector_runner.connectors.sinks import IDENTITY_DROPPED, Json, Outcome, Reply
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.metrics import WRITES
@@ -28,6 +28,9 @@ CONFLICT: Final = "conflict"
 LANDED: Final = "landed"
 QUOTA_S: Final = 3600.0
 """When to look again where a sink says that its allowance is used up, and not until when."""
+POSSIBLE_DUPLICATES: Final = "possible_duplicates"
+DROPPED_S: Final = 3600.0
+"""When a sink that dropped our identity is tried again: its settings, or the sink, may have been mended."""
 _OTHERS_FIRST_S: Final = 5.0
 _REFUSED_S: Final = 1.0
 _AT_ONCE: Final = 3
@@ -157,6 +160,9 @@ class Settler:
         )
         if not ours:
             return self._fence_lost(lane)
+        if reply.cause == IDENTITY_DROPPED and not self._terms.allow_possible_duplicates:
+            # The next create whose answer is lost could not be found: nothing more is made before that is accepted.
+            tx.pause(self._terms.sink_id, POSSIBLE_DUPLICATES, DROPPED_S)
         self._desk.landed(tx, lane, intent, ref, None if again else body)
         tx.settled(lane)
         return Settled(LANDED)
