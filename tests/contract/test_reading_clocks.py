@@ -7,8 +7,9 @@ from typing import Literal
 
 import pytest
 
+from connector_runner.connectors.fhir.profile import PLAIN, Profile
 from tests.fhir_server import FHIRServer
-from tests.property.test_cursor_servers import Reader
+from tests.property.test_cursor_servers import LOSSY, Reader
 
 YEARS = timedelta(days=365 * 70)
 
@@ -45,9 +46,10 @@ def test_a_checkpoint_of_the_future_is_given_up(dated: bool) -> None:
     assert all("_lastUpdated" in query for _, query in server.asked[asked:]), "it goes on from a checkpoint again"
 
 
-def test_what_changes_after_the_servers_clock_was_set_back_is_seen() -> None:
+@pytest.mark.parametrize("profile", [PLAIN, LOSSY])
+def test_what_changes_after_the_servers_clock_was_set_back_is_seen(profile: Profile) -> None:
     server = FHIRServer()
-    reader = Reader(server)
+    reader = Reader(server, profile)
     server.now += timedelta(hours=5)
     server.touch("ahead")
     reader.poll()

@@ -103,12 +103,10 @@ class Reading:
                 return
             route = self._route(name, None)
             walk = route.begin()
-            window = open_window(moment(self._kept.get("since")), whole=route.whole, strategy=name, span=route.span)
+            window = self._opened(name, route, walk or Walk())
             if walk is None:
                 yield self._nothing(window)
                 return
-            # Where pages shift, what came in order so far is no proof that nothing stands between.
-            window = replace(window, walk=walk, several=route.several or self._profile.lossy_pages)
             if (wanted := route.parameters(walk)) in tried:
                 continue
             answer = self._search(route, walk)
@@ -119,6 +117,12 @@ class Reading:
             self._demote(name)
         if answer is not None:
             raise read_failure(answer, f"{self._type} page 1", self._means.clock())
+
+    def _opened(self, name: Strategy, route: Route, walk: Walk) -> Window:
+        since = moment(self._kept.get("since"))
+        window = open_window(since, whole=route.whole, strategy=name, span=route.span)
+        # Where pages shift, what came in order so far is no proof that nothing stands between.
+        return replace(window, walk=walk, several=route.several or self._profile.lossy_pages)
 
     def _route(self, name: Strategy, window: Window | None) -> Route:
         """The searches of a strategy; those of a window under way are about the same part of time as at first."""
@@ -197,8 +201,8 @@ class Reading:
                 continue
             except TurnedBack:
                 self._kept.pop("since", None)
-                window, route = open_window(None, whole=True), self._route("last_updated", None)
-                window, answer = replace(window, walk=Walk((route.span,))), None
+                route = self._route("last_updated", None)
+                window, answer = self._opened("last_updated", route, route.begin() or Walk()), None
                 continue
             except Expired:
                 restarts += 1
@@ -246,7 +250,8 @@ class Reading:
             if opened is not None:
                 return self._read(replace(window, opened=opened), route, self._search(route, window.walk))
         now = self._means.clock()
-        if not window.pages and last_updated.turned_back(window.span.start, date or page.server_time or now):
+        asked = window.span.start if window.strategy == "last_updated" and not window.pages else None
+        if last_updated.turned_back(asked, date or page.server_time or now):
             raise TurnedBack
         window = window.after(page, link_digest(page.next_link), date, now)
         if failed or codes & self._profile.partial_warning:
