@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
-from connector_runner.connectors.base import WindowLost
-from connector_runner.connectors.fhir.paging import parse_page
+from connector_runner.connectors.base import Opening, WindowLost
+from connector_runner.connectors.fhir.bulk.client import BulkClient
+from connector_runner.connectors.fhir.client import FHIRClient
+from connector_runner.connectors.fhir.paging import entry_id, parse_page
+from connector_runner.connectors.fhir.settings import FHIRSettings
 from connector_runner.connectors.fhir.source import FHIRSource
-from connector_runner.kernel.errors import Unavailable
+from connector_runner.connectors.fhir.stepping import numbered
+from connector_runner.infra.http import HTTP
+from connector_runner.kernel.errors import Misconfigured, Unavailable
+from connector_runner.settings import Settings
 from tests.contract.scripted import bundle, patient
 from tests.fhir_server import FHIRServer
 
@@ -34,9 +40,40 @@ def test_what_should_be_a_list_and_is_none_is_no_empty_page(key: str, value: Any
     assert caught.value.code == "not_a_bundle"
 
 
+def test_a_next_link_that_is_only_a_query_is_one_of_the_same_type() -> None:
+    assert page_of(bundle(patient("p1"), next_link="?page=2")).next_link == "Patient?page=2"
+
+
 def test_a_next_link_to_nowhere_is_the_end() -> None:
     assert page_of(bundle(patient("p1"), next_link=" ")).next_link is None
     assert page_of(bundle() | {"entry": None, "link": None}).records == ()
+
+
+def test_links_that_are_no_urls_are_none() -> None:
+    """As documentation has them, with the address left to be filled in."""
+    blank = "http://[base]/Patient"
+    page = page_of(bundle(patient("p1"), self_link=f"{blank}?_sort=_lastUpdated"))
+    assert (len(page.records), page.sorted_by) == (1, None)
+    assert entry_id({"fullUrl": f"{blank}/7", "request": {"method": "DELETE", "url": "Patient/7"}}, "Patient") == "7"
+    assert not numbered(f"{blank}?page=2", {"_count"})
+
+
+@pytest.mark.parametrize("url", ["http://[base]/Patient?page=2", "http://x:port/Patient?page=2"])
+def test_a_next_link_that_is_no_url_is_told_of(url: str) -> None:
+    settings = FHIRSettings(base_url="http://127.0.0.1:9/fhir")
+    client = FHIRClient(Opening(HTTP(Settings()), lambda reference: ""), settings)
+    with pytest.raises(Misconfigured) as caught:
+        client.address(url)
+    assert caught.value.code == "foreign_link"
+
+
+@pytest.mark.parametrize("url", ["http://[base]/file", "http://x:port/file"])
+def test_a_file_of_an_export_without_an_address_is_told_of(url: str) -> None:
+    settings = FHIRSettings(base_url="http://127.0.0.1:9/fhir")
+    client = BulkClient(Opening(HTTP(Settings()), lambda reference: ""), settings)
+    with pytest.raises(Misconfigured) as caught:
+        client.fetch(url, authorized=False, position=0, etag=None, begin=lambda arriving: lambda data: None)
+    assert caught.value.code == "bad_url"
 
 
 class Turning(FHIRServer):

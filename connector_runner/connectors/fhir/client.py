@@ -128,8 +128,8 @@ class FHIRClient:
         """The absolute URL of a path below the base, or of a link; Misconfigured when it leaves the origin."""
         if _BELOW_BASE.fullmatch(path_or_url):
             return self._base + path_or_url
-        url = urljoin(self._base, path_or_url)
         try:
+            url = urljoin(self._base, path_or_url)
             same = _origin(url) == self._origin
         except ValueError:
             same = False

@@ -15,7 +15,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from connector_runner.connectors.base import BadEntry, SourceRecord
 from connector_runner.kernel import exact_json
@@ -75,12 +75,15 @@ def parse_page(body: bytes, resource_type: str, *, place: str) -> ParsedPage:
         if record is not None:
             records.append(record)
     links = _links(bundle, place)
-    asked = parse_qs(urlsplit(links.get("self", "")).query).get("_sort")
+    asked = parse_qs(split(links.get("self", "")).query).get("_sort")
+    following = links.get("next")
+    if following is not None and following.startswith("?"):
+        following = resource_type + following  # as what was asked for, and not as the base
     return ParsedPage(
         tuple(records),
         tuple(bad),
         tuple(entry for index, entry in enumerate(entries) if index not in broken),
-        links.get("next"),
+        following,
         asked[0] if asked else None,
         _stamp(bundle)[1],
         links.get("self"),
@@ -94,6 +97,14 @@ def _links(bundle: dict[str, Any], place: str) -> dict[str, str]:
         if isinstance(relation, str) and isinstance(url, str) and url.strip():
             links.setdefault(relation, url)
     return links
+
+
+def split(url: str) -> SplitResult:
+    """The parts of a URL; of what is none (``http://[base]/Patient``) there are none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _listed(value: Any, place: str) -> list[Any]:
@@ -187,7 +198,7 @@ def entry_id(entry: Any, resource_type: str) -> str | None:
         return found if isinstance(found, str) and resource.get("resourceType") == resource_type else None
     request = entry.get("request")
     for text in (request.get("url") if isinstance(request, dict) else None, entry.get("fullUrl")):
-        steps = urlsplit(text).path.split("/") if isinstance(text, str) else []
+        steps = split(text).path.split("/") if isinstance(text, str) else []
         for step, following in pairwise(steps):
             if step == resource_type and _ID.fullmatch(following):
                 return following

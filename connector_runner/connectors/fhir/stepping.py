@@ -13,9 +13,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from connector_runner.connectors.fhir.paging import ParsedPage
+from connector_runner.connectors.fhir.paging import ParsedPage, split
 from connector_runner.connectors.fhir.walk import Span, Walk
 from connector_runner.connectors.fhir.window import Window
 
@@ -26,7 +26,7 @@ _OF_THE_ANSWER: Final = frozenset({"_format", "_pretty", "_summary", "_elements"
 
 def numbered(link: str, asked: Collection[str]) -> bool:
     """Whether a link to the next page adds nothing but numbers to what was asked for."""
-    pairs = parse_qsl(urlsplit(link).query, keep_blank_values=True)
+    pairs = parse_qsl(split(link).query, keep_blank_values=True)
     added = [value for name, value in pairs if name not in asked and name not in _OF_THE_ANSWER]
     return bool(added) and all(value.isascii() and value.isdigit() and len(value) < 10 for value in added)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from connector_runner.connectors.base import SourceRecord
+from connector_runner.connectors.fhir.paging import split
 from connector_runner.connectors.fhir.strategies.last_updated import MARGIN
 from connector_runner.connectors.probing.findings import HONOURED, IGNORED, REFUSED, UNKNOWN
 
@@ -36,7 +37,7 @@ class Shown:
 
     def echoes(self, name: str) -> bool | None:
         """Whether the server says that it searched by a parameter; None when it does not say what it ran."""
-        query = urlsplit(self.self_link or "").query
+        query = split(self.self_link or "").query
         if not query:
             return None
         return any(key.partition(":")[0].lower() == name.lower() for key, _ in parse_qsl(query, keep_blank_values=True))

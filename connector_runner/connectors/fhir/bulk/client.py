@@ -172,12 +172,17 @@ class BulkClient:
         """Fetch a file from byte ``position`` on; from its first where the server knows no ranges, or has another now.
 
         The token goes along only where the manifest asks for it, and only to origins that may have it. Raises
-        ExportLost (``file_expired``) when the file is gone, Misconfigured (``foreign_link``), and what a read raises.
+        ExportLost (``file_expired``) when the file is gone, Misconfigured (``foreign_link``, ``bad_url``), and what a
+        read raises.
         """
         headers: dict[str, str] = {"Accept": NDJSON}
         if position and etag:
             headers |= {"Accept-Encoding": "identity", "Range": f"bytes={position}-", "If-Range": etag}
-        url = urljoin(self._settings.base_url + "/", url)
+        try:
+            url = urljoin(self._settings.base_url + "/", url)
+            _origin(url)
+        except ValueError:
+            raise Misconfigured("the manifest names no address", code="bad_url", where="export file") from None
         answer = self._get(url, headers, authorized, _Receiver(position, begin))
         if answer.status in (200, 206):
             return
