@@ -19,6 +19,7 @@ from connector_runner.kernel.clock import EARLIEST
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of, join, split
 from connector_runner.world.confidence import AUTHORITATIVE, HIGH, NONE, confidence_class
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
+from connector_runner.world.statuses import statuses, together
 
 VERDICT_PREFIX = "review."
 _REPLACED_BY: Final = "replaced-by"
@@ -136,7 +137,7 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
             continue
         for claim in _event_claims(event):
             claims.setdefault(claim.atom, []).append(claim)
-    statuses = _statuses(histories, events)
+    statuses = statuses(histories, events)
     replaced = frozenset(by_id[claim.event_id].entity_id for claim in claims.get("link", ()) if _is_replaced(claim))
     if replaced and any(status == "active" for entity, status in statuses.items() if entity not in replaced):
         # That a record is out of use says nothing of the person, who goes on under another.
@@ -146,7 +147,7 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    return Folded(settled, _together(statuses.values()), statuses, replaced)
+    return Folded(settled, together(statuses.values()), statuses, replaced)
 
 
 def _is_replaced(claim: Claim) -> bool:
@@ -372,34 +373,3 @@ def _best(claims: Sequence[Claim]) -> int | None:
         if not claim.echo or any(not other.echo and other.value == claim.value for other in claims):
             return place
     return None
-
-
-def _statuses(histories: Mapping[str, list[RecordVersion]], events: Sequence[StoredEvent]) -> dict[str, str]:
-    """Entity -> what its own source record says of it; without one of its own, what all its records say.
-
-    A copy that we made elsewhere does not keep alive what its source deleted.
-    """
-    records: dict[str, dict[str, list[RecordVersion]]] = {event.entity_id: {} for event in events}
-    for event in events:
-        if event.record_id is not None and event.record_id in histories:
-            records[event.entity_id][event.record_id] = histories[event.record_id]
-    kinds = {event.id: event.event_type for event in events}
-    return {entity: _status(entity, found, kinds) for entity, found in records.items()}
-
-
-def _status(entity_id: str, histories: Mapping[str, list[RecordVersion]], kinds: Mapping[str, str]) -> str:
-    own = histories.get(entity_id)
-    latest = [own[-1]] if own else [history[-1] for history in histories.values()]
-    if not latest:
-        return "active"
-    if all(version.deleted for version in latest):
-        return "deleted"
-    if all(not version.deleted and kinds[version.event_id or ""].endswith(".retracted") for version in latest):
-        return "retracted"
-    return "active"
-
-
-def _together(statuses: Iterable[str]) -> str:
-    """Whoever is there in one of their records is there."""
-    found = set(statuses)
-    return "active" if not found or "active" in found else "deleted" if "deleted" in found else "retracted"
