@@ -23,7 +23,7 @@ from connector_runner.outbound.gating.choosing import same_value
 from connector_runner.outbound.lanes import intents
 from connector_runner.outbound.lanes.intents import CREATE, UPDATE, Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes.lane import Lane, Withheld
-from connector_runner.outbound.operating import parting, parting_store, undo_store
+from connector_runner.outbound.operating import naming_store, overtaken, parting, parting_store, undo_store
 from connector_runner.outbound.operating.inverse import InversePlan, Write, inverse
 from connector_runner.outbound.operating.undo_store import MARK
 from connector_runner.outbound.planning.plans import Nothing
@@ -276,6 +276,8 @@ def _origins(
 
 def landed(tx: Tx, outbound: Outbound, workspace_id: str, lane: Lane, intent: Intent) -> None:
     """To be told when an inverse landed, in the transaction that says so."""
+    # What is left there of what was rejected is asked about anew.
+    naming_store.settle(tx, workspace_id, parting.STAGE, lane.lane_id, overtaken.REJECTED_MEANWHILE)
     asked = undo_store.open_request(tx, lane.lane_id)
     if asked is not None and intent.mapping_version == f"{MARK}{asked['undo_id']}":
         writes = logged(tx, outbound.sealer, workspace_id, lane, asked["intents"])
