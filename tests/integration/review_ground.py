@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 from connector_runner.infra.database import Database, execute
 from connector_runner.intake import appending
@@ -35,7 +36,7 @@ SYSTEMS: Final = {
     "ehr": Origin(new_id(), "ehr", "fhir_r4"),
     "portal": Origin(new_id(), "portal", "fhir_r4", source="browser", confidence=0.7),
 }
-RECORDS: Final = tuple((system, number) for system in SYSTEMS for number in ("1", "2"))
+RECORDS: Final = tuple((system, number) for system in SYSTEMS for number in ("1",))
 REFUSALS: Final = {"already_decided", "claimed_by_other", "superseded", "changed", "expired", "not_claimed"}
 
 
@@ -73,10 +74,12 @@ class Ground:
     seed: int
     told: set[str] = field(default_factory=set)
     said: list[dict[str, Any]] = field(default_factory=list)
+    later: list[dict[str, Any]] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     decided: set[Pair] = field(default_factory=set)
     steps: list[str] = field(default_factory=lambda: ["begin"])
     days: int = 0
+    count: int = 0
 
     def __post_init__(self) -> None:
         self.draw = random.Random(self.seed)
@@ -89,9 +92,9 @@ class Ground:
         self.desk.answers = EventsHandler(self.desk.world, MAPPINGS, self.desk.sealer)
         self.desk.handlers = {EVENTS: self.desk.answers}
         self.intake = Intake(self.desk.world, MAPPINGS, Rejected())
-        self.names = [f"voice:Patient:{n}" for n in range(3)] + [f"{s}:Patient:{n}" for s, n in RECORDS]
+        self.names = [f"voice:Patient:{n}" for n in range(2)] + [f"{s}:Patient:{n}" for s, n in RECORDS]
         self._review_policy()
-        for name in self.names[:3]:
+        for name in self.names[:2]:
             self._say(name, "voice_agent")
 
     def _changed(self, tx: Any, workspace_id: str, changes: Sequence[EntityChange]) -> None:
@@ -114,14 +117,18 @@ class Ground:
         for document, event in zip(documents, done.events, strict=True):
             stored = self.desk.one("SELECT facts FROM event WHERE id = :id", id=event["id"])["facts"]
             self.said.append({"id": event["id"], "name": name, "facts": stored})
+            self.later += [self.said[-1]] if "supersedes" in document else []
             self._note(event["id"][-4:], document)
 
     def _document(self, name: str, source: str, anew: bool) -> dict[str, Any]:
-        document: dict[str, Any] = {"canonical_id": name, "entity_type": "patient", "source": source}
+        self.count += 1
+        named = {"id": str(UUID(int=(self.seed << 64) + self.count, version=4)), "canonical_id": name}
+        document: dict[str, Any] = {**named, "entity_type": "patient", "source": source}
         document["correlation_id"] = self.draw.choice(["call-1", "call-2"])
         same = [each for each in self.said if self._entity(each["name"]) in self._together(name)]
         if same and not anew and self.draw.random() < 0.4:
-            document["supersedes"] = self.draw.choice(same[-6:])["id"]
+            asked = {event for item in self._items(["pending", "in_progress"]) for event in item.asked}
+            document["supersedes"] = self.draw.choice([each for each in same if each["id"] in asked] or same[-6:])["id"]
         if self.draw.random() < 0.2:
             document["as_of"] = f"2020-01-{self.draw.randrange(1, 29):02}T00:00:00Z"
         if self.draw.random() < 0.5:
@@ -159,7 +166,7 @@ class Ground:
     def _review_policy(self) -> None:
         sources = {name: self.draw.choice(["judge", "person", "nobody"]) for name in ("forms", "portal", "text_agent")}
         document = {
-            "sample": self.draw.choice([0, 0.5]),
+            "sample": self.draw.choice([0, 0, 1]),
             "people": self.draw.choice([[], ["identity"]]),
             "sources": {name: by for name, by in sources.items() if by != "judge"},
             "precision_bound": 0,
@@ -178,7 +185,7 @@ class Ground:
 
     def _items(self, status: list[str]) -> list[Item]:
         found = [item for item in self.desk.items(status=status) if item.kind == "events"]
-        return sorted(found, key=lambda item: item.created_at)
+        return sorted(found, key=lambda item: (item.created_at, item.entity_id))
 
     def _some(self, status: list[str]) -> Item | None:
         found = self._items(status)

@@ -114,7 +114,7 @@ class Walk(Ground):
         """Somebody speaks about an event, without its item."""
         if not self.said:
             return
-        said = self.draw.choice(self.said[-8:])
+        said = self.draw.choice([*self.said[-4:], *self.later[-4:]])
         atoms = sorted(split(said["facts"]))
         fields = self.draw.choice([(), (self.draw.choice(atoms),)])
         verdict = Verdict(said["id"], self.draw.random() < 0.4, self.draw.choice(PEOPLE), "human", fields, "heard it")
@@ -184,7 +184,7 @@ class Walk(Ground):
 
     def adopt(self) -> None:
         """A record turns out to be one that a write of ours has made."""
-        record = self.draw.choice(self.names[3:])
+        record = self.draw.choice(self.names[2:])
         entity = self._entity(self.draw.choice(self.names))
         self._note(f"{record} by {entity[-4:]}")
         if self._exists(entity):
@@ -197,7 +197,7 @@ class Walk(Ground):
 
     def send(self) -> None:
         """A write of ours brought what holds to a record of the same person."""
-        record = self.draw.choice(self.names[3:])
+        record = self.draw.choice(self.names[2:])
         with self.database.begin(self.workspace) as tx:
             view = reading.view(tx, self.workspace, record)
         if view is None or view.entity_id != self._entity(record):
@@ -230,7 +230,7 @@ class Walk(Ground):
         often = {
             self.say: 8, self.unnoted: 1, self.land: 5, self.hear: 1, self.look: 4, self.mood: 1, self.claim: 2,
             self.answer: 5, self.decide: 3, self.expire: 1, self.lapse: 1, self.reopen: 2, self.tend: 1,
-            self.lay_down: 1, self.suspend: 1, self.adopt: 0.4, self.link: 2, self.send: 2, self.settle: 5,
+            self.lay_down: 1, self.suspend: 1, self.adopt: 0.4, self.link: 2, self.send: 2, self.settle: 12,
         }  # fmt: skip
         verbs, weights = list(often), list(often.values())
         before = self._beliefs()
