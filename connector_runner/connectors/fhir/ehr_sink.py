@@ -1,7 +1,7 @@
 """Writing to an EHR that takes some record types, chooses ids itself and has no conditional create.
 
-Nothing is sent that the vendor does not take. Before a create, and after one whose answer was lost, the record is
-searched for: by our identifier where the type can be searched by one, else among the records of its patient. One that
+Nothing is sent that the vendor does not take. After a create whose answer was lost the record is searched for: by our
+identifier where the type can be searched by one, else among the records of its patient. One that
 bears our identifier is ours; where none does, one that says everything that we sent is taken for ours, since no
 vendor promises to keep an identifier that it did not give (and a second record would say nothing new). One of the same
 thing at the same instant that says something else is put before a person.
