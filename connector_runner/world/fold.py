@@ -137,9 +137,9 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
             continue
         for claim in _event_claims(event):
             claims.setdefault(claim.atom, []).append(claim)
-    statuses = statuses(histories, events)
+    found = statuses(histories, events)
     replaced = frozenset(by_id[claim.event_id].entity_id for claim in claims.get("link", ()) if _is_replaced(claim))
-    if replaced and any(status == "active" for entity, status in statuses.items() if entity not in replaced):
+    if replaced and any(status == "active" for entity, status in found.items() if entity not in replaced):
         # That a record is out of use says nothing of the person, who goes on under another.
         claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in replaced]
     settled = {
@@ -147,7 +147,7 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    return Folded(settled, together(statuses.values()), statuses, replaced)
+    return Folded(settled, together(found.values()), found, replaced)
 
 
 def _is_replaced(claim: Claim) -> bool:
