@@ -91,7 +91,7 @@ def test_several_pages_that_come_again_under_other_links_are_a_circle() -> None:
     assert (caught.value.code, len(server.asked)) == ("paging_loop", 4)
 
 
-def told(severity: str, code: str | None) -> dict[str, Any]:
+def told(severity: Any, code: str | None) -> dict[str, Any]:
     issue = {"severity": severity, **({"code": code} if code else {})}
     return {"entry": {"resource": {"resourceType": "OperationOutcome", "issue": [issue]}}}
 
@@ -125,6 +125,11 @@ def test_a_search_that_failed_in_part_moves_no_cursor(code: str) -> None:
 def test_a_search_with_another_error_proves_nothing_gone(severity: str, code: str | None) -> None:
     page = read(told(severity, code))
     assert (len(page.records), page.last, page.proves) == (1, True, False)
+
+
+@pytest.mark.parametrize("severity", [None, {}, ["error"], 7])
+def test_a_severity_that_is_none_is_no_error(severity: Any) -> None:
+    assert read(told(severity, "timeout")).proves
 
 
 def test_a_warning_is_a_warning() -> None:

@@ -35,7 +35,7 @@ _KINDS: Final[dict[str, Kind]] = {
     "query-status": "status",
     "query-event": "event",
 }
-_NOTIFIES: Final = frozenset({"history", "subscription-notification"})
+_NOTIFIES: Final = ("history", "subscription-notification")
 
 
 def parse(arrived: Arrived, settings: PushSettings) -> Notification:

@@ -10,7 +10,7 @@ from connector_runner.connectors.classification.evidence import ISSUE_TYPES
 
 PASSING = frozenset({"transient", "timeout", "throttled", "incomplete", "lock-error", "no-store", "exception"})
 """Issue types of what may be had when it is asked for again (R4, valueset-issue-type.html)."""
-_GRAVE = frozenset({"error", "fatal"})
+_GRAVE = ("error", "fatal")
 _VENDOR_CODE = re.compile(r"\d{3,6}")
 
 

@@ -145,6 +145,7 @@ def test_nothing_else_is_a_delete(line: bytes) -> None:
         ),
         (b'{"resourceType":"OperationOutcome","issue":[{"severity":"information"}]}', False, ()),
         (b'{"resourceType":"OperationOutcome","issue":[{"code":"not-found"}]}', True, ("not-found",)),
+        (b'{"resourceType":"OperationOutcome","issue":[{"severity":["error"]}]}', True, ()),
         (b'{"resourceType":"Patient"}', True, ("not_an_outcome",)),
         (b"<html>", True, ("not_an_outcome",)),
     ],

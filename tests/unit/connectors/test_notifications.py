@@ -54,6 +54,7 @@ def test_rest_hooks(target: str, body: Any, event: PushEvent) -> None:
         ("", {"resourceType": "Patient", "id": "../7"}),
         ("", {"resourceType": "Patient", "id": 7.5}),
         ("Patient/8", VERSIONED),
+        ("", {"resourceType": "Bundle", "type": ["history"], "entry": []}),
         ("", {"resourceType": "Bundle", "type": "history", "entry": []}),
         ("", {"resourceType": "Bundle", "type": "history", "entry": [{"resource": VERSIONED}]}),
         ("", {"resourceType": "Bundle", "type": "history",

@@ -22,7 +22,7 @@ _LISTS: Final[tuple[tuple[str, Kind], ...]] = (
 )
 _LOCAL = re.compile(r"(?:\S*/)?([A-Z][A-Za-z]{1,63})/([A-Za-z0-9.\-]{1,64})")
 _TYPE = re.compile(r"[A-Z][A-Za-z]{1,63}")
-_GRAVE: Final = frozenset({"error", "fatal"})
+_INFORMS: Final = ("information", "warning", "success")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,4 @@ def issue_on(line: bytes) -> Issue:
     issues = [issue for issue in listed if isinstance(issue, dict)] if isinstance(listed, list) else []
     if not issues:
         return Issue(True, ("not_an_outcome",))
-    severities = {issue.get("severity") for issue in issues}
-    informed = severities <= {"information", "warning", "success"}
-    return Issue(bool(severities & _GRAVE) or not informed, issue_codes(document))
+    return Issue(any(issue.get("severity") not in _INFORMS for issue in issues), issue_codes(document))
