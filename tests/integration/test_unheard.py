@@ -19,7 +19,7 @@ from connector_runner.outbound.planning import duplicate_search
 from connector_runner.outbound.sinks.directory import Sinks
 from tests.integration.outbound_stack import Clinic, System, a_patient, eventually
 from tests.integration.test_drain import PATIENTS
-from tests.integration.test_echo import a_pair, atom, landed, only_patient, settle
+from tests.integration.test_echo import NormalisingSinks, a_pair, atom, landed, only_patient, settle
 
 
 @dataclass
@@ -161,3 +161,22 @@ def test_somebody_else_at_the_place_of_our_patient_is_not_written_to(
     clinic.land("desk", a_patient(phone="617-555-0778", meta={"lastUpdated": "2030-01-02T00:00:00Z"}))
     clinic.flow("store")
     assert ehr.get(ref)["telecom"] == [{"system": "phone", "use": "home", "value": "617-555-0778"}]
+
+
+def used_at_home(resource: Json) -> Json:
+    """Every telephone is one at home, if nobody says otherwise."""
+    return {**resource, "telecom": [{"use": "home", **item} for item in resource["telecom"]]}
+
+
+def test_what_it_adds_to_a_value_makes_it_no_word_of_its_own(clinic: Clinic, ehr: System, store: System) -> None:
+    a_pair(clinic, ehr, store)
+    clinic.outbound = replace(
+        clinic.outbound, sinks=NormalisingSinks(clinic.outbound.sinks, clinic.ids["store"], used_at_home)
+    )
+    ehr.put(a_patient(telecom=[{"system": "phone", "value": "617-555-0101"}]))
+    settle(clinic)
+    assert only_patient(store)["telecom"][0]["use"] == "home"
+    ehr.put(a_patient(telecom=[{"system": "phone", "value": "617-555-0777"}]))
+    settle(clinic)
+    assert [entry["method"] for entry in ehr.writes()] == ["PUT", "PUT"], "theirs, and none of ours"
+    assert atom(clinic, "telecom[phone|]").winner.value["value"] == "+16175550777"

@@ -33,7 +33,7 @@ from connector_runner.outbound.planning.plans import Nothing, Wait, Wanted, with
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
 from connector_runner.outbound.releasing import release_store as sink_store
 from connector_runner.world import reading
-from connector_runner.world.atoms import split
+from connector_runner.world.atoms import field_of, split
 from connector_runner.world.events import SentAtom
 from connector_runner.world.reading import EntityView
 
@@ -299,14 +299,16 @@ class SqlDesk:
         try:
             values = split(self._facts(body))
             # What the sink kept as it was, against what was sent, is its own word still.
-            kept = {} if intent.before is None or as_sent(body, intent.body) else split(self._facts(intent.before))
+            plain = intent.before is None or as_sent(body, intent.body)
+            kept = {} if plain else split(self._facts(intent.before or {}))
+            places = self._moved(values, intent) if any(c.atom not in values for c in intent.changed) else {}
         except BadRecord as exc:
             log.warning("echo_not_remembered", sink=self.terms.name, code=exc.code)
             return []
         return [
             SentAtom(
-                claim.atom,
-                values[claim.atom],
+                atom,
+                values[atom],
                 claim.event_id,
                 claim.source,
                 claim.source_system,
@@ -314,8 +316,20 @@ class SqlDesk:
                 datetime.fromisoformat(claim.since),
             )
             for claim in intent.changed
-            if claim.atom in values and not (claim.atom in kept and same_value(kept[claim.atom], values[claim.atom]))
+            if (atom := places.get(claim.atom, claim.atom)) in values
+            and not (atom in kept and same_value(kept[atom], values[atom]))
         ]
+
+    def _moved(self, values: Json, intent: Intent) -> dict[str, str]:
+        """Atom that was sent -> the one that holds it by now: the sink added to it by what pieces are told apart."""
+        meant = split(self._facts({**intent.body, "id": "unknown"}))
+        return {
+            claim.atom: atom
+            for claim in intent.changed
+            if claim.atom in meant and claim.atom not in values
+            for atom, value in values.items()
+            if atom not in meant and field_of(atom) == field_of(claim.atom) and _adds_to(value, meant[claim.atom])
+        }
 
 
 def _came_along(meant: object, held: object, before: object) -> bool:
@@ -327,3 +341,10 @@ def _own(tx: LaneTx) -> Tx:
     if not isinstance(tx, SqlLaneTx):
         raise TypeError("this desk works in transactions of the SQL store only")
     return tx.tx
+
+
+def _adds_to(value: object, said: object) -> bool:
+    """Whether an object says all that another does, and more; how it was typed does not count."""
+    if not isinstance(value, dict) or not isinstance(said, dict):
+        return False
+    return all(name in value and value[name] == held for name, held in said.items() if name != "raw")
