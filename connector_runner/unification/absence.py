@@ -11,14 +11,14 @@ from typing import Any, Final
 
 Fact = dict[str, Any]
 
-EXTENSION_URLS: Final = frozenset(
-    {
-        "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
-        "http://hl7.org/fhir/StructureDefinition/iso21090-nullFlavor",
-    }
+# Not sets: what is looked for in them may be of any shape.
+EXTENSION_URLS: Final = (
+    "http://hl7.org/fhir/StructureDefinition/data-absent-reason",
+    "http://hl7.org/fhir/StructureDefinition/iso21090-nullFlavor",
 )
-CODE_SYSTEMS: Final = frozenset(
-    {"http://terminology.hl7.org/CodeSystem/data-absent-reason", "http://hl7.org/fhir/data-absent-reason"}
+CODE_SYSTEMS: Final = (
+    "http://terminology.hl7.org/CodeSystem/data-absent-reason",
+    "http://hl7.org/fhir/data-absent-reason",
 )
 # http://hl7.org/fhir/R4/codesystem-data-absent-reason.html: the codes, and what each is called.
 _WORDS: Final = frozenset(

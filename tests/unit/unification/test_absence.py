@@ -34,6 +34,14 @@ def observation(mappings: MappingSet, **body: Any) -> Mapped:
     return mapping.map({"resourceType": "Observation", "id": "1", **body}, MappingContext("ehr"))
 
 
+@pytest.mark.parametrize("url", [[], {"a": 1}, None, 7])
+def test_an_extension_whose_url_is_none_says_nothing(mappings: MappingSet, url: Any) -> None:
+    said = {"extension": [{"url": url, "valueCode": "unknown"}]}
+    facts = patient(mappings, name=[{**said, "family": "Ames"}], birthDate="1980-01-02", _birthDate=said).facts
+    assert facts["birth_date"] == "1980-01-02"
+    assert facts["name"]
+
+
 def test_a_name_whose_absence_is_explained_is_no_name(mappings: MappingSet) -> None:
     """Vendors of US Core send it in the required name (vendors.md: "missing US-Core field -> DataAbsentReason")."""
     assert patient(mappings, name=[ABSENT]).facts == {}
