@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import traceback
 from pathlib import Path
@@ -83,9 +82,6 @@ app.add_typer(audit.app, name="audit")
 
 def main() -> None:
     """Run a command: exit code 0 ok, 1 failed, 2 bad usage. An error is one line, never a traceback."""
-    # What was imported is there for good: the collector need not walk it again and again.
-    gc.freeze()
-    gc.enable()
     configure("WARNING")
     try:
         app()
