@@ -6,6 +6,7 @@ from typing import Any
 
 from connector_runner.outbound.operating import status
 from connector_runner.outbound.operating.preview import preview
+from connector_runner.outbound.releasing import release
 from connector_runner.world import reading
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 
@@ -51,6 +52,26 @@ def test_a_record_goes_to_the_sink_that_opted_in_and_nowhere_else(clinic: Clinic
     assert "MRN" not in patient["id"]
     assert clinic.count("open_intent") == 0
     assert {lane["state"] for lane in clinic.lanes("store")} == {"idle"}
+
+
+def test_a_sink_that_was_just_switched_on_is_told_of_by_who_has_just_seen_it_off(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """Each process keeps the terms of sinks for a while; what waits for release is asked once, when they change."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], enabled=False, **PATIENTS)
+    worker = clinic.outbound
+    clinic.land("ehr", a_patient())
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert worker.sinks.terms(tx, clinic.workspace) == []
+    clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
+    with clinic.database.begin(clinic.workspace) as tx:
+        release.request_all(tx, clinic.workspace)
+    assert [sink.name for sink in release.release(worker, clinic.workspace).sinks] == ["store"]
+    clinic.source("store", store, accept_from=["ehr"], threshold=1.0, **PATIENTS)
+    with clinic.database.begin(clinic.workspace) as tx:
+        (terms,) = worker.sinks.terms(tx, clinic.workspace)
+    assert terms.entity_types["patient"] == 1.0
 
 
 def test_without_opting_in_nothing_leaves(clinic: Clinic, ehr: System, store: System) -> None:

@@ -35,11 +35,11 @@ def source_ids(tx: Tx, workspace_id: str) -> dict[str, str]:
 
 
 def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
-    """Sinks that are switched on: ids and names."""
+    """Sinks that are switched on: ids, names and what stands for their settings."""
     return rows(
         tx,
-        "SELECT data_source_id, name FROM data_source WHERE workspace_id = :ws AND sink_enabled AND enabled"
-        " ORDER BY name",
+        "SELECT data_source_id, name, md5(CAST(settings AS text)) AS settings FROM data_source"
+        " WHERE workspace_id = :ws AND sink_enabled AND enabled ORDER BY name",
         ws=workspace_id,
     )
 

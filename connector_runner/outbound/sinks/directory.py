@@ -15,7 +15,7 @@ from connector_runner.connectors.probing.narrowing import narrowed
 from connector_runner.connectors.sinks import Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra import secrets
-from connector_runner.infra.database import Database, Tx
+from connector_runner.infra.database import Database, Row, Tx
 from connector_runner.infra.http import HTTP
 from connector_runner.infra.sealing import Sealer
 from connector_runner.kernel.errors import Misconfigured
@@ -39,31 +39,34 @@ class Sinks(Protocol):
 
 
 class DirectorySinks:
-    """Sinks as the directory of data sources has them. Terms may be two seconds old."""
+    """Sinks as the directory of data sources has them. What is measured of them may be two seconds old."""
 
     def __init__(self, database: Database, http: HTTP, sealer: Sealer, limiter: Limiter) -> None:
         self._database = database
         self._http = http
         self._sealer = sealer
         self._limiter = limiter
-        self._known: dict[str, tuple[float, list[SinkTerms]]] = {}
+        self._known: dict[str, tuple[float, list[Row], list[SinkTerms]]] = {}
         self._lock = threading.Lock()
 
     def terms(self, tx: Tx, workspace_id: str) -> list[SinkTerms]:
-        """Sinks that are on. One whose settings cannot be read counts as off: its owner is told where it is polled."""
-        now = time.monotonic()
+        """Sinks that are on. One whose settings cannot be read counts as off: its owner is told where it is polled.
+
+        By the settings as they stand: who asks for a release once they changed must not meet what was known before.
+        """
+        now, enabled = time.monotonic(), sink_store.enabled_sinks(tx, workspace_id)
         with self._lock:
             known = self._known.get(workspace_id)
-        if known is not None and now - known[0] < _FRESH_S:
-            return known[1]
+        if known is not None and now - known[0] < _FRESH_S and known[1] == enabled:
+            return known[2]
         found: list[SinkTerms] = []
-        for row in sink_store.enabled_sinks(tx, workspace_id):
+        for row in enabled:
             try:
                 found.append(terms_of(load(tx, workspace_id, row["data_source_id"])))
             except Misconfigured as exc:
                 sink_state.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
         with self._lock:
-            self._known[workspace_id] = (now, found)
+            self._known[workspace_id] = (now, enabled, found)
         return found
 
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
