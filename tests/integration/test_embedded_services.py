@@ -253,6 +253,21 @@ def test_a_launcher_killed_at_any_moment_leaves_nothing_that_hinders_the_next(ma
     assert sorted(path.name for path in home.glob("postgres.new-*")) == []
 
 
+def test_a_launcher_that_dies_before_roles_are_made_leaves_that_to_the_next(make_home: MakeHome) -> None:
+    home = make_home()
+    program = (
+        "import os, sys; from pathlib import Path; from connector_runner.infra import embedded\n"
+        "from connector_runner.infra.embedded.postgres import EmbeddedPostgres\n"
+        "EmbeddedPostgres._after_start = lambda *_: os._exit(9)\n"
+        "embedded.ensure(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(home)], cwd=PROJECT_ROOT, check=False)
+    assert done.returncode == 9
+    services = embedded.ensure(home)
+    assert "postgres" not in services.started, "it ran already"
+    assert query(services.database_url, "SELECT 1") == [(1,)]
+
+
 def test_a_copied_checkout_does_not_share_servers_with_the_original(
     home: Path, running: Services, make_home: MakeHome
 ) -> None:

@@ -132,11 +132,14 @@ def test_a_sink_that_nobody_was_told_of_is_found(settled: Clinic, ehr: System) -
     assert settled.flow("second").outcomes["landed"] == 3
 
 
-def test_terms_as_release_knew_them_are_what_counts(settled: Clinic, store: System) -> None:
-    """A release that goes by terms of two seconds ago forgets no sink that came since."""
+def test_terms_as_release_knew_them_are_what_counts(
+    settled: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that goes by terms of some time ago forgets no sink that came since."""
     old = settled.outbound
     with old.database.begin(settled.workspace) as tx:
-        old.sinks.terms(tx, settled.workspace)
+        known = old.sinks.terms(tx, settled.workspace)
+    monkeypatch.setattr(old.sinks, "terms", lambda tx, workspace_id: known)
     settled.source("store", store, entity_types=["patient", "appointment"], accept_from=["ehr"], threshold=0.99)
     settled.land("ehr", a_patient("p1", phone="617-555-0199"))
     while release(old, settled.workspace).entities:

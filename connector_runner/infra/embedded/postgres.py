@@ -192,6 +192,21 @@ class EmbeddedPostgres(Server):
         finally:
             connection.close()
 
+    def _is_set_up(self, entry: dict[str, Any]) -> bool:
+        try:
+            connection = self._connect(entry)
+        except psycopg2.OperationalError:
+            return False
+        wanted = "SELECT 1 FROM pg_roles, pg_database WHERE rolname = %s AND datname = %s"
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(wanted, (ROLE, DATABASE))
+                return cursor.fetchone() is not None
+        except psycopg2.Error:
+            return False
+        finally:
+            connection.close()
+
     def _is_main(self, arguments: list[str]) -> bool:
         return f"--cluster_name={self.home.token}" in arguments
 

@@ -59,7 +59,11 @@ class Server(ABC):
 
     @abstractmethod
     def _after_start(self, entry: dict[str, Any]) -> None:
-        """Bring roles and databases about; runs after each start and must be repeatable."""
+        """Bring roles and databases about; must be repeatable: whoever started the server may have died before it."""
+
+    def _is_set_up(self, entry: dict[str, Any]) -> bool:
+        """Whether that was done to the end."""
+        return True
 
     @abstractmethod
     def _is_main(self, arguments: list[str]) -> bool:
@@ -70,9 +74,9 @@ class Server(ABC):
         """Whether a process with this command line is part of the server that ``token`` marks."""
 
     def ready(self) -> bool:
-        """Whether the server runs and answers."""
+        """Whether the server runs and answers, and holds what it is to hold."""
         entry = self._own_entry()
-        return bool(entry) and self._answers(entry)
+        return bool(entry) and self._answers(entry) and self._is_set_up(entry)
 
     def ensure(self) -> bool:
         """Have the server running; True when it had to be started."""
@@ -117,6 +121,7 @@ class Server(ABC):
         alive = self._processes()
         main = [process for process in alive if self._is_main(process.info["cmdline"])]
         if main and self._wait_until_ready(entry, main):
+            self._after_start(entry)
             return False
         self._signal_and_wait(alive, self.stop_signal)
         self._start(entry)
