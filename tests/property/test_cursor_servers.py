@@ -135,6 +135,17 @@ def changing(server: FHIRServer, during: list[Any]) -> Callable[[], None]:
     return before_page
 
 
+def live_through(server: FHIRServer, reader: Reader, rounds: list[Any]) -> None:
+    """Changes before a poll and under it, faults, and polls that are cut off; then all that is left is read."""
+    for before, during, most_pages, faults in rounds:
+        for what, which in before:
+            change(server, what, which)
+        server.faults = {len(server.asked) + number: status for number, status in faults.items()}
+        server.during = changing(server, during)
+        reader.poll(most_pages=most_pages)
+    reader.settle()
+
+
 @pytest.mark.parametrize("paging", ["snapshot", "offset"])
 @pytest.mark.parametrize("filters", [True, False])
 @settings(max_examples=100, deadline=None)
@@ -149,13 +160,7 @@ def test_no_version_that_outlives_the_changes_is_missed(
     """Pages fail, links expire, polls are cut off, and records change under the reader's hands."""
     server = FHIRServer(page_size=size, paging=paging, filters=filters, sorts=sorts, dated=dated)
     reader = Reader(server, LOSSY if paging == "offset" else PLAIN)
-    for before, during, most_pages, faults in rounds:
-        for what, which in before:
-            change(server, what, which)
-        server.faults = {len(server.asked) + number: status for number, status in faults.items()}
-        server.during = changing(server, during)
-        reader.poll(most_pages=most_pages)
-    reader.settle()
+    live_through(server, reader, rounds)
     assert reader.current == server.versions
 
 
@@ -167,13 +172,7 @@ def test_what_slips_to_a_page_that_was_read_is_not_missed(rounds: list[Any], dat
     """A server that filters and sorts, and only numbers its pages: they shift while they are read."""
     server = FHIRServer(page_size=size, paging="offset", dated=dated)
     reader = Reader(server, last_updated="honoured")
-    for before, during, most_pages, faults in rounds:
-        for what, which in before:
-            change(server, what, which)
-        server.faults = {len(server.asked) + number: status for number, status in faults.items()}
-        server.during = changing(server, during)
-        reader.poll(most_pages=most_pages)
-    reader.settle()
+    live_through(server, reader, rounds)
     assert reader.current == server.versions
     asked = len(server.asked)
     reader.poll()
@@ -193,13 +192,7 @@ def test_patient_by_patient_nothing_is_missed_either(rounds: list[Any], size: in
         caps={"Patient": cap} if cap else {},
     )
     reader = Reader(server, profile, roster=server)
-    for before, during, most_pages, faults in rounds:
-        for what, which in before:
-            change(server, what, which)
-        server.faults = {len(server.asked) + number: status for number, status in faults.items()}
-        server.during = changing(server, during)
-        reader.poll(most_pages=most_pages)
-    reader.settle()
+    live_through(server, reader, rounds)
     assert reader.current == server.versions or "search_capped" in reader.codes
 
 
