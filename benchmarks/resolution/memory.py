@@ -15,8 +15,8 @@ from connector_runner.resolution.crowds import MANY_NAMES
 from connector_runner.resolution.evidence import RAREST, Evidence, judge
 from connector_runner.resolution.grouping import Weighed, group
 from connector_runner.resolution.identity import Identity
+from connector_runner.resolution.key_store import BROAD_CAP, KEY_CAP
 from connector_runner.resolution.population_store import LEAST, Snapshot, share_step, size_step
-from connector_runner.resolution.store import BROAD_CAP, KEY_CAP
 from connector_runner.resolution.thresholds import thresholds
 from connector_runner.resolution.weights import Weights
 

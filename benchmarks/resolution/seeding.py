@@ -15,7 +15,7 @@ from typing import Final
 from connector_runner.infra.database import Database, Tx, copy_rows, execute
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import entity_id_of
-from connector_runner.resolution import population_store, store
+from connector_runner.resolution import key_store, population_store, store
 from connector_runner.resolution.blocking import keys
 from connector_runner.resolution.crowds import MANY_NAMES, phone_token
 from connector_runner.resolution.identity import Identity, Kind, identity_of
@@ -63,15 +63,26 @@ def _identities(workspace: str, arrivals: Iterable[Arrival]) -> Iterator[Identit
 
 def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
     # All of it is made before: a transaction that lies idle for long is ended.
-    bodies = [(person.record, exact_json.dumps(store.body_of(person))) for person in people]
-    found = sorted((store.token(_KIND, key), person.record) for person in people for key in keys(person))
+    under = {person.record: sorted(key_store.token(_KIND, key) for key in keys(person)) for person in people}
+    bodies = [
+        (person.record, exact_json.dumps(store.body_of(person)), key_store.token_array(under[person.record]))
+        for person in people
+    ]
+    found = sorted((token, record) for record, tokens in under.items() for token in tokens)
     with database.begin(workspace) as tx:
-        execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb) ON COMMIT DROP")
+        execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb, tokens bigint[]) ON COMMIT DROP")
         execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid) ON COMMIT DROP")
-        copy_rows(tx, "seeded", ["entity_id", "body"], bodies)
+        copy_rows(tx, "seeded", ["entity_id", "body", "tokens"], bodies)
         copy_rows(tx, "seeded_key", ["token", "entity_id"], found)
-        execute(tx, "INSERT INTO identity SELECT :ws, entity_id, :kind, body FROM seeded", ws=workspace, kind=_KIND)
+        execute(
+            tx,
+            "INSERT INTO identity (workspace_id, entity_id, kind, body, tokens)"
+            " SELECT :ws, entity_id, :kind, body, tokens FROM seeded",
+            ws=workspace,
+            kind=_KIND,
+        )
         execute(tx, "INSERT INTO blocking_key SELECT :ws, token, entity_id FROM seeded_key", ws=workspace)
+        population_store.grow(tx, workspace, _KIND, len(people))
 
 
 def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
@@ -81,8 +92,8 @@ def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
         " GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END"
         " ON CONFLICT DO NOTHING",
         ws=workspace,
-        broad=store.BROAD_CAP,
-        cap=store.KEY_CAP,
+        broad=key_store.BROAD_CAP,
+        cap=key_store.KEY_CAP,
     )
     execute(tx, "CREATE TEMP TABLE seeded_phone (workspace_id uuid, token bigint) ON COMMIT DROP")
     copy_rows(tx, "seeded_phone", ["workspace_id", "token"], crowded)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, rows
-from connector_runner.resolution.store import BROAD_CAP, KEY_CAP, SPEAKS
+from connector_runner.resolution.key_store import SPEAKS, token_array
 
 CAPPED: Final = "capped_key"
 CROWDED: Final = "crowded_phone"
@@ -36,29 +36,12 @@ def replace(tx: Tx, workspace_id: str, table: str, *, more: Iterable[int], fewer
     )
 
 
-def beyond_cap(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> set[int]:
-    """Which of these keys more records have than are compared for one."""
-    found = rows(
-        tx,
-        "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) WHERE EXISTS (SELECT 1 FROM blocking_key k"
-        " WHERE k.workspace_id = :ws AND k.token = t.token"
-        " OFFSET CASE WHEN t.token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END)",
-        ws=workspace_id,
-        tokens=token_array(tokens),
-        broad=BROAD_CAP,
-        cap=KEY_CAP,
-    )
-    return {row["token"] for row in found}
-
-
 def of_many(tx: Tx, workspace_id: str, tokens: Iterable[int], most: int) -> set[int]:
-    """Which of these keys are found with more given names than ``most``; by their first letters."""
+    """Which of these keys, that more records have than ``most``, are found with more given names; by first letters."""
     found = rows(
         tx,
-        "WITH shared AS MATERIALIZED (SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token)"
-        "  WHERE EXISTS (SELECT 1 FROM blocking_key k WHERE k.workspace_id = :ws AND k.token = t.token"
-        "   OFFSET CAST(:most AS int)))"
-        " SELECT t.token FROM shared t CROSS JOIN LATERAL (SELECT count(DISTINCT left(i.body->>'given', 3)) AS names"
+        "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL"
+        " (SELECT count(DISTINCT left(i.body->>'given', 3)) AS names"
         "  FROM blocking_key k JOIN identity i ON i.workspace_id = :ws AND i.entity_id = k.entity_id"
         "  WHERE k.workspace_id = :ws AND k.token = t.token) n WHERE n.names > :most",
         ws=workspace_id,
@@ -101,9 +84,10 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         "  AND token = ANY(CAST(:tokens AS bigint[]))),"
         " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a CROSS JOIN LATERAL (SELECT one, other"
         "   FROM pair_evidence e WHERE e.workspace_id = :ws AND e.one = a.entity_id OFFSET 0) p"
-        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other WHERE NOT EXISTS (SELECT 1 FROM blocking_key x"
+        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other JOIN identity i ON i.workspace_id = :ws"
+        "   AND i.entity_id = p.one WHERE NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token)"
         "   JOIN blocking_key y ON y.workspace_id = :ws AND y.token = x.token AND y.entity_id = p.other"
-        f"   WHERE x.workspace_id = :ws AND x.entity_id = p.one AND {SPEAKS.format('x.token')}))"
+        f"   WHERE {SPEAKS.format('x.token')}))"
         " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
         " FROM (SELECT one AS id FROM parted UNION SELECT other FROM parted) p WHERE id <> ALL(CAST(:but AS uuid[]))"
         " ORDER BY id ON CONFLICT DO NOTHING",
@@ -112,8 +96,3 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         tokens=token_array(tokens),
         but=but,
     )
-
-
-def token_array(tokens: Iterable[int]) -> str:
-    """Keys as one parameter for ``CAST(… AS bigint[])``."""
-    return "{" + ",".join(map(str, sorted(set(tokens)))) + "}"

@@ -7,58 +7,78 @@ since. A phone of many brings nobody together by itself: it takes a name besides
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Final
 
 from connector_runner.infra.database import Tx, id_array
-from connector_runner.resolution import crowd_store, store
+from connector_runner.resolution import crowd_store, key_store
 from connector_runner.resolution.blocking import phone_key
 from connector_runner.resolution.crowd_store import CAPPED, CROWDED
 from connector_runner.resolution.identity import Identity, Kind
+from connector_runner.resolution.store import Saved
 
 MANY_NAMES: Final = 3
 """A phone with more given names than this is of many people: an employer's, a shelter's, a clinic's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """``held_by``: key -> who has it, of keys that bring people together. ``crowded``: keys of phones of many."""
+
+    held_by: Mapping[int, Sequence[str]]
+    crowded: Set[int]
+
+
 def phone_token(kind: Kind, number: str) -> int:
     """The key under which a phone is found."""
-    return store.token(kind, phone_key(number))
+    return key_store.token(kind, phone_key(number))
 
 
 def follow(
-    tx: Tx, workspace_id: str, kind: Kind, people: Sequence[Identity], added: set[int], removed: set[int]
-) -> None:
-    """Bring both up to date after what identifies ``people`` was saved: keys that they got, and that were lost."""
+    tx: Tx, workspace_id: str, kind: Kind, people: Sequence[Identity], saved: Saved, besides: Set[int] = frozenset()
+) -> Met:
+    """Bring both up to date after what identifies ``people`` was saved; whom their keys and ``besides`` bring together.
+
+    Each key is looked up once, for whom it brings together and for whether too many have it.
+    """
+    added, removed = saved.added, saved.removed
     phones = {phone_token(kind, number) for person in people for number in person.phones}
-    before = crowd_store.known(tx, workspace_id, CAPPED, added | removed | phones)
-    asked = (added - before) | (removed & before)
-    beyond = crowd_store.beyond_cap(tx, workspace_id, asked) if asked else set()
-    risen, fallen = beyond - before, (removed & before) - beyond
-    capped = (before | risen) - fallen
+    looked_at = added | removed | phones | besides
+    before = crowd_store.known(tx, workspace_id, CAPPED, looked_at)
+    crowded = crowd_store.known(tx, workspace_id, CROWDED, looked_at - added | phones)
+    lost = removed & before
+    held_by = key_store.holders(tx, workspace_id, (added | phones | besides | removed & crowded) - before | lost)
+    beyond = {value for value, ids in held_by.items() if key_store.is_beyond_cap(value, ids)}
+    risen, fallen = beyond - before, lost - beyond
     if risen or fallen:
         crowd_store.replace(tx, workspace_id, CAPPED, more=risen, fewer=fallen)
+    capped = (before | risen) - fallen
+    numbers = phones | removed & crowded
+    asked = {value for value in numbers - capped if len(held_by.get(value, ())) > MANY_NAMES}
+    now = numbers & capped | (crowd_store.of_many(tx, workspace_id, asked, MANY_NAMES) if asked else set())
+    more, fewer = now - crowded, (crowded & numbers) - now
+    if more or fewer:
+        crowd_store.replace(tx, workspace_id, CROWDED, more=more, fewer=fewer)
     compared = id_array(person.record for person in people)
-    heard = set(fallen)
-    if phones or removed:
-        crowded = crowd_store.known(tx, workspace_id, CROWDED, phones | removed)
-        looked_at = phones | (removed & crowded)
-        asked = looked_at - capped
-        now = (looked_at & capped) | (crowd_store.of_many(tx, workspace_id, asked, MANY_NAMES) if asked else set())
-        more, fewer = now - crowded, (crowded & looked_at) - now
-        if more or fewer:
-            crowd_store.replace(tx, workspace_id, CROWDED, more=more, fewer=fewer)
-        if more:
-            # What a phone says of strangers is never enough to link or ask; so they need not be compared without it.
-            crowd_store.request_holders(tx, workspace_id, kind, more, compared, weighed=True)
-        heard |= fewer
-    if heard:
-        crowd_store.request_holders(tx, workspace_id, kind, heard, compared)
+    if more:
+        # What a phone says of strangers is never enough to link or ask; so they need not be compared without it.
+        crowd_store.request_holders(tx, workspace_id, kind, more, compared, weighed=True)
+    if fallen or fewer:
+        crowd_store.request_holders(tx, workspace_id, kind, fallen | fewer, compared)
     if risen:
         crowd_store.request_parted(tx, workspace_id, kind, risen, compared)
+    crowded = (crowded | more) - fewer
+    silent = capped | crowded
+    return Met({value: ids for value, ids in held_by.items() if value not in silent}, crowded)
 
 
-def crowded_numbers(tx: Tx, workspace_id: str, kind: Kind, people: Iterable[Identity]) -> set[str]:
+def among(kind: Kind, people: Iterable[Identity], crowded: Set[int]) -> set[str]:
+    """The phones of these whose keys are ``crowded``."""
+    return {number for person in people for number in person.phones if phone_token(kind, number) in crowded}
+
+
+def crowded_numbers(tx: Tx, workspace_id: str, kind: Kind, people: Collection[Identity]) -> set[str]:
     """The phones of these that are of too many people."""
-    numbers = {number: phone_token(kind, number) for person in people for number in person.phones}
-    known = crowd_store.known(tx, workspace_id, CROWDED, numbers.values()) if numbers else set()
-    return {number for number, value in numbers.items() if value in known}
+    tokens = {phone_token(kind, number) for person in people for number in person.phones}
+    return among(kind, people, crowd_store.known(tx, workspace_id, CROWDED, tokens)) if tokens else set()

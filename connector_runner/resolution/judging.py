@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 
 from connector_runner.infra.database import Tx
 from connector_runner.resolution import crowds, population_store, store
@@ -16,12 +16,18 @@ from connector_runner.resolution.weights import shipped
 class Judging:
     """The evidence of pairs, within one transaction. ``size``: how many records of the kind there are taken to be."""
 
-    def __init__(self, tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity]) -> None:
+    def __init__(
+        self, tx: Tx, workspace_id: str, kind: Kind, people: dict[str, Identity], crowded: Set[str] | None = None
+    ) -> None:
+        """``crowded``: the phones of too many people among those of ``people``; looked up where it is not given."""
         self._tx, self._workspace_id, self._kind = tx, workspace_id, kind
         self._known = dict(people)
         self._population = population_store.load(tx, workspace_id, kind)
         self._look_up(people.values())
-        self._note_crowds(people.values())
+        if crowded is None:
+            self._note_crowds(people.values())
+        else:
+            self._population.crowded |= crowded
 
     @property
     def size(self) -> int:
@@ -45,7 +51,7 @@ class Judging:
             nonlocal looked_up
             if not looked_up:
                 self._learn(component)
-                self._note_crowds(self._known[record] for record in component if record in self._known)
+                self._note_crowds([self._known[record] for record in component if record in self._known])
                 looked_up = True
             one, other = self._known.get(two[0]), self._known.get(two[1])
             if one is None or other is None:
@@ -66,5 +72,5 @@ class Judging:
         names = {name for person in people for name in (person.given, person.family) if name}
         population_store.look_up(self._tx, self._workspace_id, self._kind, self._population, names)
 
-    def _note_crowds(self, people: Iterable[Identity]) -> None:
+    def _note_crowds(self, people: Collection[Identity]) -> None:
         self._population.crowded |= crowds.crowded_numbers(self._tx, self._workspace_id, self._kind, people)

@@ -50,6 +50,18 @@ def load(tx: Tx, workspace_id: str, kind: str) -> Snapshot:
     return Snapshot(int(counted["size"]) if counted else LEAST, {})
 
 
+def grow(tx: Tx, workspace_id: str, kind: str, more: int) -> None:
+    """Keep how many records there are: so many more."""
+    execute(
+        tx,
+        "INSERT INTO population AS p (workspace_id, kind, records) VALUES (:ws, :kind, :more)"
+        " ON CONFLICT (workspace_id, kind) DO UPDATE SET records = p.records + excluded.records",
+        ws=workspace_id,
+        kind=kind,
+        more=more,
+    )
+
+
 def look_up(tx: Tx, workspace_id: str, kind: str, snapshot: Snapshot, names: Iterable[str]) -> None:
     """Put the shares of these names into a snapshot."""
     found = tuples(
@@ -81,15 +93,11 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
     """
     row = one(
         tx,
-        "SELECT (SELECT count(*) FROM identity WHERE workspace_id = :ws AND kind = :kind) AS n,"
-        " (SELECT counted FROM population WHERE workspace_id = :ws AND kind = :kind) AS counted,"
-        " (SELECT size FROM population WHERE workspace_id = :ws AND kind = :kind) AS size,"
-        " (SELECT rules FROM population WHERE workspace_id = :ws AND kind = :kind) AS rules",
+        "SELECT records, counted, size, rules FROM population WHERE workspace_id = :ws AND kind = :kind",
         ws=workspace_id,
         kind=kind,
-    )
-    assert row is not None
-    records, size, rules = int(row["n"]), size_step(row["n"]), rules_of(kind)
+    ) or {"records": 0, "counted": None, "size": LEAST, "rules": None}
+    records, size, rules = int(row["records"]), size_step(row["records"]), rules_of(kind)
     anew = row["rules"] is not None and row["rules"] != rules
     if not anew and slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
         return 0
@@ -98,8 +106,8 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
         _save_shares(tx, workspace_id, kind, name, {value: now for value, (_, now) in steps.items()})
     execute(
         tx,
-        "INSERT INTO population AS p (workspace_id, kind, size, counted, counted_at, rules)"
-        " VALUES (:ws, :kind, :size, :n, :now, :rules) ON CONFLICT (workspace_id, kind) DO UPDATE SET"
+        "INSERT INTO population AS p (workspace_id, kind, size, records, counted, counted_at, rules)"
+        " VALUES (:ws, :kind, :size, :n, :n, :now, :rules) ON CONFLICT (workspace_id, kind) DO UPDATE SET"
         " size = excluded.size, counted = excluded.counted, counted_at = excluded.counted_at, rules = excluded.rules",
         ws=workspace_id,
         kind=kind,
@@ -110,7 +118,7 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
     )
     if anew:
         return store.request_anew(tx, workspace_id, kind)
-    return _ask_anew(tx, workspace_id, kind, size, row["size"] or LEAST, changed)
+    return _ask_anew(tx, workspace_id, kind, size, row["size"], changed)
 
 
 def _ask_anew(tx: Tx, workspace_id: str, kind: str, size: int, before: int, changed: Mapping[str, Steps]) -> int:

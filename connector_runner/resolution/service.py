@@ -7,7 +7,7 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,18 +16,18 @@ from connector_runner.audit import log as audit
 from connector_runner.infra.database import Database, Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import new_ids
-from connector_runner.resolution import crowds, evidence_store, link_store, population_store, store
+from connector_runner.resolution import crowds, evidence_store, key_store, link_store, population_store, store
 from connector_runner.resolution.blocking import keys
 from connector_runner.resolution.clustering import regroup
 from connector_runner.resolution.clusters import Pair, pair
+from connector_runner.resolution.crowds import Met
 from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.resolution.judging import Judging
+from connector_runner.resolution.store import Saved
 from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresholds
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 from connector_runner.world.store import adopted
 
-FoundUnder = dict[Identity, list[int]]
-"""Records with the keys under which they are found."""
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
 _FIRST: Final = "00000000-0000-0000-0000-000000000000"
@@ -128,7 +128,7 @@ def identify(database: Database, workspace_id: str, kind: Kind) -> None:
         store.lock_kind(tx, workspace_id, kind)
         found = store.take_unidentified(tx, workspace_id, kind, BATCH, last)
         if found:
-            _identify(tx, workspace_id, kind, found)
+            _identify(tx, workspace_id, kind, found, {})
         return found
 
     while found := database.retrying(workspace_id, work):
@@ -193,16 +193,13 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     if not taken:
         return Resolved()
     changed = sorted(entity for entity, identified in taken.items() if not identified)
-    found_under = _identify(tx, workspace_id, kind, changed) if changed else {}
-    if len(changed) < len(taken):
-        known = store.identities(tx, workspace_id, taken.keys() - set(changed), kind)
-        found_under |= _found_under(kind, known.values())
-    people = {person.record: person for person in found_under}
+    known = store.found_under(tx, workspace_id, taken.keys() - set(changed), kind) if len(changed) < len(taken) else {}
+    people, met = _identify(tx, workspace_id, kind, changed, known)
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
     spoken = _spoken_of_adopters(tx, workspace_id, missing) if missing else set()
-    judging = Judging(tx, workspace_id, kind, people)
-    found = _judge(tx, workspace_id, kind, judging, found_under, about)
+    judging = Judging(tx, workspace_id, kind, people, crowds.among(kind, people.values(), met.crowded))
+    found = _judge(tx, workspace_id, kind, judging, people.keys(), met, about)
     bounds = thresholds_of(kind, judging.size)
     regrouped = regroup(tx, workspace_id, kind, spoken.union(about), judging, bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
@@ -217,43 +214,38 @@ def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[s
     return {entity for two in pairs for entity in two}
 
 
-def _found_under(kind: Kind, people: Iterable[Identity]) -> FoundUnder:
-    return {person: sorted({store.token(kind, key) for key in keys(person)}) for person in people}
+def _identify(
+    tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str], known: Mapping[Identity, Sequence[int]]
+) -> tuple[dict[str, Identity], Met]:
+    """What identifies the entities as they stand, and who is known; whom the keys of all of them bring together.
 
-
-def _identify(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str]) -> FoundUnder:
-    """What identifies the entities as they stand; one that is deleted or retracted identifies nobody.
-
-    One that is not there, or of another kind, is forgotten.
+    One that is deleted or retracted identifies nobody; one that is not there, or of another kind, is forgotten.
     """
-    found_under = _found_under(
-        kind,
-        (
-            identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
-            for row in store.states(tx, workspace_id, entity_ids, kind)
-        ),
-    )
-    added: set[int] = set()
-    removed: set[int] = set()
-    if found_under:
-        added, removed = store.save_identities(tx, workspace_id, found_under)
-    gone = sorted(set(entity_ids) - {person.record for person in found_under})
+    read = [
+        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
+        for row in (store.states(tx, workspace_id, entity_ids, kind) if entity_ids else ())
+    ]
+    found_under = {person: [key_store.token(kind, key) for key in keys(person)] for person in read}
+    saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
+    gone = sorted(set(entity_ids) - {person.record for person in read})
     if gone:
-        removed |= store.forget(tx, workspace_id, gone, kind)
-    crowds.follow(tx, workspace_id, kind, list(found_under), added, removed)
-    return found_under
+        saved += store.forget(tx, workspace_id, gone, kind)
+    if saved.more:
+        population_store.grow(tx, workspace_id, kind, saved.more)
+    besides = {value for tokens in (*found_under.values(), *known.values()) for value in tokens}
+    met = crowds.follow(tx, workspace_id, kind, read, saved, besides)
+    return {person.record: person for person in (*read, *known)}, met
 
 
 def _judge(
-    tx: Tx, workspace_id: str, kind: Kind, judging: Judging, found_under: FoundUnder, taken: Sequence[str]
+    tx: Tx, workspace_id: str, kind: Kind, judging: Judging, people: Set[str], met: Met, taken: Sequence[str]
 ) -> int:
     """Judge every pair that a key brings together; how many.
 
     Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
     """
-    tokens = {person.record: values for person, values in found_under.items()}
-    pairs = store.brought_together(tx, workspace_id, tokens)
-    others = {record for two in pairs for record in two} - tokens.keys()
+    pairs = key_store.brought_together(met.held_by, people)
+    others = {record for two in pairs for record in two} - people
     later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
     evidence = judging.against(others - later, sorted(pairs))
     evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)

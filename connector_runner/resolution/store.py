@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
 
-from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows, tuples
+from connector_runner.infra.database import Row, Tx, array_of, execute, id_array, one, rows, tuples
 from connector_runner.kernel import exact_json
-from connector_runner.resolution.blocking import is_broad
-from connector_runner.resolution.clusters import Pair, pair
+from connector_runner.resolution import key_store
 from connector_runner.resolution.identity import Identity, Kind
 
-KEY_CAP = 20
-"""A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
-BROAD_CAP = 8
-"""The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
-
 _FIELDS: Final = tuple(field.name for field in fields(Identity) if field.name not in ("record", "kind"))
-SPEAKS = (
-    "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
-    " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
-)
-"""That a key brings people together."""
-
-
 _AMONG: Final = "WHERE workspace_id = :ws AND kind = :kind AND entity_id = ANY(CAST(:ids AS uuid[]))"
-
-
-def token(kind: str, key: str) -> int:
-    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one, which is capped sooner."""
-    digest = blake2b(f"{kind}|{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True) & ~1 | (kind == "patient" and is_broad(key))
 
 
 def request(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> None:
@@ -228,6 +208,19 @@ def states(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> l
     )
 
 
+def found_under(tx: Tx, workspace_id: str, entity_ids: Iterable[str], kind: Kind) -> dict[Identity, list[int]]:
+    """As ``identities``, each with the keys under which it is found."""
+    found = tuples(
+        tx,
+        "SELECT entity_id, CAST(body AS text), tokens FROM identity WHERE workspace_id = :ws"
+        " AND entity_id = ANY(CAST(:ids AS uuid[])) AND kind = :kind",
+        ws=workspace_id,
+        kind=kind,
+        ids=id_array(sorted(set(entity_ids))),
+    )
+    return {_identity(entity, kind, orjson.loads(body)): tokens for entity, body, tokens in found}
+
+
 def identities(tx: Tx, workspace_id: str, entity_ids: Iterable[str], kind: Kind) -> dict[str, Identity]:
     """What identifies these entities, of those of a kind that were compared before."""
     found = tuples(
@@ -283,75 +276,76 @@ def kinds_of(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kinds: Sequen
     )
 
 
-def save_identities(
-    tx: Tx, workspace_id: str, found_under: Mapping[Identity, Sequence[int]]
-) -> tuple[set[int], set[int]]:
-    """Keep what identifies these entities now, and the keys under which they are found: those added, those removed."""
-    keys = {person.record: tokens for person, tokens in found_under.items()}
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What saving changed: keys that a record got, keys that one lost, and how many records more there are."""
+
+    added: Set[int] = frozenset()
+    removed: Set[int] = frozenset()
+    more: int = 0
+
+    def __add__(self, other: Saved) -> Saved:
+        return Saved(self.added | other.added, self.removed | other.removed, self.more + other.more)
+
+
+def save_identities(tx: Tx, workspace_id: str, kind: str, found_under: Mapping[Identity, Sequence[int]]) -> Saved:
+    """Keep what identifies these entities now, and the keys under which they are found.
+
+    Under the lock of the kind, so nobody else saves them meanwhile: what a record did not have, nobody has put there.
+    """
+    wanted = {person.record: set(tokens) for person, tokens in found_under.items()}
+    held = _held(tx, workspace_id, wanted)
+    people = sorted(found_under, key=lambda person: person.record)
     execute(
         tx,
-        "INSERT INTO identity (workspace_id, entity_id, kind, body)"
-        " SELECT :ws, entity_id, kind, body FROM jsonb_to_recordset(CAST(:people AS jsonb))"
-        "  AS p (entity_id uuid, kind text, body jsonb) ORDER BY entity_id"
-        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body"
-        "  WHERE identity.body <> excluded.body OR identity.kind <> excluded.kind",
-        ws=workspace_id,
-        people=exact_json.dumps([{"entity_id": p.record, "kind": p.kind, "body": body_of(p)} for p in found_under]),
-    )
-    owners = [entity for entity in sorted(keys) for _ in keys[entity]]
-    tokens = [value for entity in sorted(keys) for value in keys[entity]]
-    added: set[int] = set()
-    removed: set[int] = set()
-    for value, is_new in tuples(
-        tx,
-        "WITH wanted AS (SELECT unnest(CAST(:owners AS uuid[])) AS entity_id,"
-        "  unnest(CAST(:tokens AS bigint[])) AS token),"
-        " gone AS (DELETE FROM blocking_key b WHERE b.workspace_id = :ws AND b.entity_id = ANY(CAST(:ids AS uuid[]))"
-        "  AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.entity_id = b.entity_id AND w.token = b.token)"
-        "  RETURNING token),"
-        " made AS (INSERT INTO blocking_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id FROM wanted"
-        "  ON CONFLICT DO NOTHING RETURNING token)"
-        " SELECT token, true FROM made UNION SELECT token, false FROM gone",
-        ws=workspace_id,
-        owners=id_array(owners),
-        tokens="{" + ",".join(map(str, tokens)) + "}",
-        ids=id_array(sorted(keys)),
-    ):
-        (added if is_new else removed).add(value)
-    return added, removed
-
-
-def forget(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> set[int]:
-    """Drop what identified entities that are of a kind no more, or not there; the keys that they had."""
-    found = tuples(
-        tx,
-        "WITH gone AS (DELETE FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
-        "  AND kind = :kind RETURNING entity_id) DELETE FROM blocking_key b USING gone"
-        " WHERE b.workspace_id = :ws AND b.entity_id = gone.entity_id RETURNING token",
+        "INSERT INTO identity AS i (workspace_id, entity_id, kind, body, tokens)"
+        " SELECT :ws, entity_id, :kind, CAST(body AS jsonb), CAST(tokens AS bigint[]) FROM unnest("
+        "  CAST(:ids AS uuid[]), CAST(:bodies AS text[]), CAST(:tokens AS text[])) AS p (entity_id, body, tokens)"
+        " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET kind = excluded.kind, body = excluded.body,"
+        "  tokens = excluded.tokens"
+        "  WHERE (i.kind, i.body, i.tokens) IS DISTINCT FROM (excluded.kind, excluded.body, excluded.tokens)",
         ws=workspace_id,
         kind=kind,
-        ids=id_array(entity_ids),
+        ids=id_array(person.record for person in people),
+        bodies=array_of(exact_json.dumps(body_of(person)) for person in people),
+        tokens=array_of(key_store.token_array(wanted[person.record]) for person in people),
     )
-    return {value for (value,) in found}
+    none: tuple[str, set[int]] = ("", set())
+    gained = [(value, of) for of, tokens in wanted.items() for value in tokens - held.get(of, none)[1]]
+    lost = [(value, of) for of, (_, tokens) in held.items() for value in tokens - wanted[of]]
+    key_store.put(tx, workspace_id, gained)
+    key_store.take_out(tx, workspace_id, lost)
+    more = sum(held.get(of, none)[0] != kind for of in wanted)
+    return Saved({value for value, _ in gained}, {value for value, _ in lost}, more)
 
 
-def brought_together(tx: Tx, workspace_id: str, tokens: Mapping[str, Iterable[int]]) -> set[Pair]:
-    """The pairs of which one has these keys (entity -> keys), and the other one of them too.
-
-    Keys that too many have bring nobody together (see crowds).
-    """
-    owned = [(entity, value) for entity, values in tokens.items() for value in values]
+def _held(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, tuple[str, set[int]]]:
+    """Entity -> its kind and keys, of those that were compared before."""
     found = tuples(
         tx,
-        "SELECT DISTINCT t.owner, b.entity_id FROM unnest(CAST(:owners AS uuid[]), CAST(:tokens AS bigint[]))"
-        " AS t (owner, token) CROSS JOIN LATERAL (SELECT entity_id FROM blocking_key k"
-        "  WHERE k.workspace_id = :ws AND k.token = t.token AND k.entity_id <> t.owner OFFSET 0) b"
-        f" WHERE {SPEAKS.format('t.token')}",
+        "SELECT entity_id, kind, tokens FROM identity WHERE workspace_id = :ws"
+        " AND entity_id = ANY(CAST(:ids AS uuid[]))",
         ws=workspace_id,
-        owners=id_array(entity for entity, _ in owned),
-        tokens="{" + ",".join([str(value) for _, value in owned]) + "}",
+        ids=id_array(sorted(entity_ids)),
     )
-    return {pair(one, other) for one, other in found}
+    return {entity: (kind, set(tokens)) for entity, kind, tokens in found}
+
+
+def forget(tx: Tx, workspace_id: str, entity_ids: Sequence[str], kind: str) -> Saved:
+    """Drop what identified entities that are of a kind no more, or not there."""
+    found = list(
+        tuples(
+            tx,
+            "DELETE FROM identity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[])) AND kind = :kind"
+            " RETURNING entity_id, tokens",
+            ws=workspace_id,
+            kind=kind,
+            ids=id_array(entity_ids),
+        )
+    )
+    lost = [(value, entity) for entity, tokens in found for value in tokens]
+    key_store.take_out(tx, workspace_id, lost)
+    return Saved(frozenset(), {value for value, _ in lost}, -len(found))
 
 
 def body_of(person: Identity) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from connector_runner.infra.database import Database, one
 from connector_runner.resolution import service
-from connector_runner.resolution.store import KEY_CAP
+from connector_runner.resolution.key_store import KEY_CAP
 from tests.integration.test_resolution import ADA, NOW, PHONE, called, grouped, say, work_off
 
 

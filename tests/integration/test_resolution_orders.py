@@ -45,7 +45,7 @@ def test_a_key_brings_people_together_again_when_fewer_have_it(
     database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for cap in ("KEY_CAP", "BROAD_CAP"):
-        monkeypatch.setattr(f"connector_runner.resolution.crowd_store.{cap}", 3)
+        monkeypatch.setattr(f"connector_runner.resolution.key_store.{cap}", 3)
     for name in ("ehr:Patient:1", "crm:Patient:1"):
         say(database, workspace, name, {"name": ADA["name"], "birthDate": "1982-03-04"})
     work_off(database, workspace)

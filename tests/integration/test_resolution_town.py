@@ -93,8 +93,8 @@ def _in_between(database: Database, workspace: str, seed: int, *, counted: bool)
 def test_every_order_gives_the_same_clusters_where_caps_and_counts_are_crossed_all_the_time(
     database: Database, new_workspace: Callable[[], str], monkeypatch: pytest.MonkeyPatch, counted: bool
 ) -> None:
-    monkeypatch.setattr("connector_runner.resolution.crowd_store.KEY_CAP", 5)
-    monkeypatch.setattr("connector_runner.resolution.crowd_store.BROAD_CAP", 2)
+    monkeypatch.setattr("connector_runner.resolution.key_store.KEY_CAP", 5)
+    monkeypatch.setattr("connector_runner.resolution.key_store.BROAD_CAP", 2)
     monkeypatch.setattr("connector_runner.resolution.crowds.MANY_NAMES", 1)
     monkeypatch.setattr("connector_runner.resolution.population_store.LEAST", 20)
     (one, first), (other, second) = (_in_between(database, new_workspace(), seed, counted=counted) for seed in (1, 2))

@@ -1,0 +1,95 @@
+"""Rows of blocking keys: who is found under which, and whom they bring together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+from connector_runner.infra.database import Tx, execute, id_array, tuples
+from connector_runner.resolution.blocking import is_broad
+from connector_runner.resolution.clusters import Pair, pair
+
+KEY_CAP = 20
+"""A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
+BROAD_CAP = 8
+"""The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
+
+SPEAKS = (
+    "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
+    " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
+)
+"""That a key brings people together."""
+
+
+def token(kind: str, key: str) -> int:
+    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one, which is capped sooner."""
+    digest = blake2b(f"{kind}|{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) & ~1 | (kind == "patient" and is_broad(key))
+
+
+def put(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:
+    """Note who has which keys, (key, entity); none of it was noted before."""
+    if held:
+        execute(
+            tx,
+            "INSERT INTO blocking_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id"
+            " FROM unnest(CAST(:tokens AS bigint[]), CAST(:owners AS uuid[])) AS k (token, entity_id)",
+            ws=workspace_id,
+            **_columns(held),
+        )
+
+
+def take_out(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:
+    """Note that these have these keys no more."""
+    if held:
+        execute(
+            tx,
+            "WITH gone AS MATERIALIZED (SELECT * FROM unnest(CAST(:tokens AS bigint[]), CAST(:owners AS uuid[]))"
+            "  AS k (token, entity_id)) DELETE FROM blocking_key b USING gone"
+            " WHERE b.workspace_id = :ws AND b.token = gone.token AND b.entity_id = gone.entity_id",
+            ws=workspace_id,
+            **_columns(held),
+        )
+
+
+def _columns(held: list[tuple[int, str]]) -> dict[str, str]:
+    """Keys and who has them, in the order of the index: neighbours there are put in one after the other."""
+    held.sort()
+    return {"tokens": "{" + ",".join([str(value) for value, _ in held]) + "}", "owners": id_array(of for _, of in held)}
+
+
+def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str]]:
+    """Key -> who has it, of keys that several have; of one that more have than are compared, one more than that."""
+    found = tuples(
+        tx,
+        "SELECT t.token, CAST(h.ids AS text) FROM unnest(CAST(:tokens AS bigint[])) AS t (token)"
+        " CROSS JOIN LATERAL (SELECT array_agg(entity_id) AS ids FROM (SELECT entity_id FROM blocking_key k"
+        "  WHERE k.workspace_id = :ws AND k.token = t.token"
+        "  LIMIT CASE WHEN t.token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END + 1) b"
+        "  HAVING count(*) > 1) h",
+        ws=workspace_id,
+        tokens=token_array(tokens),
+        broad=BROAD_CAP,
+        cap=KEY_CAP,
+    )
+    return {value: ids[1:-1].split(",") for value, ids in found}
+
+
+def is_beyond_cap(value: int, held_by: Sequence[str]) -> bool:
+    """Whether more have a key (see holders) than are compared for it."""
+    return len(held_by) > (BROAD_CAP if value & 1 else KEY_CAP)
+
+
+def brought_together(held_by: Mapping[int, Iterable[str]], among: Collection[str]) -> set[Pair]:
+    """The pairs that keys (see holders) bring together of which one is among these."""
+    pairs: set[Pair] = set()
+    for ids in held_by.values():
+        for one in ids:
+            if one in among:
+                pairs.update(pair(one, other) for other in ids if other != one)
+    return pairs
+
+
+def token_array(tokens: Iterable[int]) -> str:
+    """Keys as one parameter for ``CAST(… AS bigint[])``."""
+    return "{" + ",".join(map(str, sorted(set(tokens)))) + "}"
