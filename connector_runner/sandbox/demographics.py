@@ -7,27 +7,39 @@ import random
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
+from .addresses import Address, dwelling, phone_digits, phone_text
+from .chances import Weighted
 from .fhir_json import Json
-from .vocabulary import FAMILIES, FEMALE, LANGUAGES, MALE, RACES, STREET_KINDS, STREETS, TOWNS
+from .names import family_name, given_names
+from .vocabulary import LANGUAGES, RACES
 
 _CORE = "http://hl7.org/fhir/us/core/StructureDefinition"
 _V2 = "http://terminology.hl7.org/CodeSystem/v2-0203"
 MRN_SYSTEM = "https://ehr.sandbox.example/mrn"
+_KINDS: Final = Weighted(("single", "family", "twins", "junior", "couple"), (40, 25, 5, 8, 22))
+_RACES: Final = Weighted([race[:2] for race in RACES], [race[2] for race in RACES])
+_LANGUAGES: Final = Weighted([language[:2] for language in LANGUAGES], [language[2] for language in LANGUAGES])
+# The middle digits of social security numbers; and what spreads numbers that follow one another (prime to all of them).
+_GROUPS: Final = (*range(1, 50), *range(66, 70), 89)
+_SCATTER: Final = 33_370_499
+# Reserved for examples (RFC 2606): nobody has a mailbox there.
+_MAIL_HOSTS: Final = (
+    *(f"{place}example.{end}" for place in ("", "mail.", "home.", "my.", "web.") for end in ("com", "net", "org")),
+    *(f"{name}.example" for name in ("bluemail", "fastpost", "inbox", "letters", "mailhouse", "netbox", "swiftmail")),
+)
+_NOT_IN_MAILBOXES: Final = str.maketrans("", "", "' ")
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where a household lives; ``phone`` are the ten digits of its landline."""
 
-    line: str
-    city: str
-    state: str
-    postal_code: str
-    area_codes: tuple[str, ...]
+    address: Address
     phone: str
 
 
@@ -70,84 +82,64 @@ def people(seed: int, today: date) -> Iterator[Person]:
             number += 1
 
 
-def _weighted(rng: random.Random, options: Any) -> tuple[str, str]:
-    code, display, _ = rng.choices(options, weights=[option[2] for option in options])[0]
-    return code, display
-
-
-def _number(rng: random.Random, area_codes: tuple[str, ...]) -> str:
-    return f"{rng.choice(area_codes)}555{rng.randrange(10_000):04d}"
-
-
-def _home(rng: random.Random) -> Home:
-    city, state, prefix, area_codes = rng.choice(TOWNS)
-    line = f"{rng.randrange(1, 999)} {rng.choice(STREETS)} {rng.choice(STREET_KINDS)}"
-    if rng.random() < 0.3:
-        line += f" Apt {rng.randrange(1, 60)}"
-    return Home(line, city, state, f"{prefix}{rng.randrange(1, 99):02d}", area_codes, _number(rng, area_codes))
-
-
 def _household(rng: random.Random, household: int, first: int, today: date) -> list[Person]:
     # The first households hold one of each kind, so that a small population has them too.
-    kinds = ("single", "family", "twins", "junior", "couple")
-    kind = kinds[household] if household < len(kinds) else rng.choices(kinds, weights=(40, 25, 5, 8, 22))[0]
-    home, family = _home(rng), rng.choice(FAMILIES)
-    race, hispanic = _weighted(rng, RACES), rng.random() < 0.2
-    language = _weighted(rng, LANGUAGES)
+    kind = _KINDS.options[household] if household < len(_KINDS.options) else _KINDS.draw(rng)
+    home, family = Home(dwelling(rng), phone_digits(rng)), family_name(rng)
+    race, hispanic, language = _RACES.draw(rng), rng.random() < 0.2, _LANGUAGES.draw(rng)
     age = rng.randrange(27, 70) if kind != "single" else rng.randrange(19, 92)
+    members: list[Person] = []
 
-    def person(place: int, years: float, gender: str | None = None, **more: Any) -> Person:
-        sex = gender or rng.choice(("female", "male"))
-        names = FEMALE if sex == "female" else MALE
-        given = more.pop("given", None) or tuple(rng.sample(names, 2 if rng.random() < 0.6 else 1))
+    def person(years: float, gender: str | None = None, **more: Any) -> Person:
+        sex, number = gender or rng.choice(("female", "male")), new_id(rng)
+        given = more.pop("given", None) or given_names(rng, sex, {member.given[0] for member in members})
         birth = more.pop("birth", None) or today - timedelta(days=int(years * 365.25) + rng.randrange(365))
-        return Person(
-            first + place, new_id(rng), sex, more.pop("family", family), given, birth, home, race, hispanic,
-            language, _number(rng, home.area_codes), _email(rng, given[0], family, years), "", **more,
-        )  # fmt: skip
+        holder = members[0].id if members and "suffix" not in more else number
+        members.append(Person(
+            first + len(members), number, sex, family, given, birth, home, race, hispanic, language,
+            phone_digits(rng), _email(rng, given[0], family, years), holder, **more,
+        ))  # fmt: skip
+        return members[-1]
 
-    head = person(0, age, married=kind != "single", died=_died(rng, age, today))
-    if kind == "single":
-        return [replace(head, subscriber=head.id)]
     if kind == "junior":
-        head = person(0, max(age, 45), "male", suffix="Sr.", married=True)
-        child = person(1, max(age, 45) - 24, "male", given=head.given, suffix="Jr.")
-        return [replace(head, subscriber=head.id), replace(child, subscriber=child.id)]
+        senior = person(max(age, 45), "male", suffix="Sr.", married=True)
+        person(max(age, 45) - 24, "male", given=senior.given, suffix="Jr.")
+        return members
+    head = person(age, married=kind != "single", died=_died(rng, age, today))
+    if kind == "single":
+        return members
     other = "male" if head.gender == "female" else "female"
-    spouse = person(1, age + rng.randrange(-4, 4), other, married=True)
-    if spouse.gender == "female" and rng.random() < 0.7:
-        spouse = replace(spouse, maiden=rng.choice(FAMILIES))
-    members = [head, spouse]
+    maiden = family_name(rng) if other == "female" and rng.random() < 0.7 else None
+    person(age + rng.randrange(-4, 4), other, married=True, maiden=maiden)
     if kind == "family":
-        members += [person(2 + place, rng.uniform(0.5, 17)) for place in range(rng.randrange(1, 4))]
+        for _ in range(rng.randrange(1, 4)):
+            person(rng.uniform(0.5, 17))
     if kind == "twins":
-        one = person(2, rng.uniform(1, 16), twin=1)
-        members += [one, person(3, 0, one.gender, birth=one.birth, twin=2)]
-    return [replace(member, subscriber=head.id) for member in members]
+        one = person(rng.uniform(1, 16), twin=1)
+        person(0, one.gender, birth=one.birth, twin=2)
+    return members
 
 
 def _died(rng: random.Random, age: float, today: date) -> date | None:
     return today - timedelta(days=rng.randrange(30, 700)) if age > 75 and rng.random() < 0.3 else None
 
 
+@lru_cache(maxsize=65_536)
 def _ascii(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return plain.lower().replace("'", "")
+    return plain.lower().translate(_NOT_IN_MAILBOXES)
 
 
 def _email(rng: random.Random, given: str, family: str, years: float) -> str | None:
     if years < 14 or rng.random() < 0.25:
         return None
-    form = rng.choice(("{g}.{f}", "{g0}{f}", "{g}{f}{n}", "{f}.{g}{n}"))
-    name = form.format(g=_ascii(given), g0=_ascii(given)[0], f=_ascii(family), n=rng.randrange(1, 99))
-    return f"{name}@{rng.choice(('example.com', 'example.org', 'mail.example.net'))}"
-
-
-def phone_text(rng: random.Random, digits: str) -> str:
-    """The same number as different clerks write it."""
-    area, exchange, line = digits[:3], digits[3:6], digits[6:]
-    form = rng.choice(("({0}) {1}-{2}", "{0}-{1}-{2}", "+1 {0} {1} {2}", "+1-{0}-{1}-{2}", "{0}.{1}.{2}"))
-    return form.format(area, exchange, line)
+    # Most names are taken already, so that few go without a number.
+    digits = rng.randrange(5)
+    number = rng.randrange(10**digits) if digits else ""
+    first, last = _ascii(given), _ascii(family)
+    form = rng.randrange(4 if digits else 2)
+    name = (f"{first}.{last}", f"{last}.{first}", f"{first[0]}{last}", f"{first}{last}")[form]
+    return f"{name}{number}@{rng.choice(_MAIL_HOSTS)}"
 
 
 def patient(person: Person, organization: str, practitioner: str) -> Json:
@@ -203,22 +195,29 @@ def _extensions(person: Person) -> list[Json]:
 
 
 def _identifiers(person: Person) -> list[Json]:
-    number = person.number
-    # 999 was never issued as the beginning of a social security number.
-    serial = f"999-{10 + number // 10_000 % 90:02d}-{number % 10_000:04d}"
     return [
         {
             "use": "usual",
             "type": _concept(_V2, "MR", "Medical Record Number"),
             "system": MRN_SYSTEM,
-            "value": f"MRN{100_000 + number}",
+            "value": f"MRN{100_000 + person.number}",
         },
         {
             "type": _concept(_V2, "SS", "Social Security Number"),
             "system": "http://hl7.org/fhir/sid/us-ssn",
-            "value": serial,
+            "value": _social_security_number(person.number),
         },
     ]
+
+
+def _social_security_number(number: int) -> str:
+    """One that was never issued: none begins with 9. It comes again after 53,994,600 people.
+
+    Nor is it an individual's or adopted child's tax number, which have other middle digits (IRS, Publication 1915).
+    """
+    area, rest = divmod(number * _SCATTER % (100 * len(_GROUPS) * 9_999), len(_GROUPS) * 9_999)
+    group, serial = divmod(rest, 9_999)
+    return f"9{area:02d}-{_GROUPS[group]:02d}-{serial + 1:04d}"
 
 
 def _names(person: Person) -> list[Json]:
@@ -243,15 +242,10 @@ def _telecom(rng: random.Random, person: Person) -> list[Json]:
 
 
 def _address(person: Person, rng: random.Random) -> Json:
-    home = person.home
-    return {
-        "use": "home",
-        "line": [home.line],
-        "city": home.city,
-        "state": home.state,
-        "postalCode": home.postal_code if rng.random() < 0.8 else f"{home.postal_code}-{rng.randrange(1000, 9999)}",
-        "country": "US",
-    }
+    address = {"use": "home", **person.home.address.resource()}
+    if rng.random() >= 0.8:
+        address["postalCode"] += f"-{rng.randrange(1000, 9999)}"
+    return address
 
 
 def _marital_status(person: Person) -> Json:

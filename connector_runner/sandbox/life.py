@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from .demographics import new_id, phone_text
+from .addresses import house, phone_digits, phone_text
+from .demographics import new_id
 from .fhir_json import Json
 from .search_index import many
 from .store import Store, Version
-from .vocabulary import STREET_KINDS, STREETS, TOWNS, VITALS
+from .vocabulary import VITALS
 
 log = logging.getLogger(__name__)
 
@@ -103,26 +104,14 @@ class Life:
         phones = [point for point in points if point.get("system") == "phone"]
         if resource is None or not phones:
             return None
-        number = f"{self._random.choice(self._random.choice(TOWNS)[3])}555{self._random.randrange(10_000):04d}"
-        self._random.choice(phones)["value"] = phone_text(self._random, number)
+        self._random.choice(phones)["value"] = phone_text(self._random, phone_digits(self._random))
         return self._save(resource)
 
     def _address(self) -> Version | None:
         resource = self._any("Patient")
         if resource is None:
             return None
-        city, state, prefix, _ = self._random.choice(TOWNS)
-        line = f"{self._random.randrange(1, 999)} {self._random.choice(STREETS)} {self._random.choice(STREET_KINDS)}"
-        resource["address"] = [
-            {
-                "use": "home",
-                "line": [line],
-                "city": city,
-                "state": state,
-                "postalCode": f"{prefix}{self._random.randrange(1, 99):02d}",
-                "country": "US",
-            }
-        ]
+        resource["address"] = [{"use": "home", **house(self._random).resource()}]
         return self._save(resource)
 
     def _appointment_status(self) -> Version | None:

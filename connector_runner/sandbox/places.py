@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .demographics import new_id, phone_text
+from .addresses import house, phone_digits, phone_text
+from .demographics import new_id
 from .fhir_json import Json
-from .vocabulary import FAMILIES, FEMALE, MALE, STREETS, TOWNS
+from .names import family_name, given_names
 
 NPI_SYSTEM = "http://hl7.org/fhir/sid/us-npi"
 _CLINICS = ("Riverbend Family Medicine", "Harborside Internal Medicine", "Northgate Pediatrics")
@@ -55,16 +56,8 @@ def places(seed: int) -> Places:
 
 
 def _contact(rng: random.Random) -> tuple[list[Json], Json]:
-    city, state, prefix, area_codes = rng.choice(TOWNS)
-    phone = f"{rng.choice(area_codes)}555{rng.randrange(10_000):04d}"
-    address = {
-        "line": [f"{rng.randrange(1, 400)} {rng.choice(STREETS)} Street"],
-        "city": city,
-        "state": state,
-        "postalCode": f"{prefix}{rng.randrange(1, 99):02d}",
-        "country": "US",
-    }
-    return [{"system": "phone", "value": phone_text(rng, phone), "use": "work"}], address
+    telecom = {"system": "phone", "value": phone_text(rng, phone_digits(rng)), "use": "work"}
+    return [telecom], house(rng).resource()
 
 
 def _organization(rng: random.Random, name: str, code: str, display: str, parent: str | None) -> Json:
@@ -101,7 +94,7 @@ def _location(rng: random.Random, clinic: Json) -> Json:
 
 def _practitioner(rng: random.Random) -> Json:
     gender = rng.choice(("female", "male"))
-    given, family = rng.choice(FEMALE if gender == "female" else MALE), rng.choice(FAMILIES)
+    given, family = given_names(rng, gender)[0], family_name(rng)
     telecom, address = _contact(rng)
     degree = {
         "system": "http://terminology.hl7.org/CodeSystem/v2-0360|2.7",
