@@ -195,7 +195,7 @@ class Address:
 def house(rng: random.Random) -> Address:
     """A building; low house numbers are the commonest, as each street has them."""
     city, state, postal_code = rng.choice(_POSTAL_CODES)
-    number = int(10 ** (0.5 + 3.4 * rng.random()))
+    number = int(10 ** (1 + 2.9 * rng.random())) - 9
     return Address(f"{number} {_STREETS.draw(rng)} {rng.choice(_KINDS)}", city, state, postal_code)
 
 

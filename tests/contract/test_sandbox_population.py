@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connector_runner.sandbox.demographics import Person, patient, people
 from connector_runner.sandbox.fhir_json import dumps
 from connector_runner.sandbox.life import Life
 from connector_runner.sandbox.people import population, stream
@@ -24,6 +28,11 @@ DAY = date(2026, 3, 1)
 @pytest.fixture(scope="module")
 def resources() -> list[dict[str, Any]]:
     return [json.loads(dumps(resource)) for resource in population(7, 60, DAY)]
+
+
+@pytest.fixture(scope="module")
+def crowd() -> list[Person]:
+    return list(islice(people(7, DAY), 20_000))
 
 
 def of(resources: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -146,3 +155,56 @@ def test_stream_command_writes_a_file_for_each_type(tmp_path: Path) -> None:
     whole = subprocess.run([*command, "--out", "-"], check=True, timeout=60, stdout=subprocess.PIPE).stdout
     assert sorted(whole.splitlines()) == sorted(line for lines in files.values() for line in lines)
     assert 900 < len(whole) / 3000 < 1300
+
+
+def test_names_have_a_long_tail(crowd: list[Person]) -> None:
+    for names, kinds, commonest in (
+        (Counter(person.family for person in crowd), 2_500, 0.01),
+        (Counter(person.given[0] for person in crowd if person.gender == "female"), 600, 0.02),
+        (Counter(person.given[0] for person in crowd if person.gender == "male"), 600, 0.02),
+    ):
+        assert len(names) > kinds
+        assert commonest / 2 < max(names.values()) / names.total() < commonest * 2
+    single = {name for person in crowd for name in [person.family] if "-" not in name}
+    assert len({person.family for person in crowd} - single) > 300
+
+
+def test_nobody_in_a_household_goes_by_the_name_of_another_but_a_junior(crowd: list[Person]) -> None:
+    called = Counter((person.subscriber, person.given[0]) for person in crowd)
+    assert max(called.values()) == 1
+
+
+def test_numbers_are_nobodys_and_hardly_two_homes_have_the_same(crowd: list[Person]) -> None:
+    homes = {person.home for person in crowd}
+    for number in [home.phone for home in homes] + [person.mobile for person in crowd]:
+        assert re.fullmatch(r"555[2-9](?!11)\d\d\d{4}", number)
+    assert len({home.phone[-7:] for home in homes}) > 0.99 * len(homes)
+    assert len({home.address for home in homes}) > 0.999 * len(homes)
+    assert len({home.address.postal_code for home in homes}) > 1_000
+    assert len({home.address.state for home in homes}) > 10
+
+
+def test_mailboxes_are_at_hosts_reserved_for_examples_and_hardly_shared(crowd: list[Person]) -> None:
+    boxes = [person.email for person in crowd if person.email]
+    for box in boxes:
+        assert re.fullmatch(r"[a-z][a-z0-9.-]*@([a-z]+\.)?(example\.(com|net|org)|example)", box)
+    assert len(set(boxes)) > 0.999 * len(boxes)
+
+
+def test_social_security_numbers_were_never_issued_and_come_again_only_after_fifty_million(
+    crowd: list[Person],
+) -> None:
+    def number(place: int) -> str:
+        found = patient(replace(crowd[0], number=place), "clinic", "doctor")["identifier"]
+        return str(next(one["value"] for one in found if one["system"].endswith("us-ssn")))
+
+    # Steps of one length around a circle: none is met twice before the first is.
+    step = 50_000_000 // 20_000
+    some = [number(place) for place in (*range(5_000), *range(5_000, 50_000_000, step))]
+    assert len(set(some)) == len(some)
+    for one in some:
+        assert re.fullmatch(r"9\d\d-(0[1-9]|[1-4]\d|6[6-9]|89)-(?!0000)\d{4}", one)
+    again = 100 * 54 * 9_999
+    assert again > 50_000_000
+    assert number(again) == number(0)
+    assert all(number(again // prime) != number(0) for prime in (2, 3, 5, 11, 101))
