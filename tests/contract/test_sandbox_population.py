@@ -180,6 +180,7 @@ def test_numbers_are_nobodys_and_hardly_two_homes_have_the_same(crowd: list[Pers
         assert re.fullmatch(r"555[2-9](?!11)\d\d\d{4}", number)
     assert len({home.phone[-7:] for home in homes}) > 0.99 * len(homes)
     assert len({home.address for home in homes}) > 0.999 * len(homes)
+    assert len({home.address.line.split()[0] for home in homes}) > 1_000
     assert len({home.address.postal_code for home in homes}) > 1_000
     assert len({home.address.state for home in homes}) > 10
 
