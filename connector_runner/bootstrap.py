@@ -216,8 +216,13 @@ def build(settings: Settings, *, start: bool = False) -> Runner:
 
     Raises Misconfigured when there is no Postgres or Redis to use (see ``addresses``).
     """
-    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
+    collect_rarely()
     return Runner(settings, addresses(settings, start=start))
+
+
+def collect_rarely() -> None:
+    """Have the garbage collector of this process look for cycles as rarely as suits what it does."""
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 def ready(runner: Runner, *, wait_s: float = SCHEMA_WAIT_S) -> Runner:

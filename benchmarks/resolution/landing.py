@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.machine import Bench
 from benchmarks.resolution.dataset import FILES
-from connector_runner.bootstrap import Addresses, Runner
+from connector_runner.bootstrap import Addresses, Runner, collect_rarely
 from connector_runner.infra.database import rows
 from connector_runner.intake.imports import running
 from connector_runner.resolution import evidence_store, service
@@ -81,6 +81,7 @@ class Clinic:
         self._machine, self._scratch, self._slug = machine, scratch, slug
         self.workspace = machine.workspace(slug)
         settings = Settings(home=machine.home)
+        collect_rarely()
         self._runner = Runner(settings, Addresses(machine.database_url, machine.redis_url))
         self._spent = Cost(0.0, 0, 0)
 

@@ -63,7 +63,7 @@ def _identities(workspace: str, arrivals: Iterable[Arrival]) -> Iterator[Identit
 
 def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
     # All of it is made before: a transaction that lies idle for long is ended.
-    under = {person.record: sorted(key_store.token(_KIND, key) for key in keys(person)) for person in people}
+    under = {person.record: sorted(key_store.tokens(_KIND, keys(person))) for person in people}
     bodies = [
         (person.record, exact_json.dumps(store.body_of(person)), key_store.token_array(under[person.record]))
         for person in people

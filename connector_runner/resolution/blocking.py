@@ -8,8 +8,10 @@ from typing import Final
 from connector_runner.resolution.identity import Identity
 from connector_runner.resolution.names import sound
 
-_BROAD: Final = ("nn|", "zn|", "hn|", "el|")
-"""Names, a name and a postal code, a name and a house, a mailbox wherever it is."""
+_BESIDE: Final = "\N{INFORMATION SEPARATOR ONE}"
+"""Before it stands what a key has in common with others of the record: they are kept side by side (see place_of)."""
+_BROAD: Final = ("zn|", "hn|")
+"""A name and a postal code, a name and a house. Both names without a date are broad, too."""
 
 
 def keys(person: Identity) -> frozenset[str]:
@@ -30,12 +32,20 @@ def keys(person: Identity) -> frozenset[str]:
 
 def phone_key(number: str) -> str:
     """The key of whoever has this phone; with another area code, or none, it takes a name besides."""
-    return f"p|{number}"
+    return f"p|{number[-7:]}{_BESIDE}{number}"
+
+
+def place_of(key: str) -> str:
+    """What decides where a key is kept: the same for keys that are of one name, one day, one number or one house.
+
+    In an index of gigabytes each other place is another page to be read and written.
+    """
+    return key.partition(_BESIDE)[0]
 
 
 def is_broad(key: str) -> bool:
     """Whether strangers have this key in common as soon as there are many of them: it is capped sooner (see store)."""
-    return key.startswith(_BROAD)
+    return key.startswith(_BROAD) or key.endswith(_BESIDE)
 
 
 def _of_numbers(person: Identity) -> Iterator[str]:
@@ -62,31 +72,29 @@ def _of_location(place: Identity) -> Iterator[str]:
 
 
 def _of_names(person: Identity) -> Iterator[str]:
-    """Both names as they sound, in either order, and with two parts of the date; each name with the whole date."""
+    """Both names as they sound, in either order, also with the year and with the day; each name with the whole date."""
     both = ""
     if person.given and person.family:
         both = "|".join(sorted((sound(person.given), sound(person.family))))
-        yield f"nn|{both}"
+        yield f"nn|{both}{_BESIDE}"
     if person.birth is None or not person.birth[2]:
         return
     year, month, day = person.birth
     first, last = sorted((month, day))
-    yield from (f"nd|{name[:3]}|{year}-{first}-{last}" for name in _names(person))
+    for name in _names(person):
+        yield f"d|{year}-{first}-{last}{_BESIDE}{name[:3]}"
     if both:
-        yield f"ny|{both}|{year}-{month}"
-        yield f"ne|{both}|{year}--{day}"
-        yield f"nf|{both}|{month}-{day}"
+        yield f"nn|{both}{_BESIDE}{year}"
+        yield f"nn|{both}{_BESIDE}{month}-{day}"
     if person.postal_code:
-        yield f"dz|{year}-{month}-{day}|{person.postal_code}"
+        yield f"d|{year}-{first}-{last}{_BESIDE}{month}|{person.postal_code}"
 
 
 def _of_contact(person: Identity) -> Iterator[str]:
     for number in person.phones:
         yield phone_key(number)
-        yield f"pn|{number[-7:]}|{(person.given or person.family)[:3]}"
-    for address in person.emails:
-        yield f"e|{address}"
-        yield f"el|{address.partition('@')[0]}"
+        yield f"p|{number[-7:]}{_BESIDE}|{(person.given or person.family)[:3]}"
+    yield from (f"e|{address}" for address in person.emails)
     yield from _of_numbers(person)
 
 
@@ -95,4 +103,4 @@ def _of_place(person: Identity) -> Iterator[str]:
         if person.postal_code:
             yield f"zn|{person.postal_code}|{sound(name)}"
         if person.street:
-            yield f"hn|{person.street[:8]}|{sound(name)}"
+            yield f"hn|{person.street[:8]}{_BESIDE}{sound(name)}"

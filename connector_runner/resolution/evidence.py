@@ -21,7 +21,7 @@ from connector_runner.resolution.practitioners import VETO, judge_practitioners
 from connector_runner.resolution.thresholds import thresholds
 from connector_runner.resolution.weights import SAME, UNRELATED, VERSION, Weights
 
-RULES: Final = 1
+RULES: Final = 2
 """Raised with whatever decides what is compared, and how, beside the weights: readings, keys, guards, thresholds."""
 _SAME_RECORD_BITS: Final = 40.0
 """For a source's own word that two records are of one person, which no table of chances is asked about."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from typing import Final
 
 from connector_runner.infra.database import Tx, execute, id_array, tuples
-from connector_runner.resolution.blocking import is_broad
+from connector_runner.resolution.blocking import is_broad, place_of
 from connector_runner.resolution.clusters import Pair, pair
 
-KEY_CAP = 20
+KEY_CAP: Final = 20
 """A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
-BROAD_CAP = 8
+BROAD_CAP: Final = 8
 """The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
 
-SPEAKS = (
+_BEYOND: Final = 1 << 64
+SPEAKS: Final = (
     "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
     " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
 )
@@ -22,9 +24,29 @@ SPEAKS = (
 
 
 def token(kind: str, key: str) -> int:
-    """A key as it is stored: a digest, signed as Postgres has it; odd for a broad one, which is capped sooner."""
-    digest = blake2b(f"{kind}|{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True) & ~1 | (kind == "patient" and is_broad(key))
+    """A key as it is stored: half of it a digest of its place, half of itself; odd for a broad one, capped sooner."""
+    return _token(kind, key, _digest(kind, place_of(key)))
+
+
+def tokens(kind: str, found: Iterable[str]) -> list[int]:
+    """What ``token`` gives, of each of these keys."""
+    places: dict[str, int] = {}
+    made = []
+    for key in found:
+        place = place_of(key)
+        if place not in places:
+            places[place] = _digest(kind, place)
+        made.append(_token(kind, key, places[place]))
+    return made
+
+
+def _token(kind: str, key: str, place: int) -> int:
+    found = place << 32 | _digest(kind, key) & 0xFFFFFFFE | (kind == "patient" and is_broad(key))
+    return found - _BEYOND if found >= _BEYOND >> 1 else found
+
+
+def _digest(kind: str, text: str) -> int:
+    return int.from_bytes(blake2b(f"{kind}|{text}".encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big")
 
 
 def put(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:

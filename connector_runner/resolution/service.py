@@ -225,7 +225,7 @@ def _identify(
         identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
         for row in (store.states(tx, workspace_id, entity_ids, kind) if entity_ids else ())
     ]
-    found_under = {person: [key_store.token(kind, key) for key in keys(person)] for person in read}
+    found_under = {person: key_store.tokens(kind, keys(person)) for person in read}
     saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
     gone = sorted(set(entity_ids) - {person.record for person in read})
     if gone:
