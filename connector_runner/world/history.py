@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 
 from connector_runner.infra.database import Tx
@@ -31,14 +32,15 @@ def of_records(
     return store.versions_of(tx, records), at_its_origin(last + before, events) if before else sent
 
 
-def deleted(versions: Iterable[RecordVersion]) -> frozenset[str]:
-    """The records of which the latest of these versions says that they are deleted."""
-    latest: dict[str, RecordVersion] = {}
-    for version in versions:
-        before = latest.get(version.record_id)
-        if before is None or before.order < version.order:
-            latest[version.record_id] = version
-    return frozenset(record for record, version in latest.items() if version.deleted)
+def deleted(versions: Iterable[RecordVersion]) -> dict[str, datetime]:
+    """The records of which the latest of these versions says that they are deleted, with since when that is known."""
+    since: dict[str, datetime] = {}
+    for version in sorted(versions, key=lambda version: version.order):
+        if version.deleted:
+            since[version.record_id] = min(version.seen_at, since.get(version.record_id, version.seen_at))
+        else:
+            since.pop(version.record_id, None)
+    return since
 
 
 def at_its_origin(sent: Sequence[SentValue], events: Sequence[StoredEvent]) -> list[SentValue]:

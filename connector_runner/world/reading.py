@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from connector_runner.infra.database import Row, Tx, hot, id_array, one, rows
@@ -173,7 +174,7 @@ def _views(tx: Tx, stored: Sequence[Row], together: bool) -> list[EntityView]:
         events[event.entity_id].append(event)
     adopted = {record: entity for entity, row in known.items() for record in row["adopted"] or ()}
     versions, sent = history.of_records(tx, [event for found in events.values() for event in found], adopted)
-    gone = history.deleted(versions) if sent else frozenset()
+    gone = history.deleted(versions) if sent else ()
     there = [value for value in sent if value.record_id not in gone]
     folds: dict[tuple[str, ...], tuple[Folded, tuple[StoredEvent, ...]]] = {}
     answer = []
@@ -260,6 +261,28 @@ def past(tx: Tx, view: EntityView) -> Callable[[int], EntityView]:
         return replace(view, events=tuple(known), folded=folded, after=view.state)
 
     return after
+
+
+def before_deletion(tx: Tx, view: EntityView) -> tuple[EntityView, datetime] | None:
+    """An entity that was deleted as it stood until then, and when that was: with the last of those that it is one with.
+
+    None where any of them is there, or was entered in error.
+    """
+    if {view.own_status, view.folded.status} != {"deleted"}:
+        return None
+    versions, sent = history.of_records(tx, view.events)
+    gone = history.deleted(versions)
+    records: dict[str, set[str]] = {}
+    for each in view.events:
+        if each.record_id is not None:
+            records.setdefault(each.entity_id, set()).add(each.record_id)
+    deleted = [entity for entity, status in view.folded.statuses.items() if status == "deleted"]
+    until = max(
+        gone[entity] if entity in gone else max(gone[record] for record in records[entity]) for entity in deleted
+    )
+    known = [each for each in view.events if each.ingested_at <= until]
+    folded = fold(known, [version for version in versions if version.seen_at < until], sent)
+    return replace(view, events=tuple(known), folded=folded, after=view.state), until
 
 
 def _records(events: Sequence[StoredEvent]) -> dict[str, str]:

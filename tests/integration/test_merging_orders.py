@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -9,19 +10,24 @@ import pytest
 import requests
 
 from connector_runner.infra.database import rows
-from tests.integration.outbound_stack import Clinic, System, an_appointment, eventually
+from connector_runner.kernel.ids import entity_id_of
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
 from tests.integration.test_drain import BOTH, phones
 from tests.integration.test_merging import (
     EHR,
+    MAIL,
     STORE,
+    a_contact,
     clinic,
     compare,
     content,
     decide,
     lane_of,
     one_person_in_both,
+    poll,
     settle,
     state,
+    two_systems,
 )
 
 __all__ = ["clinic"]
@@ -111,3 +117,91 @@ def test_what_refers_to_a_person_does_not_name_a_record_of_theirs_that_is_gone(
     settle(clinic, 3)
     assert named_in(ehr) == [f"Patient/{made['id']}"]
     assert left_open(clinic) == []
+
+
+PHONE = {"system": "phone", "use": "home", "value": "617-555-0444"}
+LATER = PHONE | {"value": "617-555-0555"}
+WORK = {"system": "email", "use": "work", "value": "ada@work.example"}
+SAID: dict[str, list[dict[str, list[Any]]]] = {
+    "said by nobody else": [{"ehr": [PHONE, WORK]}],
+    "sent and overtaken": [{"ehr": [PHONE]}, {"store": [LATER, MAIL]}],
+    "never sent": [{"ehr": [PHONE, WORK], "store": [LATER]}],
+    "withdrawn": [{"ehr": [PHONE, WORK]}, {"ehr": [WORK]}],
+}
+"""What they say, one after the other, while they are linked: now and then all of it is written."""
+
+
+def copies(ehr: System, store: System) -> list[list[Any]]:
+    """How people are reached, by the records of both systems."""
+    return [
+        sorted(sorted(item["value"] for item in each.get("telecom", ())) for each in system.all("Patient"))
+        for system in (ehr, store)
+    ]
+
+
+def told(clinic: Clinic, ehr: System, store: System, said: Sequence[dict[str, list[Any]]], *, linked: bool) -> Any:
+    for system in (ehr, store):
+        system.reset()
+    one_person_in_both(clinic, ehr, store)
+    settle(clinic)
+    assert [len(system.all("Patient")) for system in (ehr, store)] == [2, 2], "each has a copy of the other's"
+    if linked:
+        decide(clinic, EHR, STORE, same=True)
+        settle(clinic)
+    for together in said:
+        for name, telecom in together.items():
+            system, record = (ehr, a_patient()) if name == "ehr" else (store, a_contact())
+            system.put(record | {"telecom": telecom})
+        settle(clinic)
+    requests.delete(f"{ehr.running.base_url}/Patient/p1", timeout=10).raise_for_status()
+    clinic.delete("ehr", "p1")
+    compare(clinic)
+    settle(clinic)
+    decide(clinic, EHR, STORE, same=False)
+    settle(clinic, 4)
+    assert {lane["state"] for name in ("ehr", "store") for lane in clinic.lanes(name)} == {"idle"}
+    written = len(store.writes())
+    settle(clinic)
+    assert len(store.writes()) == written, "it stays so"
+    return copies(ehr, store), state(clinic, STORE)
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_a_copy_of_a_record_that_was_deleted_while_it_was_linked_is_as_if_it_never_had_been(
+    clinic: Clinic, ehr: System, store: System, new_workspace: Callable[[], str], said: Any
+) -> None:
+    """It outlives its record with what that said last, whatever was written there for the other one since."""
+    never = told(Clinic(clinic.outbound, new_workspace()), ehr, store, said, linked=False)
+    assert told(clinic, ehr, store, said, linked=True) == never
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_copy_that_was_made_of_two_is_that_of_the_one_whose_it_is_though_that_is_deleted(
+    clinic: Clinic, ehr: System, store: System, after: int
+) -> None:
+    two_systems(clinic, ehr, store)
+    numbers = {"p1": "617-555-0101", "p2": "617-555-0102"}
+    for record, number in numbers.items():
+        ehr.put(a_patient(record, number))
+    poll(clinic)
+    people = [f"ehr:Patient:{record}" for record in numbers]
+    decide(clinic, *people, same=True)
+    settle(clinic)
+    [made] = store.all("Patient")
+    assert said_of(made) == ["617-555-0102", "MRN-p1", "MRN-p2"]
+    gone = min(people, key=lambda name: entity_id_of(clinic.workspace, name)).rpartition(":")[2]
+    requests.delete(f"{ehr.running.base_url}/Patient/{gone}", timeout=10).raise_for_status()
+    clinic.delete("ehr", gone)
+    compare(clinic)
+    settle(clinic, after)
+    decide(clinic, *people, same=False)
+    settle(clinic, 4)
+    held = {each["id"]: said_of(each) for each in store.all("Patient")}
+    assert held.pop(made["id"]) == [numbers.pop(gone), f"MRN-{gone}"]
+    assert list(held.values()) == [[number, f"MRN-{record}"] for record, number in numbers.items()]
+    assert left_open(clinic) == []
+
+
+def said_of(patient: dict[str, Any]) -> list[str]:
+    """How they are reached, and their numbers in the EHR."""
+    return phones(patient) + sorted(each["value"] for each in patient["identifier"] if each["system"] == "urn:mrn")

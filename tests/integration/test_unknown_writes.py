@@ -189,7 +189,7 @@ def claimed(clinic: Clinic) -> tuple[Any, intents.Intent]:
         assert isinstance(plan, Wanted)
         body = outbound.planner.body(plan)
         assert isinstance(body, dict)
-        intent = outbound.planner.creation(plan, lane, sink.identified(body, lane.client_ref))
+        intent = plan.creation(lane, sink.identified(body, lane.client_ref))
         intents.open_intent(tx, outbound.sealer, lane, intent, 0.2)
     return lane, intent
 

@@ -77,7 +77,7 @@ class Planned:
         body = self.planner.body(self.wanted)
         if isinstance(body, Nothing):
             return body
-        return self.planner.creation(self.wanted, lane, sink.identified(body, lane.client_ref))
+        return self.wanted.creation(lane, sink.identified(body, lane.client_ref))
 
     def change(self, lane: Lane, current: Json, etag: str | None) -> Intent | Nothing:
         """The smallest change of ``current``; raises BadRecord too where that is somebody else's by now."""

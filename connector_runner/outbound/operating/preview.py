@@ -162,7 +162,7 @@ def _creation(outbound: Outbound, sink: Sink, lane: Lane, plan: Wanted) -> Inten
     body = outbound.planner.body(plan)
     if isinstance(body, Nothing):
         return body
-    return outbound.planner.creation(plan, lane, sink.identified(body, lane.client_ref))
+    return plan.creation(lane, sink.identified(body, lane.client_ref))
 
 
 def gates_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, later, once, one, rows
 from connector_runner.outbound.lanes.lane import FRESH
@@ -27,6 +28,19 @@ def lanes_of(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequence[str])
         ids=id_array(entity_ids),
     )
     return {row["entity_id"]: There(row["sink_ref"], row["under_way"]) for row in found}
+
+
+def written_since(tx: Tx, workspace_id: str, lane_id: str, moment: datetime) -> bool:
+    """Whether a write of a lane, or what took one back, landed after ``moment``."""
+    found = one(
+        tx,
+        "SELECT 1 AS landed FROM write_log WHERE workspace_id = :ws AND lane_id = :lane AND phase = 'outcome'"
+        " AND outcome = 'landed' AND written_at > :moment LIMIT 1",
+        ws=workspace_id,
+        lane=lane_id,
+        moment=moment,
+    )
+    return found is not None
 
 
 def look_ahead(tx: Tx, workspace_id: str, entities: Mapping[str, str]) -> None:

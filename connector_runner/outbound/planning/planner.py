@@ -30,7 +30,7 @@ from connector_runner.outbound.lanes.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes.lane import DEPENDENCY, HELD_AS_MEMBER, Lane, Withheld, client_ref
 from connector_runner.outbound.operating import undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
-from connector_runner.outbound.planning import creating, dependencies, member_store, members, ordered_store
+from connector_runner.outbound.planning import creating, dependencies, member_store, members, ordered_store, outlived
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, NOBODY, References
 from connector_runner.outbound.planning.held import edited, last_known, last_updated, ours
 from connector_runner.outbound.planning.patching import patch
@@ -98,14 +98,18 @@ class Planner:
 
         ``along``: entity -> what refers to its record, where that is made in the same transaction.
         """
-        now = self._plan(tx, workspace_id, terms, view, lane, sources, along)
+
+        def of(seen: EntityView) -> Plan:
+            return self._plan(tx, workspace_id, terms, seen, lane, sources, along)
+
+        now = of(view)
+        if isinstance(now, Nothing) and now.reason == NOT_ACTIVE and lane is not None:
+            return outlived.plan(tx, workspace_id, terms.name, view, lane, now, of)
         if not isinstance(now, Wanted) or terms.policies.get(view.entity_type) != ORDERED:
             return now
         upto = ordered_store.sent_upto(tx, lane.lane_id) if lane is not None else None
         as_of = reading.past(tx, view)
-        return next_step(
-            view, now, upto, lambda count: self._plan(tx, workspace_id, terms, as_of(count), lane, sources, along)
-        )
+        return next_step(view, now, upto, lambda count: of(as_of(count)))
 
     def _plan(
         self,
@@ -303,25 +307,6 @@ class Planner:
         agreed = choice.agreed()
         before = split(self.facts(terms, confirmed.body)) if agreed else {}
         return any(atom not in before or not same_value(before[atom], choice.own[atom]) for atom in agreed)
-
-    def creation(self, wanted: Wanted, lane: Lane, identified: Json) -> Intent:
-        """The intent of a create; ``identified`` is the body with our identity in it."""
-        return Intent(
-            intent_id=new_id(),
-            operation=intents.CREATE,
-            resource_type=wanted.mapping.resource_type,
-            target=None,
-            body=identified,
-            before=None,
-            precondition=None,
-            idempotency_key=lane.client_ref,
-            desired_hash=wanted.desired_hash,
-            revision=lane.desired_revision,
-            mapping_version=wanted.mapping.version,
-            changed=tuple(SentClaim.of(claim) for claim in wanted.choice.chosen.values()),
-            atoms=tuple(sorted(wanted.choice.chosen)),
-            created_by_us=True,
-        )
 
     def body(self, wanted: Wanted) -> Json | Nothing:
         """The resource to be created, or why it cannot be made."""

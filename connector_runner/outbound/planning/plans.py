@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from connector_runner.connectors.sinks import Json
+from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.gating.choosing import Choice
-from connector_runner.outbound.lanes.intents import Confirmed
-from connector_runner.outbound.lanes.lane import DEPENDENCY, Withheld
+from connector_runner.outbound.lanes.intents import CREATE, Confirmed, Intent, SentClaim
+from connector_runner.outbound.lanes.lane import DEPENDENCY, Lane, Withheld
 from connector_runner.outbound.planning.dependencies import References
 from connector_runner.outbound.translating.translating import Translations
 from connector_runner.unification.model import OutboundContext
@@ -92,6 +93,25 @@ class Wanted:
         if self.confirmed is None or self.stale or self.choice.contradicted():
             return None
         return self.confirmed.body
+
+    def creation(self, lane: Lane, identified: Json) -> Intent:
+        """The intent of a create; ``identified`` is the body with our identity in it."""
+        return Intent(
+            intent_id=new_id(),
+            operation=CREATE,
+            resource_type=self.mapping.resource_type,
+            target=None,
+            body=identified,
+            before=None,
+            precondition=None,
+            idempotency_key=lane.client_ref,
+            desired_hash=self.desired_hash,
+            revision=lane.desired_revision,
+            mapping_version=self.mapping.version,
+            changed=tuple(SentClaim.of(claim) for claim in self.choice.chosen.values()),
+            atoms=tuple(sorted(self.choice.chosen)),
+            created_by_us=True,
+        )
 
     def render(self, state: Json, recoded: frozenset[str] | None = None) -> Json:
         """``state`` as the sink's resource, the values of ``recoded`` fields (None: of all) in the sink's codes.
