@@ -53,8 +53,7 @@ def apply_documents(
         for n, one in enumerate(applied):
             at = f"[{n}].settings" if len(applied) > 1 else "settings"
             require_fit(one.source.settings, runner.mappings, file=file, at=at)
-        if any(a.outcome != "unchanged" and a.source.settings.sink for a in applied):
-            release.request_all(tx, workspace_id)
+        release.applied(tx, workspace_id, applied)
     runner.publisher.hint(REFRESH_CONFIG)
     return [{"name": a.source.name, "data_source_id": a.source.data_source_id, "outcome": a.outcome} for a in applied]
 

@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors import place_store, registry, store
+from connector_runner.connectors import registry, store
 from connector_runner.connectors.base import DataSource, SourceKey
 from connector_runner.connectors.outgoing import CheckURL, require_callable, require_callable_documents
 from connector_runner.connectors.probing import capability_store
@@ -37,10 +37,11 @@ class _Document(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What applying one document did: ``created``, ``changed`` or ``unchanged``."""
+    """What applying one document did: ``created``, ``changed`` or ``unchanged``. ``moved``: its address is another."""
 
     source: DataSource
     outcome: str
+    moved: bool = False
 
 
 def read_document(path: Path) -> list[object]:
@@ -65,9 +66,8 @@ def apply(tx: Tx, workspace_id: str, documents: object, *, actor: str, now: date
     """Create or change the data sources that ``documents`` describe (one mapping or a list of them).
 
     All or nothing within the caller's transaction, and audited. Record types that a document no longer names
-    are no longer polled. A changed address begins every record type anew, and what was written is read before it is
-    written again. Raises Misconfigured naming the
-    file and the dotted key.
+    are no longer polled. A changed address begins every record type anew. Raises Misconfigured naming the file and the
+    dotted key.
     """
     listed = documents if isinstance(documents, list) else [documents]
     plan = [_read(item, file, f"[{n}]" if len(listed) > 1 else "") for n, item in enumerate(listed)]
@@ -127,11 +127,11 @@ def _apply_one(
     _apply_resources(tx, source, now)
     if not document.enabled:
         alerts.end(tx, workspace_id, source_id, alerts.HEALTH, now=now)
-    if before is not None and any(before["settings"].get(key) != kept.get(key) for key in settings.PLACE):
+    moved = before is not None and any(before["settings"].get(key) != kept.get(key) for key in settings.PLACE)
+    if moved:
         store.forget_cursors(tx, workspace_id, source_id)
         store.forget_exports(tx, workspace_id, source_id)
         capability_store.forget(tx, workspace_id, source_id)
-        place_store.forget_versions(tx, workspace_id, source_id)
     outcome = "changed" if before else "created"
     changed = _changed(before["settings"], kept) if before else []
     audit.append(
@@ -145,7 +145,7 @@ def _apply_one(
         },
         now=now,
     )  # fmt: skip
-    return Applied(source, outcome)
+    return Applied(source, outcome, moved)
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

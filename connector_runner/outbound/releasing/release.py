@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
+from connector_runner.connectors.directory import Applied
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
 from connector_runner.infra.logging import get_logger
@@ -97,6 +98,18 @@ def subscriber(tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> No
     wanted = [change.entity_id for change in changes if change.entity_type in covered]
     if wanted:
         sink_store.request_release(tx, workspace_id, wanted)
+
+
+def applied(tx: Tx, workspace_id: str, documents: Sequence[Applied]) -> None:
+    """What follows for sinks of data sources that were applied, in the transaction that did it.
+
+    Where a source is at another address, nothing is known of what stands there.
+    """
+    for document in documents:
+        if document.moved:
+            sink_store.forget_versions(tx, workspace_id, document.source.data_source_id)
+    if any(document.outcome != "unchanged" and document.source.settings.sink for document in documents):
+        request_all(tx, workspace_id)
 
 
 def request_all(tx: Tx, workspace_id: str) -> None:

@@ -44,6 +44,16 @@ def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
     )
 
 
+def forget_versions(tx: Tx, workspace_id: str, sink_id: str) -> None:
+    """The versions at which a sink's records were written: each is read before it is written again."""
+    execute(
+        tx,
+        "UPDATE sync_lane SET sink_etag = NULL WHERE workspace_id = :ws AND sink_id = :sink AND sink_etag IS NOT NULL",
+        ws=workspace_id,
+        sink=sink_id,
+    )
+
+
 _ASKED_AGAIN = (
     " ON CONFLICT (workspace_id, entity_id) DO UPDATE SET generation = p.generation + 1,"
     " prio = least(p.prio, excluded.prio)"
