@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from connector_runner.auth.credentials import Credential, OpenCredential, Reveal, without_tokens
 from connector_runner.auth.minting import Site
 from connector_runner.auth.settings import Auth, Direction
@@ -82,10 +84,8 @@ def site_of(source: DataSource) -> Site:
     return Site(source.workspace_id, source.data_source_id, settings.base, types)
 
 
-# Not frozen: one is made for every record, and freezing doubles what that costs.
-@dataclass(slots=True)
-class SourceRecord:
-    """One record of a source as it came. Not to be changed.
+class SourceRecord(Struct, frozen=True):
+    """One record of a source as it came.
 
     ``raw`` are the bytes, ``body`` the same parsed (None for a delete). ``version`` is opaque and
     ``last_updated`` is the source's own clock; either may be missing (many EHRs send neither).

@@ -6,7 +6,6 @@ leak into the next one. Without it row-level security shows no row at all.
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import psycopg2.extensions
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 
+from connector_runner.infra.copy_format import Lines, copy_json, copy_text
 from connector_runner.infra.session import Session, array_of, hot
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.errors import Conflict, Misconfigured, Unavailable
@@ -39,8 +39,6 @@ CONCURRENT_WRITE = "concurrent_write"
 # Ids are text everywhere in this code base; building UUID objects would only cost time.
 _UUID_AS_TEXT = psycopg2.extensions.new_type((2950,), "UUID_AS_TEXT", lambda value, _: value)
 _UUIDS_AS_TEXT = psycopg2.extensions.new_array_type((2951,), "UUIDS_AS_TEXT", _UUID_AS_TEXT)
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 _MOST_CONNECTIONS: Final = 25
 _SPARE_CONNECTIONS: Final = 5
@@ -64,8 +62,6 @@ _VANISHED: Final = {
     "keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000,
 }  # fmt: skip
 """A server whose machine is gone says nothing: after half a minute a connection to it counts as broken (libpq)."""
-_COPY_BYTES = 1 << 17
-"""How much a COPY is handed at a time; psycopg2's 8 KiB would cost a call for every seven rows."""
 
 
 class Database:
@@ -356,37 +352,16 @@ def id_array(ids: Iterable[str]) -> str:
     return "{" + ",".join(ids) + "}"
 
 
-def copy_text(value: object) -> str:
-    """One field of COPY's text format (PostgreSQL manual, COPY, File Formats)."""
-    if value is None:
-        return "\\N"
-    if value is True:
-        return "t"
-    if value is False:
-        return "f"
-    if isinstance(value, bytes):
-        return "\\\\x" + value.hex()
-    text = value if isinstance(value, str) else str(value)
-    # Most texts need no escape, and to ask costs a tenth of ``translate``.
-    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
-
-
-def copy_json(text: str) -> str:
-    """JSON text as a field of COPY's text format: one line without control characters."""
-    return text.replace("\\", "\\\\")
-
-
 def copy_rows(tx: Tx, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
     """COPY into a temporary table (COPY into a table under row-level security is refused by Postgres)."""
-    copy_lines(tx, table, columns, ("\t".join([copy_text(value) for value in record]) for record in records))
+    copy_lines(tx, table, columns, ["\t".join([copy_text(value) for value in record]) for record in records])
 
 
-def copy_lines(tx: Tx, table: str, columns: Sequence[str], lines: Iterable[str]) -> None:
+def copy_lines(tx: Tx, table: str, columns: Sequence[str], lines: Sequence[str]) -> None:
     """As ``copy_rows``, for rows that are in COPY's text format already."""
-    data = "".join([f"{line}\n" for line in lines]).encode()
     _session(tx).flush()
     cursor = tx.connection.cursor()
     try:
-        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", io.BytesIO(data), _COPY_BYTES)
+        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", Lines(lines))
     finally:
         cursor.close()

@@ -6,7 +6,9 @@ came with. A float would be written as another program writes it, and NaN as nul
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +17,7 @@ import orjson
 
 from connector_runner.kernel import exact_json
 
+_ESCAPED = re.compile(r"[^\x00-\x7e]")
 _decoder = msgspec.json.Decoder(float_hook=exact_json.fraction)
 
 
@@ -55,5 +58,12 @@ def digest(value: Any) -> bytes:
         return exact_json.digest(value)
     # Both write ASCII alike but for DEL; the canonical text escapes everything else.
     if not text.isascii() or b"\x7f" in text:
-        return exact_json.digest(value)
+        text = _ESCAPED.sub(lambda found: _escape(found[0]), text.decode()).encode()
     return blake2b(text, digest_size=16).digest()
+
+
+@lru_cache(maxsize=1024)
+def _escape(character: str) -> str:
+    """A character as JSON escapes it: beyond the first plane as two halves (RFC 8259, section 7)."""
+    halves = character.encode("utf-16-be").hex()
+    return "".join([f"\\u{halves[at : at + 4]}" for at in range(0, len(halves), 4)])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST
 
@@ -49,10 +51,8 @@ class Known:
         return (self.era, self.order_version or 0, self.order_at, self.n)
 
 
-# These two are not frozen: one of each is made for every record, and freezing doubles what that costs.
-@dataclass(slots=True)
-class Sighting:
-    """A record as it came, reduced to what decides. Not to be changed."""
+class Sighting(Struct, frozen=True):
+    """A record as it came, reduced to what decides."""
 
     content_hash: bytes
     version: str | None
@@ -63,9 +63,8 @@ class Sighting:
     raw_hash: bytes | None = None
 
 
-@dataclass(slots=True)
-class Place:
-    """Where a sighting goes in its record's history. Not to be changed."""
+class Place(Struct, frozen=True):
+    """Where a sighting goes in its record's history."""
 
     novelty: Novelty
     n: int

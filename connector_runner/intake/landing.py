@@ -175,7 +175,7 @@ class _Page:
         self.bodies: list[bytes] = []
         self.raw_id = new_id()
         self.event_ids = new_ids()
-        self.last: dict[str, tuple[Sighting, Place, str | None]] = {}
+        self.last: dict[str, RecordVersion] = {}
 
     def take(self, records: Iterable[SourceRecord]) -> None:
         for record in records:
@@ -209,17 +209,18 @@ class _Page:
         if where.novelty is Novelty.STAMP:
             self.landed.events_skipped += 1
             event_id = next((k.event_id for k in reversed(history) if k.content_hash == digest), None)
-            self.sightings.append(self._version(record_id, entity_id, sighting, where, event_id, None))
+            version = self._version(record_id, entity_id, sighting, where, event_id, None)
+            self.sightings.append(version)
         else:
-            event_id = self._event(record, key, record_id, entity_id, sighting, where, first=not history)
-        self.last[record_id] = (sighting, where, event_id)
+            version = self._event(record, key, record_id, entity_id, sighting, where, first=not history)
+        self.last[record_id] = version
 
     def _history(self, record_id: str) -> Sequence[Known]:
         """What is known of a record; if this page has brought it already, that as well."""
         known = self.recall.known
         last = self.last.pop(record_id, None)
         if last is not None:
-            known.setdefault(record_id, []).append(_remember(*last))
+            known.setdefault(record_id, []).append(_remember(last))
         return known.get(record_id, ())
 
     def _event(
@@ -232,14 +233,15 @@ class _Page:
         where: Place,
         *,
         first: bool,
-    ) -> str | None:
+    ) -> RecordVersion:
         mapped = self._map(record)
         position = len(self.bodies)
         self.bodies.append(record.raw)
         if mapped is None:
             self.landed.unmapped[record.resource_type] += 1
-            self.sightings.append(self._version(record_id, entity_id, sighting, where, None, position))
-            return None
+            version = self._version(record_id, entity_id, sighting, where, None, position)
+            self.sightings.append(version)
+            return version
         if where.novelty is Novelty.ROLLBACK:
             self.landed.rollbacks.append(record_id)
         event_id = next(self.event_ids)
@@ -249,7 +251,7 @@ class _Page:
             self.landed.events_created += 1
         else:
             self.landed.events_updated += 1
-        return event_id
+        return version
 
     def _map(self, record: SourceRecord) -> Mapped | None:
         """What the record says, or None when no mapping covers its type.
@@ -294,15 +296,14 @@ class _Page:
             verb = "retracted"
         confidence = origin.confidence if mapped.confidence is None else min(origin.confidence, mapped.confidence)
         return NewEvent(
-            id=event_id,
-            entity_id=version.entity_id,
-            entity_type=entity_type,
-            event_type=f"{entity_type}.{verb}",
-            facts=of_record(self.workspace_id, record.resource_type, {} if mapped.retracted else mapped.facts),
-            source=origin.source,
-            confidence=confidence,
-            snapshot=True,
-            canonical_id=key,
+            version.entity_id,
+            entity_type,
+            f"{entity_type}.{verb}",
+            of_record(self.workspace_id, record.resource_type, {} if mapped.retracted else mapped.facts),
+            origin.source,
+            confidence,
+            True,
+            key,
             fhir_resource_type=record.resource_type,
             fhir_resource_id=record.record_id,
             source_system=origin.name,
@@ -316,6 +317,7 @@ class _Page:
             raw_id=self.raw_id,
             raw_position=version.raw_position,
             record_version=version,
+            id=event_id,
         )
 
     def _version(
@@ -328,26 +330,11 @@ class _Page:
         position: int | None,
     ) -> RecordVersion:
         return RecordVersion(
-            record_id=record_id,
-            n=where.n,
-            entity_id=entity_id,
-            data_source_id=self.origin.data_source_id,
-            content_hash=sighting.content_hash,
-            order_at=where.order_at,
-            seen_at=self.now,
-            event_id=event_id,
-            version=sighting.version,
-            last_updated=sighting.last_updated,
-            era=where.era,
-            order_version=where.order_version,
-            out_of_order=where.out_of_order,
-            deleted=sighting.deleted,
-            direct=sighting.direct,
-            batch_id=sighting.batch_id,
-            raw_id=self.raw_id if position is not None else None,
-            raw_position=position,
-            raw_hash=sighting.raw_hash,
-        )
+            record_id, where.n, entity_id, self.origin.data_source_id, sighting.content_hash, where.order_at, self.now,
+            event_id, sighting.version, sighting.last_updated, where.era, where.order_version, where.out_of_order,
+            sighting.deleted, sighting.direct, sighting.batch_id, self.raw_id if position is not None else None,
+            position, sighting.raw_hash,
+        )  # fmt: skip
 
     def finish(self, world: World) -> Landed:
         """Write what was gathered."""
@@ -373,19 +360,8 @@ class _Page:
         return landed
 
 
-def _remember(sighting: Sighting, where: Place, event_id: str | None) -> Known:
+def _remember(last: RecordVersion) -> Known:
     return Known(
-        where.n,
-        sighting.version,
-        sighting.last_updated,
-        where.era,
-        where.order_at,
-        where.order_version,
-        sighting.content_hash,
-        sighting.deleted,
-        sighting.direct,
-        where.out_of_order,
-        sighting.batch_id,
-        event_id,
-        sighting.raw_hash,
-    )
+        last.n, last.version, last.last_updated, last.era, last.order_at, last.order_version, last.content_hash,
+        last.deleted, last.direct, last.out_of_order, last.batch_id, last.event_id, last.raw_hash,
+    )  # fmt: skip

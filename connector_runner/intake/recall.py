@@ -34,9 +34,11 @@ class Recall:
 
     def ids(self, name: Name) -> tuple[str, str]:
         """Canonical id and record id of a record, which is looked up if it was not before."""
-        if name not in self._ids:
+        found = self._ids.get(name)
+        if found is None:
             self.learn([name])
-        return self._ids[name]
+            found = self._ids[name]
+        return found
 
     def says_the_same(self, name: Name, raw_hash: bytes) -> bool:
         """Whether these very bytes are the latest that the record came in.

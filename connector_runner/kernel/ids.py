@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha1
 from itertools import count
 from urllib.parse import quote, unquote
@@ -19,6 +20,8 @@ from connector_runner.kernel.errors import BadRecord
 
 UUID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
+# The hexadecimal digit that says the variant, from the one that chance put there: 10xx.
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
 
 
 def format_uuid(raw: bytes) -> str:
@@ -57,21 +60,26 @@ def is_uuid(text: str) -> bool:
 
 def derived_id(namespace: str, name: str) -> str:
     """A UUID version 5 (RFC 9562, section 5.5) of ``name`` under the UUID ``namespace``."""
-    digest = bytearray(
-        sha1(bytes.fromhex(namespace.replace("-", "")) + name.encode(), usedforsecurity=False).digest()[:16]
-    )
-    digest[6] = (digest[6] & 0x0F) | 0x50
-    digest[8] = (digest[8] & 0x3F) | 0x80
-    return format_uuid(bytes(digest))
+    h = sha1(_raw(namespace) + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
+
+
+@lru_cache(maxsize=64)
+def _raw(uuid: str) -> bytes:
+    return bytes.fromhex(uuid.replace("-", ""))
 
 
 def _part(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe="")
 
 
+# The names of sources and types are few.
+_few = lru_cache(maxsize=1024)(_part)
+
+
 def canonical_id(source: str, record_type: str, record_id: str) -> str:
     """``source:ResourceType:id``, every other character percent-encoded."""
-    return f"{_part(source)}:{_part(record_type)}:{_part(record_id)}"
+    return f"{_few(source)}:{_few(record_type)}:{_part(record_id)}"
 
 
 def parse_canonical_id(text: str) -> tuple[str, str, str]:

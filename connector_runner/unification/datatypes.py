@@ -148,7 +148,9 @@ def reference(value: Any, path: str, run: Run) -> Fact | None:
         run.wrong_type(path, value, "an object")
         return None
     display = value.get("display")
-    if display is not None:
+    if type(display) is str:
+        display = display.strip() or None
+    elif display is not None:
         display = text(display, f"{path}.display", run)
     literal = value.get("reference")
     found: Fact | None = None

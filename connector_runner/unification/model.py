@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 
 def same_reference(text: str) -> str | None:
     """The resolver of a record that stands alone: a reference names what it says."""
@@ -55,10 +57,8 @@ class Problem:
     message: str
 
 
-# Not frozen: one is made for every record, and freezing doubles what that costs.
-@dataclass(slots=True)
-class Mapped:
-    """What one record says. Not to be changed.
+class Mapped(Struct, frozen=True):
+    """What one record says.
 
     ``facts`` may share parts with the resource it came from: neither is to be changed in place.
     ``confidence`` is None where the mapping leaves it to the data source. ``effective_at`` is the record's own

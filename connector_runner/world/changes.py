@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from connector_runner.infra.database import Tx
 
 
-@dataclass(frozen=True, slots=True)
-class EntityChange:
+class EntityChange(Struct, frozen=True):
     """An entity whose events grew or whose state was folded anew.
 
     ``doubtful``: something was said of it just now, or came out of its fold, that is not believed enough to be relied

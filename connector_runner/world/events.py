@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from connector_runner.kernel.ids import new_id
 
@@ -14,27 +16,21 @@ Reference = tuple[str, str, bool]
 """Name of the field, canonical id or identifier's token, and whether it is a token."""
 
 
-@dataclass(slots=True)
-class Written:
-    """Facts as they go into the tables: their JSON, what they refer to, and the identifiers that name their record.
-
-    Not to be changed.
-    """
+# What is made for every record that lands is a Struct: to make a frozen dataclass takes many times as long.
+class Written(Struct, frozen=True):
+    """Facts as they go into the tables: their JSON, what they refer to, and the identifiers that name their record."""
 
     text: str
     references: list[Reference]
     tokens: list[str]
 
 
-# RecordVersion and NewEvent are not frozen: one of each is made for every record that lands, and freezing doubles
-# what that costs.
-@dataclass(slots=True)
-class RecordVersion:
+class RecordVersion(Struct, frozen=True):
     """One sighting of a source record with a content, or a version stamp, that was not known before.
 
     Versions of a record are ordered by ``(era, order_version, order_at, n)``; ``n`` is the order of arrival.
     ``event_id`` names the event that holds this content's facts. ``raw_hash`` stands for the bytes that it came
-    in, where these alone make the record. Not to be changed.
+    in, where these alone make the record.
     """
 
     record_id: str
@@ -63,9 +59,8 @@ class RecordVersion:
         return (self.era, self.order_version or 0, self.order_at, self.n)
 
 
-@dataclass(slots=True)
-class NewEvent:
-    """A fact to append. Not to be changed.
+class NewEvent(Struct, frozen=True):
+    """A fact to append.
 
     ``snapshot`` says that the record states everything it holds, so what it stated before and no longer
     states is withdrawn; a partial event is silent on what it omits. ``canonical_id`` names the entity

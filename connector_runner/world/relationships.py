@@ -71,7 +71,7 @@ def _gather(workspace_id: str, name: str, value: Any, found: list[Reference]) ->
         inner = value.values()
     for item in inner:
         kind = type(item)
-        if kind is dict or kind is list:
+        if kind is not str and (kind is dict or kind is list):
             _gather(workspace_id, name, item, found)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import replace
 
 from connector_runner.infra.database import CONCURRENT_WRITE, Tx
 from connector_runner.kernel.errors import Conflict, Forbidden
@@ -52,7 +55,7 @@ class World:
         """
         events = [self._admitted(event, from_review) for event in events]
         written = [(event, _written(workspace_id, event)) for event in events]
-        touched = Counter(event.entity_id for event in events)
+        touched = Counter([event.entity_id for event in events])
         seen_again = {sighting.entity_id for sighting in sightings}
         whole = [e for e in events if touched[e.entity_id] == 1 and e.entity_id not in seen_again and _is_whole(e)]
         # The first version of a record finds its entity there already only where somebody else spoke of it before:
@@ -70,7 +73,7 @@ class World:
         named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
         relationships.save_identifiers(tx, workspace_id, named)
         others = sorted((touched.keys() | (seen_again & known.keys())) - alone)
-        doubtful = {event.entity_id for event in events if _leaves_doubt(event)}
+        doubtful = {event.entity_id for event in events if _leaves_doubt(event.event_type, event.confidence)}
         if others:
             # Made by others before or meanwhile, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
@@ -160,9 +163,7 @@ class World:
 
     @staticmethod
     def _admitted(event: NewEvent, from_review: bool) -> NewEvent:
-        confidence = capped(event.source, event.confidence, from_review=from_review)
-        if event.event_type.startswith(VERDICT_PREFIX) and not from_review:
-            raise Forbidden("verdicts come only from review", code="verdict_scope")
+        confidence = _allowed(event.source, event.event_type, event.confidence, from_review)
         return event if confidence == event.confidence else replace(event, confidence=confidence)
 
     def _fold(
@@ -200,21 +201,35 @@ class World:
                 subscriber(tx, workspace_id, changes)
 
 
+# The events of a page are of few types, and believed alike.
+@lru_cache(maxsize=1024)
+def _allowed(source: str, event_type: str, claimed: float, from_review: bool) -> float:
+    confidence = capped(source, claimed, from_review=from_review)
+    if event_type.startswith(VERDICT_PREFIX) and not from_review:
+        raise Forbidden("verdicts come only from review", code="verdict_scope")
+    return confidence
+
+
 def _is_whole(event: NewEvent) -> bool:
     """Whether this event, where it is all that is known of its entity, is that entity's state: no fold is needed."""
     version = event.record_version
+    return (version is None or version.record_id == event.entity_id) and _states(event.event_type, event.confidence)
+
+
+@lru_cache(maxsize=1024)
+def _states(event_type: str, confidence: float) -> bool:
     return (
-        confidence_class(event.confidence) != NONE
-        and not event.event_type.endswith((".retracted", ".deleted"))
-        and not event.event_type.startswith(VERDICT_PREFIX)
-        and (version is None or version.record_id == event.entity_id)
+        confidence_class(confidence) != NONE
+        and not event_type.endswith((".retracted", ".deleted"))
+        and not event_type.startswith(VERDICT_PREFIX)
     )
 
 
-def _leaves_doubt(event: NewEvent) -> bool:
+@lru_cache(maxsize=1024)
+def _leaves_doubt(event_type: str, confidence: float) -> bool:
     """Whether an event is not believed enough to be relied on, or rejects one: what that replaced counts again."""
-    believed = confidence_class(event.confidence)
-    return NONE < believed < HIGH or (believed == NONE and event.event_type.startswith(VERDICT_PREFIX))
+    believed = confidence_class(confidence)
+    return NONE < believed < HIGH or (believed == NONE and event_type.startswith(VERDICT_PREFIX))
 
 
 def _written(workspace_id: str, event: NewEvent) -> Written:

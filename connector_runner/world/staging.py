@@ -107,38 +107,40 @@ class Stage:
         return {row["entity_id"] for row in found}
 
     def _insert(self, sql: str) -> int:
-        kinds = [dict(zip(("number", *_KIND), (number, *kind), strict=True)) for kind, number in self._kinds.items()]
+        kinds = [
+            dict(zip(("number", *_KIND), (number, *map(self._said, kind)), strict=True))
+            for kind, number in self._kinds.items()
+        ]
         named = {"kinds": exact_json.dumps(kinds), "ws": self._workspace_id}
         return execute(self._tx, sql, **named, **({"now": self._now} if ":now" in sql else {}))
+
+    def _said(self, value: Any) -> Any:
+        return self._time_text(value) if isinstance(value, datetime) else value
 
     def _event(self, event: NewEvent, written: Written, alone: bool) -> str:
         v = event.record_version
         kind = self._kind(
-            (
-                event.entity_type, event.domain, event.event_type, event.fhir_resource_type, event.snapshot,
-                event.source, event.source_system, event.mapping_version, event.confidence, event.supersedes,
-                event.caused_by, self._time(event.as_of), event.actor, event.correlation_id,
-                event.data_source_id, event.raw_id,
-            ),
-            v,
+            event.entity_type, event.domain, event.event_type, event.fhir_resource_type, event.snapshot,
+            event.source, event.source_system, event.mapping_version, event.confidence, event.supersedes,
+            event.caused_by, event.as_of, event.actor, event.correlation_id, event.data_source_id, event.raw_id,
+            *(_OF_NO_VERSION if v is None else _shared(v)),
         )  # fmt: skip
-        key, name = event.record_key, event.canonical_id
-        position = event.raw_position
+        key, name, position = event.record_key, event.canonical_id, event.raw_position
         return (
             f"{kind}\t{event.id}\t{event.entity_id}\t{event.record_id or _NULL}\t{copy_text(key)}"
             f"\t{copy_text(event.fhir_resource_id)}\t{copy_json(written.text)}"
-            f"\t{copy_text(event.content_hash)}\t{self._time_text(event.effective_at)}"
+            f"\t{_hex(event.content_hash)}\t{self._time_text(event.effective_at)}"
             f"\t{_NULL if position is None else position}\t{_NULL if name == key else copy_text(name)}"
             f"\t{'t' if alone else 'f'}"
             f"\t{_NO_VERSION if v is None else self._version(v, None)}"
         )
 
     def _sighting(self, v: RecordVersion) -> str:
-        kind = self._kind((None,) * 14 + (v.data_source_id, v.raw_id), v)
+        kind = self._kind(*_OF_NO_EVENT, v.data_source_id, v.raw_id, *_shared(v))
         position = _NULL if v.raw_position is None else v.raw_position
         return (
             f"{kind}\t{_NULL}\t{v.entity_id}\t{v.record_id}\t{_NULL}\t{_NULL}\t{_NULL}"
-            f"\t{copy_text(v.content_hash)}\t{_NULL}\t{position}\t{_NULL}\t{_NULL}"
+            f"\t{_hex(v.content_hash)}\t{_NULL}\t{position}\t{_NULL}\t{_NULL}"
             f"\t{self._version(v, v.event_id)}"
         )
 
@@ -146,17 +148,12 @@ class Stage:
         number = _NULL if v.order_version is None else v.order_version
         return (
             f"{v.n}\t{copy_text(v.version)}\t{self._time_text(v.last_updated)}\t{self._time_text(v.order_at)}"
-            f"\t{number}\t{copy_text(v.raw_hash)}\t{known_event or _NULL}"
+            f"\t{number}\t{_hex(v.raw_hash)}\t{known_event or _NULL}"
         )
 
-    def _kind(self, of_event: tuple[Any, ...], v: RecordVersion | None) -> int:
-        of_version: tuple[Any, ...] = (None,) * len(_OF_VERSION)
-        if v is not None:
-            of_version = (v.era, v.out_of_order, v.deleted, v.direct, self._time(v.seen_at), v.batch_id)
-        return self._kinds.setdefault(of_event + of_version, len(self._kinds))
-
-    def _time(self, moment: datetime | None) -> str | None:
-        return None if moment is None else self._time_text(moment)
+    def _kind(self, *kind: Any) -> int:
+        """The number of a kind, by the values of ``_KIND``."""
+        return self._kinds.setdefault(kind, len(self._kinds))
 
     def _time_text(self, moment: datetime | None) -> str:
         text = self._times.get(moment)
@@ -165,4 +162,15 @@ class Stage:
         return text
 
 
+def _shared(v: RecordVersion) -> tuple[Any, ...]:
+    """What versions of a page have in common, as ``_OF_VERSION`` names it."""
+    return (v.era, v.out_of_order, v.deleted, v.direct, v.seen_at, v.batch_id)
+
+
+def _hex(digest: bytes | None) -> str:
+    return _NULL if digest is None else f"\\\\x{digest.hex()}"
+
+
+_OF_NO_VERSION = (None,) * len(_OF_VERSION)
+_OF_NO_EVENT = (None,) * 14
 _NULL = "\\N"

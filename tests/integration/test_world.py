@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import Database, Row, Tx, one, rows
@@ -274,7 +275,7 @@ def test_a_record_that_cannot_be_read_is_put_aside_and_its_neighbours_land(datab
     rejects = Rejected()
     land(database, workspace, a_record(a_patient("2", birthDate="1982-03-05")))
     records = [a_record(a_patient("1")), a_record(a_patient("2", birthDate="1982-13-45")), a_record(a_patient("3"))]
-    placed = [replace(record, place=f"f.json entry {n}") for n, record in enumerate(records)]
+    placed = [structs.replace(record, place=f"f.json entry {n}") for n, record in enumerate(records)]
     page = land(database, workspace, *placed, rejects=rejects)
     assert (page.events_created, page.quarantined) == (2, 1)
     assert "f.json entry 1" in page.errors[0]

@@ -233,13 +233,16 @@ class FileRun:
         of them, even the bytes of last time may be news.
         """
         recall.learn(name for item in chunk if (name := _name_of(item)) is not None)
+        any_known = bool(recall.known)
         for item in chunk:
-            if isinstance(item, Line) and item.name not in changed and recall.says_the_same(item.name, item.raw_hash):
+            if not isinstance(item, Line):
+                yield item
+            elif any_known and item.name not in changed and recall.says_the_same(item.name, item.raw_hash):
                 self._meet(item.name, item.place, report)
                 report.numbers["events_skipped"] += 1
                 report.numbers["resources"] += 1
-                continue
-            yield from parse_line(item) if isinstance(item, Line) else (item,)
+            else:
+                yield from parse_line(item)
 
     def _meet(self, name: Name, place: str, report: Report) -> None:
         if self._recent.met(name) and not self._versions():
@@ -273,7 +276,7 @@ class FileRun:
         report.numbers["quarantined"] += 1
 
     def _place(self, place: str) -> str:
-        return f"{self._lease.name} {place}".strip()
+        return f"{self._lease.name} {place}" if place else self._lease.name
 
     # -- ending
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+
 KEPT_OF_A_FAULT = 64 * 1024
 """Bytes kept of something that cannot be used."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One entry of a Bundle, one line, one element of an array, or a whole document.
 
     ``raw`` are the resource's bytes as they came; ``place`` names where it stood in its file.
@@ -24,6 +25,8 @@ class Entry:
     response: dict[str, Any] | None = None
     search_mode: str | None = None
     raw_hash: bytes | None = None
+    name: tuple[str, str] | None = None
+    """What record its line seemed to be."""
     record_type: str | None = None
     """What the record is taken for where it names no type itself; ``updated``: when its source last changed it."""
     updated: str | None = None
@@ -43,8 +46,7 @@ class Fault:
     notice: bool = False
 
 
-@dataclass(slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """A line of NDJSON that was not parsed yet, and what record it seems to be.
 
     To parse is most of the work on a line that says nothing new, so that is found out first.

@@ -82,17 +82,24 @@ class LineParser:
         place = f"line {self._line}"
         begins = _BEGINNING.match(line) if self._unparsed else None
         if begins is None or begins[1] == b"Bundle":
-            return _parsed(place, line, ended, self._byte, None)
+            return _parsed(place, line, ended, self._byte)
         name = (begins[1].decode(), begins[2].decode())
         return [Line(place, line, name, blake2b(line, digest_size=16).digest(), ended, self._byte)]
 
 
 def parse_line(line: Line) -> list[Item]:
     """What is on a line that was left unparsed."""
-    return _parsed(line.place, line.raw, line.ended, line.at_byte, line.raw_hash)
+    return _parsed(line.place, line.raw, line.ended, line.at_byte, line.raw_hash, line.name)
 
 
-def _parsed(place: str, line: bytes, ended: bool, at_byte: int, raw_hash: bytes | None) -> list[Item]:
+def _parsed(
+    place: str,
+    line: bytes,
+    ended: bool,
+    at_byte: int,
+    raw_hash: bytes | None = None,
+    name: tuple[str, str] | None = None,
+) -> list[Item]:
     try:
         value = quick_json.loads(line)
     except BadRecord as error:
@@ -103,7 +110,7 @@ def _parsed(place: str, line: bytes, ended: bool, at_byte: int, raw_hash: bytes 
         return [Fault(place, error.code, told, line)]
     if isinstance(value, dict) and value.get("resourceType") == "Bundle":
         return entries_of(value, place, line)
-    return [Entry(place, value, line.removeprefix(b"\xef\xbb\xbf"), raw_hash=raw_hash)]
+    return [Entry(place, value, line.removeprefix(b"\xef\xbb\xbf"), raw_hash=raw_hash, name=name)]
 
 
 def entries_of(bundle: dict[str, Any], place: str, raw: bytes) -> list[Item]:

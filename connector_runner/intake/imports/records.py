@@ -45,6 +45,8 @@ def identity(entry: Entry) -> tuple[str, str] | Fault:
     """Type and id of an entry's resource; the id also from the place the entry says it has."""
     resource = entry.resource
     kind, record_id = resource.get("resourceType"), resource.get("id")
+    if entry.name == (kind, record_id):  # looked at already, and no less closely
+        return entry.name
     if kind is None and entry.record_type is not None:
         kind = entry.record_type
     if not isinstance(kind, str) or not (kind == entry.record_type or _TYPE.fullmatch(kind)):
@@ -68,7 +70,9 @@ def _id_by_place(entry: Entry, kind: str) -> str | None:
 
 
 def _method(entry: Entry) -> str | None:
-    method = (entry.request or {}).get("method")
+    if entry.request is None:
+        return None
+    method = entry.request.get("method")
     return method.upper() if isinstance(method, str) else None
 
 
