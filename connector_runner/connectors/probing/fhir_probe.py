@@ -163,7 +163,7 @@ class _Type:
             verdict = Verdict(bounded.measured, (*verdict.evidence, *bounded.evidence))
             if verdict.measured == HONOURED and self._loses(record_id, bound):
                 verdict = Verdict(IGNORED, (*verdict.evidence, "known_row_missing"))
-        if verdict.measured == HONOURED and self._of_patient and self._alone().refused:
+        if verdict.measured in (HONOURED, UNKNOWN) and self._of_patient and self._alone().refused:
             verdict = Verdict(REFUSED, (*verdict.evidence, "needs_patient"))
         self._note("last_updated", verdict, declared)
         if verdict.measured == HONOURED:
