@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from connector_runner.kernel import exact_json
@@ -201,17 +202,25 @@ def _said_of(
     sent: Sequence[SentValue],
     stands: Callable[[SentValue], bool],
 ) -> Claim | None:
-    """What a record says of an atom by the last of ``history``, after it was sent all of ``sent``, oldest first."""
-    latest = history[-1]
-    value = atoms_of(latest).get(atom, _SILENT)
-    start = len(history) - 1
-    while start > 0 and atoms_of(history[start - 1]).get(atom, _SILENT) == value:
-        start -= 1
-    echo = sent[-1] if sent else None
-    ours = echo is not None and _is_echo(echo, value, [(v.seen_at, atoms_of(v).get(atom)) for v in history[:start]])
-    if echo is not None and not stands(echo):
-        before = history[:start] if ours else history
-        return _said_of(atom, before, atoms_of, by_id, sent[:-1], stands) if before else None
+    """What a record says of an atom by the last of ``history``, after it was sent all of ``sent``, oldest first.
+
+    What it was sent for nobody who says it is passed over, the last first, with the versions that gave it back.
+    """
+    written = list(sent)
+    end = len(history)
+    while end:
+        latest = history[end - 1]
+        value = atoms_of(latest).get(atom, _SILENT)
+        start = end - 1
+        while start > 0 and atoms_of(history[start - 1]).get(atom, _SILENT) == value:
+            start -= 1
+        echo = written.pop() if written else None
+        ours = echo is not None and _is_echo(echo, value, islice(history, start), atoms_of)
+        if echo is None or stands(echo):
+            break
+        end = start if ours else end
+    else:
+        return None
     own = echo is not None and _is_own(by_id.get(echo.event_id), latest.record_id)
     if echo is not None and latest.seen_at < echo.sent_at and exact_json.digest(_told(value)) != echo.value_digest:
         # Seen before we wrote there, so it is no word of the record any more: it holds what it confirmed to us.
@@ -249,7 +258,12 @@ def _asserted(version: RecordVersion, by_id: Mapping[str, StoredEvent]) -> datet
     return min(version.last_updated or event.as_of or EARLIEST, version.seen_at)
 
 
-def _is_echo(sent: SentValue, value: Any, earlier: Sequence[tuple[datetime, Any]]) -> bool:
+def _is_echo(
+    sent: SentValue,
+    value: Any,
+    earlier: Iterable[RecordVersion],
+    atoms_of: Callable[[RecordVersion], dict[str, Any]],
+) -> bool:
     """Whether ``value`` is ours come back.
 
     Not so when the record held it after we sent it, then held another, and now holds it again: that second
@@ -257,7 +271,7 @@ def _is_echo(sent: SentValue, value: Any, earlier: Sequence[tuple[datetime, Any]
     """
     if value is _SILENT or exact_json.digest(value) != sent.value_digest:
         return False
-    return not any(seen_at >= sent.sent_at and held == value for seen_at, held in earlier)
+    return not any(version.seen_at >= sent.sent_at and atoms_of(version).get(sent.atom) == value for version in earlier)
 
 
 def _is_own(cause: StoredEvent | None, record_id: str) -> bool:

@@ -228,6 +228,20 @@ def test_the_records_own_word_put_back_by_us_is_as_old_as_it_was_and_no_copy() -
     assert naive.value == "theirs", "unrecognised, our own undo would count as their word"
 
 
+def test_a_record_that_was_lent_a_word_thousands_of_times_says_its_own_again() -> None:
+    """Years of a member's words were sent there, one over the other, and each was read back."""
+    days = range(1, 3001)
+    events, _ = a_record((0, {"gender": "own"}), *((day, {"gender": f"lent {day}"}) for day in days))
+    versions = [a_version(event, n, n, seen=n + 0.5) for n, event in enumerate(events)]
+    sent = [
+        SentValue("R", "gender", exact_json.digest(f"lent {day}"), f"of another {day}", "manual", None, 1.0, at(day),
+                  at(day))
+        for day in days
+    ]  # fmt: skip
+    winner = fold(events, versions, sent).atoms["gender"].winner
+    assert (winner.value, winner.since) == ("own", at(0))
+
+
 def sent_back(cause: StoredEvent, atom: str, value: Any, *, day: float) -> SentValue:
     return SentValue("R", atom, exact_json.digest(value), cause.id, cause.source, None, cause.confidence,
                      cause.ingested_at, at(day))  # fmt: skip
