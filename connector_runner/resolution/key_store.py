@@ -41,12 +41,13 @@ def tokens(kind: str, found: Iterable[str]) -> list[int]:
 
 
 def _token(kind: str, key: str, place: int) -> int:
-    found = place << 32 | _digest(kind, key) & 0xFFFFFFFE | (kind == "patient" and is_broad(key))
+    # A digest of another length has nothing to do with that of the place, even where the key is its own place.
+    found = place << 32 | _digest(kind, key, 8) & 0xFFFFFFFE | (kind == "patient" and is_broad(key))
     return found - _BEYOND if found >= _BEYOND >> 1 else found
 
 
-def _digest(kind: str, text: str) -> int:
-    return int.from_bytes(blake2b(f"{kind}|{text}".encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big")
+def _digest(kind: str, text: str, size: int = 4) -> int:
+    return int.from_bytes(blake2b(f"{kind}|{text}".encode("utf-8", "surrogatepass"), digest_size=size).digest(), "big")
 
 
 def put(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector_runner.resolution.blocking import keys
+from connector_runner.resolution.blocking import keys, place_of
+from connector_runner.resolution.key_store import token, tokens
 from tests.unit.resolution.test_evidence import person
 
 
@@ -33,3 +34,18 @@ def test_a_month_may_stand_for_a_day() -> None:
     ada = {"given": "Ada", "family": "Lin", "birth_date": "1982-03-04"}
     assert together(ada, {"given": "Adaeze", "family": "Wu", "birth_date": "1982-04-03"})
     assert not together(ada, {"given": "Adaeze", "family": "Wu", "birth_date": "1982-05-03"})
+
+
+def test_keys_of_one_name_one_day_one_number_and_one_house_are_side_by_side() -> None:
+    said: dict[str, Any] = {"given": "Ada", "family": "Lin", "birth_date": "1982-03-14", "phones": ["+16175550101"]}
+    found = keys(person(1, **said, street="12 Elm Street", code="02139"))
+    assert len({place_of(key) for key in found}) < len(found) - 5
+    of = {key: token("patient", key) >> 32 for key in found}
+    assert len(set(of.values())) == len({place_of(key) for key in found})
+    assert sorted(tokens("patient", found)) == sorted(token("patient", key) for key in found)
+
+
+def test_both_halves_of_a_token_tell_keys_apart() -> None:
+    """Postgres hashes a number by its halves against each other: where they were alike, all would fall into one."""
+    made = [token("patient", f"i|system|{number}") for number in range(1000)]
+    assert len({(value >> 32 ^ value) & 0xFFFFFFFE for value in made}) == len(made)
