@@ -207,19 +207,21 @@ def open_words(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> list[dic
     return [row["word"] for row in found]
 
 
-def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[list[str]]]:
-    """Event -> lists of its atoms that people are asked about, or were until nobody answered in time; empty: all.
+def asked_before(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:
+    """Event -> lists of its atoms that people are asked about, or were until nobody answered in time, each with why; an
+    empty list for all of them.
 
     What an item was decided about has verdicts, and what the answer passed over may count again one day. A sample of
     what the judge passed asks nobody to settle anything.
     """
     found = rows(
         tx,
-        "SELECT key AS event_id, jsonb_agg(value) AS atoms FROM review_item, jsonb_each(asked)"
+        "SELECT key AS event_id, jsonb_agg(jsonb_build_array(reason, value)) AS asked"
+        " FROM review_item, jsonb_each(asked)"
         " WHERE workspace_id = :ws AND kind = 'events' AND entity_id = ANY(CAST(:ids AS uuid[]))"
         f" AND ({_OPEN} OR ended_because = 'stale' AND reason <> :sample) GROUP BY key",
         ws=workspace_id,
         sample=SAMPLE,
         ids=id_array(sorted(set(entity_ids))),
     )
-    return {row["event_id"]: row["atoms"] for row in found}
+    return {row["event_id"]: [(reason, atoms) for reason, atoms in row["asked"]] for row in found}

@@ -6,7 +6,7 @@ transaction, unless more became known of the entity meanwhile: then it is judged
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -32,7 +32,7 @@ from connector_runner.review.items import Question
 from connector_runner.review.judge.case import Case, Judge, Judgement
 from connector_runner.review.pending_store import Taken
 from connector_runner.review.policy import ReviewPolicy
-from connector_runner.review.reasons import CONFLICT, NOT_JUDGED
+from connector_runner.review.reasons import CONFLICT, NOT_JUDGED, graver
 from connector_runner.review.routing import Routes, Ruling, route
 from connector_runner.review.standing import Standing, standing
 from connector_runner.review.transcript import Material
@@ -279,7 +279,7 @@ def _heard_anew(
 
 def _new(
     open_now: Standing,
-    asked: Mapping[str, list[list[str]]],
+    asked: Mapping[str, list[tuple[str, list[str]]]],
     anew: frozenset[tuple[str, str]],
     view: EntityView,
     policy: ReviewPolicy,
@@ -288,24 +288,27 @@ def _new(
     """Of what is open only that about which nobody was asked yet, and at which somebody is to look at all.
 
     ``anew`` is judged though somebody was asked: more is known by now of what was said. ``rules`` say whose word needs
-    no verdict.
+    no verdict. What is disputed by now was not asked about where there was less to ask.
     """
 
-    def left(claims: Mapping[str, Mapping[str, Claim]]) -> dict[str, dict[str, Claim]]:
+    def left(
+        claims: Mapping[str, Mapping[str, Claim]], told: Callable[[str], bool] = lambda reason: True
+    ) -> dict[str, dict[str, Claim]]:
         kept = {
-            event_id: {atom: claim for atom, claim in atoms.items() if is_new(event_id, atom, claim)}
+            event_id: {atom: claim for atom, claim in atoms.items() if is_new(event_id, atom, claim, told)}
             for event_id, atoms in claims.items()
         }
         return {event_id: atoms for event_id, atoms in kept.items() if atoms}
 
-    def is_new(event_id: str, atom: str, claim: Claim) -> bool:
+    def is_new(event_id: str, atom: str, claim: Claim, told: Callable[[str], bool]) -> bool:
         if policy.looked_at_by(view.entity_type, claim.source, claim.source_system) == "nobody":
             return False
         if is_waived(rules, view.entity_type, field_of(atom), claim):
             return False
-        return (event_id, atom) in anew or not any(not atoms or atom in atoms for atoms in asked.get(event_id, ()))
+        before = (atoms for reason, atoms in asked.get(event_id, ()) if told(reason))
+        return (event_id, atom) in anew or not any(not atoms or atom in atoms for atoms in before)
 
-    return Standing(left(open_now.doubtful), left(open_now.disputed))
+    return Standing(left(open_now.doubtful), left(open_now.disputed, lambda reason: graver(reason, CONFLICT) == reason))
 
 
 def _routes(ruling: Ruling, looked: Looked, judgements: Sequence[Judgement]) -> Routes:

@@ -64,9 +64,9 @@ class Routes:
         return {e: [a for a in atoms if a not in self.asked.get(e, ())] for e, atoms in self.passed.items()}
 
     @property
-    def analysis(self) -> dict[str, Any]:
-        """What a reviewer is told of the judge's word: codes, atoms and places, never what was said."""
-        return {"version": self.version, "fields": self.said}
+    def analysis(self) -> dict[str, Any] | None:
+        """What a reviewer is told of the judge's word: codes, atoms and places, never what was said; None without."""
+        return {"version": self.version, "fields": self.said} if self.version else None
 
     def put_before_person(self, event_id: str, atom: str, category: str, reason: str) -> None:
         """Have a person asked about an atom."""

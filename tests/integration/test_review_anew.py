@@ -180,6 +180,27 @@ def test_what_was_a_sample_that_nobody_looked_at_is_asked_once_it_is_disputed(de
     assert item.reason == "conflict"
 
 
+@pytest.mark.parametrize("besides", [{}, {"language": "es"}])
+def test_what_waits_as_a_sample_waits_as_a_conflict_once_it_is_disputed(
+    desk: ReviewDesk, besides: dict[str, str]
+) -> None:
+    """Whatever else of the same person waits with it."""
+    desk.judge.words = {"birth_date": "supported"}
+    laid_down(desk, sample=1)
+    said = desk.say({"birth_date": "1982-03-04", **besides})
+    assert waits(desk) == {said["id"]: ["birth_date", *besides]}
+    before = desk.item()
+    assert before.reason == ("unclear" if besides else "sample")
+    desk.say({"birth_date": "1983-03-04"}, entity_id=said["entity_id"], source="manual")
+    assert waits(desk) == {said["id"]: ["birth_date", *besides]}, "once"
+    after = desk.item()
+    assert (after.id, after.reason, after.analysis) == (before.id, "conflict", before.analysis)
+    changed_at = after.changed_at
+    desk.say({"marital_status": {"code": "M"}}, entity_id=said["entity_id"], source="manual")
+    waits(desk)
+    assert desk.item().changed_at == changed_at, "and is left alone"
+
+
 def test_what_nobody_looked_at_is_looked_at_once_somebody_shall(desk: ReviewDesk) -> None:
     laid_down(desk, sources={"forms": "nobody"}, skip_types=["deal"])
     form, deal = desk.say({"language": "es"}, source="forms"), desk.say({"stage": "won"}, entity_type="deal")
