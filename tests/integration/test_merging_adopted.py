@@ -9,9 +9,7 @@ from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.outbound.planning.duplicate_search import decide as decide_duplicate
 from connector_runner.world import reading
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
-from tests.integration.test_drain import BOTH, PATIENTS, phones
-from tests.integration.test_merging import (
+from tests.integration.merging_stack import (
     EHR,
     STORE,
     VOICE,
@@ -27,6 +25,8 @@ from tests.integration.test_merging import (
     state,
     two_systems,
 )
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
+from tests.integration.test_drain import BOTH, PATIENTS, phones
 
 __all__ = ["clinic"]
 

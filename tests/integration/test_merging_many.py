@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from connector_runner.infra.database import rows
+from tests.integration.merging_stack import clinic, compare, decide, everything, state, two_systems
 from tests.integration.outbound_stack import Clinic, System, a_patient
 from tests.integration.test_drain import phones
-from tests.integration.test_merging import clinic, compare, decide, everything, state, two_systems
 
 __all__ = ["clinic"]
 

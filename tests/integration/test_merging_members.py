@@ -15,13 +15,11 @@ from connector_runner.outbound.operating import undoing
 from connector_runner.outbound.operating.naming import NAMES_ANOTHER
 from connector_runner.outbound.operating.undo_store import Selection
 from connector_runner.world import reading
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
-from tests.integration.test_drain import BOTH, PATIENTS, phones
-from tests.integration.test_gates import a_consent
-from tests.integration.test_merging import (
+from tests.integration.merging_stack import (
     EHR,
     STORE,
     a_contact,
+    asked,
     clinic,
     compare,
     content,
@@ -34,6 +32,9 @@ from tests.integration.test_merging import (
     state,
     two_systems,
 )
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
+from tests.integration.test_drain import BOTH, PATIENTS, phones
+from tests.integration.test_gates import a_consent
 
 __all__ = ["clinic"]
 
@@ -154,11 +155,6 @@ def test_nobody_is_asked_while_the_right_record_is_being_made(clinic: Clinic, eh
     assert made["participant"][0]["actor"]["reference"] != "Patient/c1"
     with clinic.database.begin(clinic.workspace) as tx:
         assert rows(tx, "SELECT 1 FROM quarantine WHERE code = :code", code=NAMES_ANOTHER) == []
-
-
-def asked(clinic: Clinic) -> list[dict[str, Any]]:
-    with clinic.database.begin(clinic.workspace) as tx:
-        return [dict(row) for row in rows(tx, "SELECT * FROM quarantine WHERE stage = 'repair' AND status = 'open'")]
 
 
 CHAIN = ("ehr:Patient:p1", "voice:Person:v1", "store:Patient:c1")

@@ -11,9 +11,7 @@ import requests
 
 from connector_runner.infra.database import rows
 from connector_runner.kernel.ids import entity_id_of
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
-from tests.integration.test_drain import BOTH, phones
-from tests.integration.test_merging import (
+from tests.integration.merging_stack import (
     EHR,
     MAIL,
     STORE,
@@ -29,6 +27,8 @@ from tests.integration.test_merging import (
     state,
     two_systems,
 )
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, eventually
+from tests.integration.test_drain import BOTH, phones
 
 __all__ = ["clinic"]
 

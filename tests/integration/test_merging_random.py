@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from connector_runner.kernel import exact_json
+from tests.integration.merging_stack import a_contact, clinic, decide, said, settle, state, two_systems
 from tests.integration.outbound_stack import Clinic, System, a_patient
-from tests.integration.test_merging import a_contact, clinic, decide, said, settle, state, two_systems
 
 __all__ = ["clinic"]
 

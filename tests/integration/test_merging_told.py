@@ -12,9 +12,7 @@ from connector_runner.outbound.operating import logbook, steps, undoing
 from connector_runner.outbound.operating.parting import PARTED
 from connector_runner.outbound.operating.preview import UNDO_FIRST, preview
 from connector_runner.outbound.operating.undo_store import Selection
-from tests.integration.outbound_stack import Clinic, System, a_patient
-from tests.integration.test_drain import phones
-from tests.integration.test_merging import (
+from tests.integration.merging_stack import (
     EHR,
     STORE,
     clinic,
@@ -25,6 +23,8 @@ from tests.integration.test_merging import (
     settle,
     state,
 )
+from tests.integration.outbound_stack import Clinic, System, a_patient
+from tests.integration.test_drain import phones
 
 __all__ = ["clinic"]
 

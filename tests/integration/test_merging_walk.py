@@ -24,9 +24,9 @@ from connector_runner.kernel.ids import entity_id_of
 from connector_runner.outbound.lanes.sweeping import sweep
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK
 from connector_runner.outbound.reconciling.reconcile import reconcile
+from tests.integration.merging_stack import a_contact, clinic, compare, decide, said, state, two_systems
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
 from tests.integration.test_drain import BOTH
-from tests.integration.test_merging import a_contact, clinic, compare, decide, said, state, two_systems
 
 __all__ = ["clinic"]
 
@@ -182,70 +182,75 @@ def content(resource: dict[str, Any]) -> str:
     return exact_json.dumps(kept | lists)
 
 
-def a_story(chance: random.Random, length: int) -> list[Step]:
-    """Steps of a walk; links are taken back now and then."""
-    steps: list[Step] = []
-    linked: list[tuple[str, str]] = []
-    used: dict[tuple[str, str], list[str]] = {}
-    pairs = list(combinations(PEOPLE, 2))
-    for number in range(length):
-        what = chance.choices(
-            [
-                "edit",
-                "hear",
-                "link",
-                "part",
-                "delete",
-                "book",
-                "fault",
-                "poll",
-                "drain",
-                "project",
-                "reconcile",
-                "settle",
-            ],
-            [5, 2, 4, 3, 0.5, 1, 1, 2, 3, 1, 1, 3],
-        )[0]
-        if what in ("edit", "hear"):
-            who = VOICE if what == "hear" else chance.choice((EHR, SECOND, STORE))
-            field = chance.choice(["phone", "birthDate"] if what == "hear" else ["phone", "email", "birthDate"])
-            before = used.setdefault((who, field), [])
-            if before and chance.random() < 0.25:
-                value = chance.choice(before)
-            elif what == "edit" and chance.random() < 0.15 and field != "birthDate":
-                value = ""
-            elif field == "phone":
-                value = f"617-555-{1000 + number + 37 * chance.randint(0, 99)}"
-            elif field == "email":
-                value = f"m{number}@example.org"
-            else:
-                value = f"19{50 + number}-03-{10 + chance.randint(0, 9)}"
-            if value:
-                before.append(value)
-            steps.append(Step("heard", (field, value)) if what == "hear" else Step("edited", (who, field, value)))
-        elif what == "link":
-            two = chance.choice(pairs)
-            linked.append(two)
-            steps.append(Step("link", two))
-        elif what == "part":
-            if linked:
-                two = linked.pop(chance.randrange(len(linked)))
-                linked = [each for each in linked if each != two]
-                steps.append(Step("part", two))
-        elif what == "delete":
-            steps.append(Step("deleted", (chance.choice((EHR, SECOND, STORE)),)))
-        elif what == "book":
-            steps.append(Step("booked", (number, chance.choice((EHR, SECOND)))))
-        elif what == "fault":
-            steps.append(Step("fault", (chance.choice(SYSTEMS), chance.choice(["drop_answer", "reset"]))))
-        elif what in ("poll", "drain", "reconcile"):
-            name = {"poll": "polled", "drain": "drained", "reconcile": "reconciled"}[what]
-            steps.append(Step(name, (chance.choice(SYSTEMS),)))
-        elif what == "project":
-            steps.append(Step("projected"))
+VERBS = {
+    "edit": 5, "hear": 2, "link": 4, "part": 3, "delete": 0.5, "book": 1, "fault": 1, "poll": 2, "drain": 3,
+    "project": 1, "reconcile": 1, "settle": 3,
+}  # fmt: skip
+"""What may happen in a story, and how often."""
+
+
+@dataclass
+class Story:
+    """A walk as it is made up; links are taken back now and then."""
+
+    chance: random.Random
+    linked: list[tuple[str, str]] = field(default_factory=list)
+    used: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def step(self, number: int) -> Step | None:
+        """The next one; None where there is nothing to be taken back."""
+        chance = self.chance
+        what = chance.choices([*VERBS], [*VERBS.values()])[0]
+        match what:
+            case "edit" | "hear":
+                return self._word(number, heard=what == "hear")
+            case "link":
+                self.linked.append(chance.choice(list(combinations(PEOPLE, 2))))
+                return Step("link", self.linked[-1])
+            case "part":
+                return self._part()
+            case "delete":
+                return Step("deleted", (chance.choice((EHR, SECOND, STORE)),))
+            case "book":
+                return Step("booked", (number, chance.choice((EHR, SECOND))))
+            case "fault":
+                return Step("fault", (chance.choice(SYSTEMS), chance.choice(["drop_answer", "reset"])))
+            case "poll" | "drain" | "reconcile":
+                return Step(f"{what}{'d' if what.endswith('e') else 'ed'}", (chance.choice(SYSTEMS),))
+        return Step({"project": "projected", "settle": "settled"}[what])
+
+    def _word(self, number: int, *, heard: bool) -> Step:
+        """Somebody says something, maybe what was said before, or takes it back."""
+        chance = self.chance
+        who = VOICE if heard else chance.choice((EHR, SECOND, STORE))
+        what = chance.choice(["phone", "birthDate"] if heard else ["phone", "email", "birthDate"])
+        before = self.used.setdefault((who, what), [])
+        if before and chance.random() < 0.25:
+            value = chance.choice(before)
+        elif not heard and chance.random() < 0.15 and what != "birthDate":
+            value = ""
+        elif what == "phone":
+            value = f"617-555-{1000 + number + 37 * chance.randint(0, 99)}"
+        elif what == "email":
+            value = f"m{number}@example.org"
         else:
-            steps.append(Step("settled"))
-    return steps
+            value = f"19{50 + number}-03-{10 + chance.randint(0, 9)}"
+        if value:
+            before.append(value)
+        return Step("heard", (what, value)) if heard else Step("edited", (who, what, value))
+
+    def _part(self) -> Step | None:
+        if not self.linked:
+            return None
+        two = self.linked.pop(self.chance.randrange(len(self.linked)))
+        self.linked = [each for each in self.linked if each != two]
+        return Step("part", two)
+
+
+def a_story(chance: random.Random, length: int) -> list[Step]:
+    """Steps of a walk."""
+    story = Story(chance)
+    return [step for number in range(length) if (step := story.step(number)) is not None]
 
 
 def without_parted(steps: Sequence[Step]) -> list[Step]:

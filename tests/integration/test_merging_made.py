@@ -1,0 +1,137 @@
+"""Who is made in a sink where several are one: once, the smallest, and not before they were compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connector_runner.infra.database import execute, rows
+from connector_runner.kernel.ids import entity_id_of
+from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
+from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
+from connector_runner.outbound.releasing import release, release_store
+from tests.integration.merging_stack import (
+    EHR,
+    STORE,
+    VOICE,
+    clinic,
+    compare,
+    decide,
+    lane_of,
+    one_person_in_both,
+    said,
+    settle,
+    two_calls,
+)
+from tests.integration.outbound_stack import Clinic, System, an_appointment, once_planned
+from tests.integration.test_drain import BOTH, PATIENTS, phones
+
+__all__ = ["clinic"]
+
+
+def test_a_record_is_made_once_and_those_that_refer_to_any_member_name_it(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    one_person_in_both(clinic, ehr, store, **BOTH)
+    decide(clinic, EHR, STORE, same=True)
+    ehr.put(an_appointment("a1"))
+    clinic.poll("ehr", "Appointment")
+    settle(clinic)
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
+    [made] = store.all("Appointment")
+    assert made["participant"][0]["actor"]["reference"] == "Patient/c1"
+
+
+def test_of_two_that_are_one_and_not_there_the_smaller_is_made(clinic: Clinic, store: System) -> None:
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=True)
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 1
+    lanes = clinic.lanes("store")
+    assert [lane["entity_id"] for lane in lanes if lane["sink_ref"]] == [entity_id_of(clinic.workspace, small)]
+    other = lane_of(clinic, "store", large)
+    assert other is None or other["reason"] in (HELD_AS_MEMBER, MADE_AS_MEMBER)
+
+
+def test_nobody_is_made_before_it_was_compared(clinic: Clinic, store: System) -> None:
+    small, large = two_calls(clinic, store)
+    clinic.flow("store")
+    assert store.all("Patient") == []
+    assert {(lane["state"], lane["reason"]) for lane in clinic.lanes("store")} == {("waiting", RESOLUTION_PENDING)}
+    assert all(lane["attempts"] == 0 for lane in clinic.lanes("store")), "waiting is no attempt"
+    decide(clinic, small, large, same=False)
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 2
+
+
+def test_who_was_compared_while_a_drain_decided_to_wait_for_it_is_looked_at_again(
+    clinic: Clinic, store: System
+) -> None:
+    """Its lane does not wait yet when the waiting are woken, and would then wait for nothing."""
+    small, large = two_calls(clinic, store)
+    clinic.flow("store")
+    with clinic.database.begin(clinic.workspace) as tx:
+        execute(tx, "UPDATE sync_lane SET state = 'leased', lease_until = now() + interval '1 minute'")
+        execute(tx, "DELETE FROM pending_release")
+    decide(clinic, small, large, same=False)
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert len(rows(tx, "SELECT entity_id FROM pending_release")) == 2
+
+
+def test_who_was_compared_while_release_decided_to_wait_for_it_is_looked_at_at_once(
+    clinic: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is not there yet when the waiting are woken, and would then wait for nothing until its next recheck."""
+    clinic.source("store", store, **PATIENTS)
+    said(clinic, VOICE[0], "617-555-0200")
+    want = release_store.want
+
+    def compared_meanwhile(*arguments: Any) -> Any:
+        compare(clinic)
+        return want(*arguments)
+
+    monkeypatch.setattr(release_store, "want", compared_meanwhile)
+    assert release.release(clinic.outbound, clinic.workspace).more
+    monkeypatch.setattr(release_store, "want", want)
+    assert {lane["state"] for lane in clinic.lanes("store")} == {"waiting"}
+    assert not release.release(clinic.outbound, clinic.workspace).more
+    assert {lane["state"] for lane in clinic.lanes("store")} == {"ready"}
+
+
+def test_who_waits_to_be_compared_still_is_not_looked_at_again_and_again(clinic: Clinic, store: System) -> None:
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=True)
+    said(clinic, large, "617-555-0299")
+    assert not release.release(clinic.outbound, clinic.workspace).more
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert rows(tx, "SELECT 1 FROM pending_release") == []
+
+
+def test_a_link_between_planning_and_sending_stops_the_create(
+    clinic: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=False)
+    once_planned(monkeypatch, lambda: decide(clinic, small, large, same=True))
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 1
+
+
+def test_two_that_were_made_before_the_link_are_shown_and_kept_in_step(clinic: Clinic, store: System) -> None:
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=False)
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 2
+    decide(clinic, small, large, same=True)
+    clinic.flow("store")
+    assert {tuple(phones(each)) for each in store.all("Patient")} == {("617-555-0201",)}, "the later word, in both"
+    assert not [each for each in store.writes() if each["method"] == "DELETE"]
+    for lane in clinic.lanes("store"):
+        assert DUPLICATE_IN_SINK in {item["code"] for item in lane["withheld"]}
+    with clinic.database.begin(clinic.workspace) as tx:
+        asked = rows(tx, "SELECT entity_id, other_id, reason FROM review_item")
+    assert [item["reason"] for item in asked] == [DUPLICATE_IN_SINK]
+    decide(clinic, small, large, same=False)
+    clinic.flow("store")
+    assert {tuple(phones(each)) for each in store.all("Patient")} == {("617-555-0200",), ("617-555-0201",)}
