@@ -19,7 +19,8 @@ from connector_runner.infra.queue import (
     configuration,
     sink_queue,
 )
-from tests.acceptance.drills import RESOURCES, Clinic
+from tests.acceptance.drill_clinic import RESOURCES
+from tests.acceptance.drills import Clinic
 
 
 def hints(clinic: Clinic) -> list[Hint]:

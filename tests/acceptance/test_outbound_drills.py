@@ -16,7 +16,8 @@ import pytest
 import redis
 
 from connector_runner.infra.queue import KEY_PREFIX
-from tests.acceptance.drills import BEAT, Clinic, a_clinic, a_sink, chance, refused_consent, store_document, until
+from tests.acceptance.drill_clinic import refused_consent, store_document
+from tests.acceptance.drills import BEAT, Clinic, a_clinic, a_sink, chance, until
 from tests.acceptance.hints import hinting, hints, queue_of
 from tests.acceptance.stack import wait_for
 

@@ -6,37 +6,26 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from connector_runner.auth import signatures
-from connector_runner.connectors.athenahealth import changed, client, forms, profile, push, rows, source
-from connector_runner.connectors.athenahealth import sink as athenahealth_sink
+from connector_runner.connectors.athenahealth import changed, client, profile, push, source
 from connector_runner.connectors.athenahealth.settings import AthenahealthSettings
 from connector_runner.connectors.base import Page
-from connector_runner.connectors.classification import classify
-from connector_runner.connectors.fhir.ehr_sink import EHRSink
 from connector_runner.connectors.fhir.profile import Profile
 from connector_runner.connectors.push import Arrived, PushEvent, PushSettings
-from connector_runner.connectors.sinks import Json, Outcome
+from connector_runner.connectors.sinks import Json
 from connector_runner.kernel.errors import Misconfigured, RunnerError
 from connector_runner.sandbox import launch
-from connector_runner.unification import primitives
-from connector_runner.unification.loader import load_mappings
-from connector_runner.unification.model import MappingContext
-from connector_runner.unification.transforms import TRANSFORMS
-from tests.conformance.adapters.athenahealth import ADAPTER, OURS, PRACTICE, a_problem, a_weight
+from tests.conformance.adapters.athenahealth import ADAPTER, OURS, PRACTICE
+from tests.conformance.athenahealth_v1 import V1_QUIRKS
 from tests.conformance.clinic import Clinic, read_all, read_on
 from tests.conformance.conftest import Say, clinic_of
 from tests.conformance.quirks import Quirk, attribute
-from tests.conformance.test_writing import OURS as REF
 from tests.integration.tokens.bench import call
-
-MAPPINGS = Path(__file__).parents[2] / "mappings"
 
 
 def calls(clinic: Clinic, part: str) -> list[Json]:
@@ -161,122 +150,6 @@ def what_was_read_and_not_landed_is_read_again(clinic: Clinic) -> None:
     assert "reading_since" not in after["changed_feed"]
 
 
-def appointments_come_from_v1(clinic: Clinic) -> None:
-    """FHIR finds an appointment by its id only; v1 lists those that are booked.
-
-    Source: CapabilityStatement of 2022-06-06 (Appointment: _id, base-appointment-id); metriport/metriport.
-    """
-    found, cursor = read_all(clinic.source(), "Appointment")
-    booked = [
-        one
-        for one in clinic.shown("Appointment").values()
-        if one["status"] in ("booked", "arrived", "checked-in", "fulfilled")
-        and any(part["actor"]["reference"].startswith("Patient/") for part in one["participant"])
-    ]
-    assert 0 < len(found) <= len(booked)
-    number, record = next(iter(found.items()))
-    stored = next(one for one in booked if one["id"].endswith(f"-{number}"))
-    clinic.put({**stored, "status": "cancelled"})
-    later, _ = read_on(clinic.source(), "Appointment", cursor)
-    assert later[number].body is not None
-    assert later[number].body["appointmentstatus"] == "x"  # type: ignore[index]
-    assert record.body is not None
-    direct = clinic.source().read("Appointment", number)
-    assert direct is not None
-    assert direct.body == later[number].body
-
-
-def lists_of_v1_go_on_at_next(clinic: Clinic) -> None:
-    """A list of v1 has ``limit`` rows and the address of the next.
-
-    Source: vendor sheet ("v1 next URL + limit 1000 (Metriport)"); metriport/metriport paginateListResponse.
-    """
-    whole, _ = read_all(clinic.source(), "Appointment")
-    clinic.vendor(rows=3)
-    parts, _ = read_all(clinic.source(), "Appointment")
-    assert parts.keys() == whole.keys()
-    assert len(parts) > 3
-
-
-def dates_of_v1_are_month_first(clinic: Clinic) -> None:
-    """v1 writes ``MM/DD/YYYY``, and a time of day without a zone.
-
-    Source: vendor sheet ("v1 dates MM/DD/YYYY"); metriport/metriport (athenaDateFormat); go-athenahealth.
-    """
-    found, _ = read_all(clinic.source(), "Appointment")
-    mapping = load_mappings(MAPPINGS).inbound("athenahealth", "Appointment")
-    assert mapping is not None
-    for number, record in found.items():
-        stored = next(one for one in clinic.records("Appointment") if one["id"].endswith(f"-{number}"))
-        mapped = mapping.map(record.body, MappingContext("athena"))
-        assert mapped.problems == ()
-        wanted = datetime.fromisoformat(stored["start"])
-        assert datetime.fromisoformat(mapped.facts["start"]) == wanted
-        assert mapped.facts["patient"]["ref"].startswith(f"athena:Patient:{OURS}E-")
-
-
-# Writing
-
-
-def a_problem_is_written_as_a_form(clinic: Clinic) -> None:
-    """FHIR takes no Condition; v1 takes a form with a SNOMED code and ``MM/DD/YYYY``.
-
-    Source: vendor sheet ("real writes in v1 REST"); metriport/metriport createProblem.
-    """
-    reply = clinic.sink().create(a_problem(clinic), REF)
-    assert reply.outcome is Outcome.LANDED
-    made = next(one for one in clinic.records("Condition") if f"Condition/{one['id']}" == reply.ref)
-    assert made["onsetDateTime"] == "2026-02-27"
-
-
-def a_weight_is_written_in_grams(clinic: Clinic) -> None:
-    """v1 keeps weights in grams, lengths in centimetres, temperatures in Fahrenheit, whatever was measured in.
-
-    Source: vendor sheet ("resource may be in wrong units -> convert"); metriport/metriport convertValue.
-    """
-    reply = clinic.sink().create(a_weight(clinic), REF)
-    assert reply.outcome is Outcome.LANDED
-    made = next(one for one in clinic.records("Observation") if f"Observation/{one['id']}" == reply.ref)
-    assert Decimal(str(made["valueQuantity"]["value"])) == Decimal("68038.8")
-    stone = {**a_weight(clinic), "valueQuantity": {"value": 11, "unit": "st", "code": "[stone_av]"}}
-    sent = len(clinic.journal())
-    refused = clinic.sink().create(stone, REF)
-    assert (refused.outcome, refused.cause) == (Outcome.POISON, "unit_unknown")
-    assert len(clinic.journal()) == sent
-
-
-def a_success_can_be_a_refusal(clinic: Clinic) -> None:
-    """A write that was not accepted is answered 200 with ``success: false``.
-
-    Source: metriport/metriport createProblem: success and errormessage are looked at, not the status.
-    """
-    clinic.vendor(refuse_writes=True)
-    reply = clinic.sink().create(a_problem(clinic), REF)
-    assert (reply.outcome, reply.cause) == (Outcome.POISON, "not_accepted")
-
-
-def what_was_written_is_found_by_what_v1_keeps(clinic: Clinic) -> None:
-    """v1 keeps no identifier of ours and not all that was sent; a weight comes back in another unit.
-
-    Source: metriport/metriport createProblem and createVitals (fields of the forms).
-    """
-    sink, body = clinic.sink(), a_weight(clinic)
-    made = sink.create(body, REF)
-    assert isinstance(sink, EHRSink)
-    assert sink.find_created(body, REF).ref == made.ref
-
-
-def the_allowance_is_read_from_the_headers(clinic: Clinic) -> None:
-    """Ratelimit-* and X-Ratelimit-* come with every answer.
-
-    Source: recorded answers of the vendor's sandbox in fastenhealth/fasten-sources (limit 500, reset 1).
-    """
-    clinic.vendor(allowance=7)
-    pace = clinic.sink().create(a_problem(clinic), REF).pace
-    assert pace is not None
-    assert (pace.limit, pace.remaining, pace.reset_s) == (7, 6, 1.0)
-
-
 # Pushes
 
 
@@ -318,18 +191,6 @@ def an_event_may_name_only_an_identifier(clinic: Clinic) -> None:
     assert read(of_another) == ()
 
 
-def first_page_only(patch: pytest.MonkeyPatch) -> None:
-    """Lists end with their first page."""
-    whole = rows.pages
-
-    def pages(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        for listed, _ in whole(*args, **kwargs):
-            yield listed, None
-            return
-
-    patch.setattr(rows, "pages", pages)
-
-
 def links_cut_short(patch: pytest.MonkeyPatch) -> None:
     """Links are taken for what was asked at first."""
     whole = client.AthenahealthClient.address
@@ -343,11 +204,6 @@ def gaps_passed_over(patch: pytest.MonkeyPatch) -> None:
         return (replace(page, missed=False) for page in told(feeds, resource_type, cursor))
 
     patch.setattr(changed.Changed, "changed", changed_only)
-
-
-def dates_as_fhir_has_them(patch: pytest.MonkeyPatch) -> None:
-    """The date of a row is read as a FHIR date."""
-    patch.setitem(TRANSFORMS, "us_moment", lambda value, path, run: primitives.date(value[0], path, run))
 
 
 def without_feeds(settings: AthenahealthSettings) -> Profile:
@@ -379,20 +235,7 @@ QUIRKS = (
     Quirk(a_feed_is_subscribed_to_first, attribute(client, "needs_subscription", lambda answer: False)),
     Quirk(a_lost_subscription_leaves_a_gap, gaps_passed_over),
     Quirk(what_was_read_and_not_landed_is_read_again, attribute(changed.Changed, "_again", nothing)),
-    Quirk(appointments_come_from_v1, attribute(source.AthenahealthSource, "pages", source.FHIRSource.pages)),
-    Quirk(lists_of_v1_go_on_at_next, first_page_only),
-    Quirk(dates_of_v1_are_month_first, dates_as_fhir_has_them),
-    Quirk(a_problem_is_written_as_a_form, attribute(forms, "_day", lambda moment, where: moment)),
-    Quirk(a_weight_is_written_in_grams, attribute(forms, "_TO", {})),
-    Quirk(
-        a_success_can_be_a_refusal,
-        attribute(athenahealth_sink.AthenahealthSink, "_made", lambda self, form, reply, document: reply),
-    ),
-    Quirk(what_was_written_is_found_by_what_v1_keeps, attribute(forms, "kept", lambda body: None)),
-    Quirk(
-        the_allowance_is_read_from_the_headers,
-        attribute(classify, "pace_of", lambda headers, now: None),
-    ),
+    *V1_QUIRKS,
     Quirk(an_event_may_name_only_an_identifier, attribute(push, "_SYSTEM", re.compile("nothing"))),
 )
 by_name = pytest.mark.parametrize("quirk", QUIRKS, ids=lambda quirk: quirk.name)

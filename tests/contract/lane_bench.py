@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from connector_runner.kernel.ids import new_id
 from connector_runner.outbound.lanes.intents import CREATE, Confirmed, Intent
 from connector_runner.outbound.lanes.lane import Lane
+from tests.simulation.memory_store import MemoryLaneStore
+from tests.simulation.sql_store import VirtualDatabase, lane_store
 
 
 @dataclass
@@ -72,3 +77,19 @@ def intent_of(lane: Lane) -> Intent:
         atoms=("language",),
         created_by_us=True,
     )
+
+
+@pytest.fixture(scope="module")
+def virtual(new_database: Callable[[], str]) -> Iterator[VirtualDatabase]:
+    database = VirtualDatabase(new_database())
+    database.prepare()
+    yield database
+    database.dispose()
+
+
+@pytest.fixture(params=["memory", "sql"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    now, workspace, sink = [100.0], new_id(), new_id()
+    if request.param == "memory":
+        return Bench(MemoryLaneStore(workspace, lambda: now[0]), sink, now)
+    return Bench(lane_store(request.getfixturevalue("virtual"), workspace, sink, lambda: now[0]), sink, now)

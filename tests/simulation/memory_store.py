@@ -14,11 +14,8 @@ from connector_runner.connectors.sinks import Json, Reply
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.outbound.lanes.intents import Confirmed, Intent
 from connector_runner.outbound.lanes.lane import ALONE, DEPENDENCY, Lane, State, Withheld, client_ref, lane_id, legal
-from connector_runner.outbound.sinks.sink_state import QUOTA, SinkState
-from connector_runner.resilience.breaker import BreakerLimits
-from tests.simulation.tables import LaneRow, Logged, OpenIntent, SinkRow, Tables
-
-BREAKER = BreakerLimits()
+from tests.simulation.memory_sinks import SinkVerbs
+from tests.simulation.tables import LaneRow, Logged, OpenIntent, Tables
 
 T = TypeVar("T")
 
@@ -50,15 +47,14 @@ class MemoryLaneStore:
             return work(tx)
 
 
-class MemoryLaneTx:
+class MemoryLaneTx(SinkVerbs):
     """The verbs, on a copy that is kept when it is committed."""
 
     def __init__(self, of: MemoryLaneStore) -> None:
         self.of, before = of, of.tables
-        self.lanes, self.intents, self.sinks = dict(before.lanes), dict(before.intents), dict(before.sinks)
-        self.refers = dict(before.refers)
+        super().__init__(dict(before.lanes), dict(before.sinks), of.clock())
+        self.intents, self.refers = dict(before.intents), dict(before.refers)
         self.log = before.log
-        self.now = of.clock()
 
     def tables(self) -> Tables:
         """What is to be committed."""
@@ -334,43 +330,6 @@ class MemoryLaneTx:
         due = (State.READY, State.WAITING, State.UNKNOWN)
         lanes = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and row.due_at <= self.now]
         return min(sum(row.lane.state in due for row in lanes), limit)
-
-    def sink_state(self, sink_id: str) -> SinkState:
-        """Open, paused, or left alone."""
-        row = self.sinks.get(sink_id, SinkRow())
-        phase = row.breaker.phase(self.now)
-        paused = row.paused is not None
-        state = SinkState(
-            None, 0.0, row.breaker.in_a_row, paused, phase == "half_open", row.breaker.clean and not paused
-        )
-        wake_s = max(row.wake_at - self.now, 0.0) if row.wake_at is not None else None
-        if paused and (wake_s is None or wake_s > 0):
-            return replace(state, closed=QUOTA if row.paused == QUOTA else "paused", wait_s=wake_s or 0.0)
-        if phase == "open":
-            return replace(state, closed="breaker", wait_s=row.breaker.wait_s(self.now))
-        return state
-
-    def pause(self, sink_id: str, code: str, for_s: float) -> None:
-        """For a time."""
-        self.sinks[sink_id] = replace(self.sinks.get(sink_id, SinkRow()), paused=code, wake_at=self.now + for_s)
-
-    def fail(self, sink_id: str) -> float:
-        """The breaker learns."""
-        row = self.sinks.get(sink_id, SinkRow())
-        breaker = row.breaker.failed(self.now, BREAKER)
-        self.sinks[sink_id] = replace(row, breaker=breaker)
-        return max(breaker.wait_s(self.now), BREAKER.first_open_s)
-
-    def works(self, sink_id: str) -> bool:
-        """The breaker learns; who was refused with a paused sink may try."""
-        row = self.sinks.get(sink_id, SinkRow())
-        self.sinks[sink_id] = SinkRow(breaker=row.breaker.succeeded(self.now))
-        if row.paused is not None:
-            for key, held in self.lanes.items():
-                lane = held.lane
-                if lane.sink_id == sink_id and lane.reason == "auth" and lane.state in (State.READY, State.UNKNOWN):
-                    self.lanes[key] = replace(held, due_at=min(held.due_at, self.now))
-        return self.sinks[sink_id].breaker.clean
 
     def reap(self, limit: int) -> int:
         """Leases that are over."""

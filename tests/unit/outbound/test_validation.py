@@ -2,74 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import time
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from connector_runner.kernel import exact_json
-from connector_runner.outbound.validation import POLICY, SEMANTIC, SINK, SYNTACTIC, Rules, check, refused_by_sink
+from connector_runner.outbound.validation import POLICY, SEMANTIC, SINK, SYNTACTIC, check, refused_by_sink
 from connector_runner.settings import PROJECT_ROOT
+from tests.unit.outbound.validated import APPOINTMENT, NOW, OBSERVATION, ORDER, PATIENT, changed, found
 
-NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CANARY = "Quatermass"
-PATIENT: dict[str, Any] = {
-    "resourceType": "Patient",
-    "id": "p1",
-    "identifier": [{"system": "urn:mrn", "value": "M1"}],
-    "name": [{"family": "Okafor", "given": ["Ada"], "use": "official"}],
-    "telecom": [{"system": "phone", "value": "617-555-0101", "use": "home"}],
-    "gender": "female",
-    "birthDate": "1982-03-04",
-    "managingOrganization": {"reference": "Organization/o1"},
-}
-APPOINTMENT: dict[str, Any] = {
-    "resourceType": "Appointment",
-    "id": "a1",
-    "status": "booked",
-    "start": "2026-12-01T09:00:00Z",
-    "end": "2026-12-01T09:20:00Z",
-    "participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}],
-}
-OBSERVATION: dict[str, Any] = {
-    "resourceType": "Observation",
-    "status": "final",
-    "code": {"text": "weight"},
-    "subject": {"reference": "Patient/p1"},
-    "valueQuantity": {"value": Decimal("70.50"), "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"},
-}
-ORDER: dict[str, Any] = {
-    "resourceType": "MedicationRequest",
-    "status": "active",
-    "intent": "order",
-    "medicationCodeableConcept": {"text": "aspirin"},
-    "subject": {"reference": "Patient/p1"},
-    "dosageInstruction": [{"timing": {"repeat": {"frequency": 2, "period": 1, "periodUnit": "d"}}}],
-}
-
-
-def found(body: dict[str, Any], before: dict[str, Any] | None = None, **rules: Any) -> list[tuple[str, str, str]]:
-    """Layer, path and code of what is found."""
-    problems = check(body, entity_type="any", system="fhir_r4", before=before, now=NOW, rules=Rules(**rules))
-    return [(problem.layer, problem.path, problem.code) for problem in problems]
-
-
-def changed(base: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
-    """``base`` with ``value`` at a dotted place; ``...`` takes the place away."""
-    body = copy.deepcopy(base)
-    *way, last = [int(word) if word.isdigit() else word for word in place.split(".")]
-    target: Any = body
-    for step in way:
-        target = target[step]
-    if value is ...:
-        del target[last]
-    else:
-        target[last] = value
-    return body
 
 
 @pytest.mark.parametrize("body", [PATIENT, APPOINTMENT, OBSERVATION, ORDER], ids=lambda body: body["resourceType"])
@@ -291,44 +236,6 @@ def test_elements_of_others_are_not_changed() -> None:
     assert found({**PATIENT}, written=mine) == [(POLICY, "", "foreign_field")]
 
 
-def test_a_create_carries_our_identity() -> None:
-    assert found(PATIENT, client_ref="ref-1") == [(POLICY, "identifier", "no_identity")]
-    assert found({**PATIENT, "id": "ref-1"}, client_ref="ref-1") == []
-    ours = {"system": "urn:connector-runner:entity", "value": "ref-1"}
-    assert found({**PATIENT, "identifier": [ours]}, client_ref="ref-1") == []
-    assert found({**PATIENT, "active": True}, PATIENT, client_ref="ref-1") == []
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "path"),
-    [
-        ("id", "okafor-1982", "id"),
-        ("id", "19820304-x", "id"),
-        ("id", "6175550101", "id"),
-        ("identifier.0.system", "https://clinic.example/ada/mrn", "identifier[0].system"),
-        (
-            "link",
-            [{"other": {"identifier": {"system": "urn:OKAFOR"}}, "type": "refer"}],
-            "link[0].other.identifier.system",
-        ),
-    ],
-)
-def test_ids_and_addresses_hold_nothing_of_the_person(place: str, value: Any, path: str) -> None:
-    assert [(layer, where) for layer, where, _ in found(changed(PATIENT, place, value))] == [(POLICY, path)]
-
-
-def test_an_id_of_the_sinks_making_is_its_own() -> None:
-    before = {**PATIENT, "id": "okafor-1982"}
-    assert found({**before, "active": True}, before) == []
-
-
-def test_a_digest_in_which_a_short_name_stands_by_chance_tells_nothing() -> None:
-    ours = "1f0c2b9e-4ada-5d11-9c3e-0b7a54c1d2e3"
-    named = {**PATIENT, "id": ours, "name": [{"family": "Okafor", "given": ["Ada"]}]}
-    assert found(named, client_ref=ours) == []
-    assert found(named) == [(POLICY, "id", "protected_id")]
-
-
 def test_no_problem_quotes_a_value_or_a_foreign_name() -> None:
     for base, place, value, *_ in (*SYNTACTIC_RULES, *SEMANTIC_RULES):
         planted = json.loads(json.dumps(value, default=str).replace("x", CANARY)) if value is not ... else ...
@@ -396,12 +303,3 @@ def test_a_patient_is_checked_in_less_than_0_4_ms() -> None:
             check(body, entity_type="patient", system="fhir_r4", before=None, now=NOW)
         best = min(best, (time.process_time() - started) / 100)
     assert best < 0.0004
-
-
-@pytest.mark.parametrize("family", ["Lee", "Email", "Phone", "Https"])
-def test_a_server_or_a_code_of_the_same_name_tells_nothing_of_a_person(family: str) -> None:
-    body = {**PATIENT, "name": [{"family": family}], "telecom": [{"system": "email", "value": "a@b.example"}]}
-    body |= {"identifier": [{"system": "https://phone.lee.example/mrn", "value": "M1"}]}
-    assert found(body) == []
-    told = {**body, "identifier": [{"system": f"https://www.example/mrn/{family}", "value": "M1"}]}
-    assert found(told) == [(POLICY, "identifier[0].system", "protected_address")]
