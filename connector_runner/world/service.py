@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -54,26 +54,13 @@ class World:
         review; Conflict (``concurrent_write``) when another transaction landed the same record first.
         """
         events = [self._admitted(event, from_review) for event in events]
-        written = [(event, _written(workspace_id, event)) for event in events]
-        touched = Counter([event.entity_id for event in events])
-        seen_again = {sighting.entity_id for sighting in sightings}
-        whole = [e for e in events if touched[e.entity_id] == 1 and e.entity_id not in seen_again and _is_whole(e)]
-        # The first version of a record finds its entity there already only where somebody else spoke of it before:
-        # its insertion below tells, and nobody looks beforehand.
-        first = {e.entity_id for e in whole if e.record_version is not None and e.record_version.n == 1}
-        known = store.lock_entities(tx, sorted((touched.keys() | seen_again) - first))
-        alone = {e.entity_id for e in whole} - known.keys()
+        written = [_written(workspace_id, event) for event in events]
+        page = _page(events, sightings)
+        known = store.lock_entities(tx, sorted((page.kinds.keys() | page.seen) - page.first))
         stage = Stage(tx, workspace_id, now)
-        stage.fill(((e, w, e.entity_id in alone) for e, w in written), sightings)
-        stage.insert_events()
-        if alone and stage.insert_entities() != len(alone):
-            alone = stage.made_entities()
-        said = ((e.entity_id, w.references) for e, w in written if e.entity_id in alone)
-        relationships.save_new(tx, workspace_id, said)
-        named = [(token, e.record_id or e.entity_id) for e, w in written for token in w.tokens]
-        relationships.save_identifiers(tx, workspace_id, named)
-        others = sorted((touched.keys() | (seen_again & known.keys())) - alone)
-        doubtful = {event.entity_id for event in events if _leaves_doubt(event.event_type, event.confidence)}
+        alone = _put(tx, workspace_id, stage, events, written, sightings, page.whole - known.keys())
+        others = sorted((page.kinds.keys() | (page.seen & known.keys())) - alone)
+        doubtful = page.doubtful
         if others:
             # Made by others before or meanwhile, or touched twice: take their locks before folding.
             known |= store.lock_entities(tx, [entity for entity in others if entity not in known])
@@ -81,17 +68,17 @@ class World:
             names |= {e.entity_id: e.canonical_id for e in known.values()}
             folded = self._fold(tx, workspace_id, others, now, names)
             doubtful |= {entity for entity, found in folded.items() if found.disputed}
-        created = frozenset(touched.keys() - known.keys())
-        if created and store.adopted(tx, [e.entity_id for e in events if e.record_id == e.entity_id in created]):
+        created = frozenset(page.kinds.keys() - known.keys())
+        if created and created & stage.adopted():
             raise Conflict("a record was adopted while it was landing", code=CONCURRENT_WRITE)
         # An entity keeps the type that it was made with, whatever later events call it.
-        kinds = {event.entity_id: event.entity_type for event in events}
-        kinds |= {entity: row.entity_type for entity, row in known.items()}
+        kinds = page.kinds | {entity: row.entity_type for entity, row in known.items()}
         # That a record is gone is no event where no mapping covers it any more, and withdraws what it said.
         unsaid = {sighting.entity_id for sighting in sightings if sighting.deleted} & known.keys()
-        changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched.keys() | unsaid)]
+        touched = frozenset(page.kinds)
+        changes = [EntityChange(e, kinds[e], e in created, e in doubtful) for e in sorted(touched | unsaid)]
         self._tell(tx, workspace_id, changes)
-        return Appended(len(events), created, frozenset(touched) - created)
+        return Appended(len(events), created, touched - created)
 
     def refold(self, tx: Tx, workspace_id: str, entity_ids: Iterable[str], *, now: datetime) -> None:
         """Fold entities anew from their events."""
@@ -199,6 +186,63 @@ class World:
         if changes:
             for subscriber in self._subscribers:
                 subscriber(tx, workspace_id, changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What an append touches, found in one walk: its events do not fit into a processor's cache together."""
+
+    kinds: dict[str, str]
+    """The entities that events are about -> what the last of these calls it."""
+    seen: frozenset[str]
+    """Those whose known content was seen again."""
+    whole: frozenset[str]
+    """Those about which a single event says something that could be its whole state."""
+    first: frozenset[str]
+    """Of these, those of which this is the first version of their record. Such an entity is there already only where
+    somebody else spoke of it before: its insertion tells, and nobody looks beforehand."""
+    doubtful: set[str]
+
+
+def _page(events: Iterable[NewEvent], sightings: Iterable[RecordVersion]) -> _Page:
+    kinds: dict[str, str] = {}
+    seen = frozenset([sighting.entity_id for sighting in sightings])
+    several, whole, first, doubtful = set(seen), set(), set(), set()
+    for event in events:
+        entity = event.entity_id
+        if entity in kinds:
+            several.add(entity)
+        elif _is_whole(event):
+            whole.add(entity)
+            if event.record_version is not None and event.record_version.n == 1:
+                first.add(entity)
+        kinds[entity] = event.entity_type
+        if _leaves_doubt(event.event_type, event.confidence):
+            doubtful.add(entity)
+    return _Page(kinds, seen, frozenset(whole - several), frozenset(first - several), doubtful)
+
+
+def _put(
+    tx: Tx,
+    workspace_id: str,
+    stage: Stage,
+    events: Sequence[NewEvent],
+    written: Sequence[Written],
+    sightings: Sequence[RecordVersion],
+    alone: frozenset[str],
+) -> AbstractSet[str]:
+    """Store events, and the entities that one of them makes ``alone``; those that nobody else had made meanwhile."""
+    stage.fill(((e, w, e.entity_id in alone) for e, w in zip(events, written, strict=True)), sightings)
+    stage.insert_events()
+    made: AbstractSet[str] = alone
+    if alone and stage.insert_entities() != len(alone):
+        made = stage.made_entities()
+    of = [event.entity_id for event in events]
+    said = ((entity, w.references) for entity, w in zip(of, written, strict=True) if entity in made)
+    relationships.save_new(tx, workspace_id, said)
+    named = [(token, e.record_id or e.entity_id) for e, w in zip(events, written, strict=True) for token in w.tokens]
+    relationships.save_identifiers(tx, workspace_id, named)
+    return made
 
 
 # The events of a page are of few types, and believed alike.

@@ -106,6 +106,17 @@ class Stage:
         )
         return {row["entity_id"] for row in found}
 
+    def adopted(self) -> set[str]:
+        """The staged records with events that stand for themselves, although others have adopted them."""
+        found = rows(
+            self._tx,
+            # One by one: whatever is known of its size, the planner would read all that was ever adopted.
+            "SELECT r.record_id FROM landing r CROSS JOIN LATERAL"
+            " (SELECT 1 FROM adopted_record WHERE record_id = r.record_id OFFSET 0) a"
+            " WHERE r.id IS NOT NULL AND r.record_id = r.entity_id",
+        )
+        return {row["record_id"] for row in found}
+
     def _insert(self, sql: str) -> int:
         kinds = [
             dict(zip(("number", *_KIND), (number, *map(self._said, kind)), strict=True))
