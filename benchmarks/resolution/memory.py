@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from itertools import combinations
 
-from connector_runner.resolution.blocking import is_broad, keys, phone_key
+from connector_runner.resolution.blocking import is_broad, is_loose, keys, phone_key
 from connector_runner.resolution.clusters import Clusters, Pair
 from connector_runner.resolution.crowds import MANY_NAMES
 from connector_runner.resolution.evidence import RAREST, Evidence, judge
@@ -78,5 +78,7 @@ def _pairs(people: People, crowded: Collection[str]) -> list[Pair]:
     found: set[Pair] = set()
     for key, records in holders.items():
         if key not in silent and len(records) <= (BROAD_CAP if is_broad(key) else KEY_CAP):
-            found.update(combinations(records, 2))
+            both = combinations(records, 2)
+            dated = {record for record in records if is_loose(key) and people[record].is_dated}
+            found.update((a, b) for a, b in both if not (a in dated and b in dated))
     return sorted(found)

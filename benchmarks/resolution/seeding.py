@@ -16,7 +16,6 @@ from connector_runner.infra.database import Database, Tx, copy_rows, execute
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.resolution import key_store, population_store, store
-from connector_runner.resolution.blocking import keys
 from connector_runner.resolution.crowds import MANY_NAMES, phone_token
 from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.unification.loader import load_mappings
@@ -63,7 +62,7 @@ def _identities(workspace: str, arrivals: Iterable[Arrival]) -> Iterator[Identit
 
 def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
     # All of it is made before: a transaction that lies idle for long is ended.
-    under = {person.record: sorted(key_store.tokens(_KIND, keys(person))) for person in people}
+    under = {person.record: sorted(key_store.tokens(person)) for person in people}
     bodies = [
         (person.record, exact_json.dumps(store.body_of(person)), key_store.token_array(under[person.record]))
         for person in people

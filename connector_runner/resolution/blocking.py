@@ -12,6 +12,8 @@ _BESIDE: Final = "\N{INFORMATION SEPARATOR ONE}"
 """Before it stands what a key has in common with others of the record: they are kept side by side (see place_of)."""
 _BROAD: Final = ("zn|", "hn|")
 """A name and a postal code, a name and a house. Both names without a date are broad, too."""
+_LOOSE: Final = "zn|"
+"""A name and a postal code; so are both names by themselves."""
 
 
 def keys(person: Identity) -> frozenset[str]:
@@ -48,6 +50,21 @@ def is_broad(key: str) -> bool:
     return key.startswith(_BROAD) or key.endswith(_BESIDE)
 
 
+def is_loose(key: str) -> bool:
+    """Whether two who say when they were born need more than this key to be brought together.
+
+    Among many, most who share a name and no date are strangers. Who shares the date as well, or most of it, has other
+    keys with them; and so has whom it is another's date by mistake, if a postal code or a house goes with the names.
+    """
+    return key.startswith(_LOOSE) or key.endswith(_BESIDE)
+
+
+def meet(one: Identity, other: Identity) -> bool:
+    """Whether a key brings two records together, as long as not too many have it."""
+    both_dated = one.is_dated and other.is_dated
+    return any(not (both_dated and is_loose(key)) for key in keys(one) & keys(other))
+
+
 def _of_numbers(person: Identity) -> Iterator[str]:
     yield from (f"i|{system}|{value}" for system, value in person.identifiers)
 
@@ -72,12 +89,12 @@ def _of_location(place: Identity) -> Iterator[str]:
 
 
 def _of_names(person: Identity) -> Iterator[str]:
-    """Both names as they sound, in either order, also with the year and with the day; each name with the whole date."""
+    """Both names as they sound, in either order, also with the year, the day, the place; each with the whole date."""
     both = ""
     if person.given and person.family:
         both = "|".join(sorted((sound(person.given), sound(person.family))))
         yield f"nn|{both}{_BESIDE}"
-    if person.birth is None or not person.birth[2]:
+    if person.birth is None or not person.is_dated:
         return
     year, month, day = person.birth
     first, last = sorted((month, day))
@@ -86,6 +103,8 @@ def _of_names(person: Identity) -> Iterator[str]:
     if both:
         yield f"nn|{both}{_BESIDE}{year}"
         yield f"nn|{both}{_BESIDE}{month}-{day}"
+        if person.postal_code:
+            yield f"nn|{both}{_BESIDE}|{person.postal_code}"
     if person.postal_code:
         yield f"d|{year}-{first}-{last}{_BESIDE}{month}|{person.postal_code}"
 

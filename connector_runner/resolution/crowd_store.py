@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, rows
-from connector_runner.resolution.key_store import SPEAKS, token_array
+from connector_runner.resolution.key_store import LOOSE, SPEAKS, UNDATED, token_array
 
 CAPPED: Final = "capped_key"
 CROWDED: Final = "crowded_phone"
@@ -87,7 +87,9 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         "  JOIN held b ON b.token = a.token AND b.entity_id = p.other JOIN identity i ON i.workspace_id = :ws"
         "   AND i.entity_id = p.one WHERE NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token)"
         "   JOIN blocking_key y ON y.workspace_id = :ws AND y.token = x.token AND y.entity_id = p.other"
-        f"   WHERE {SPEAKS.format('x.token')}))"
+        f"   WHERE {SPEAKS.format('x.token')} AND (x.token & {LOOSE | UNDATED} <> {LOOSE}"
+        f"    OR i.tokens @> ARRAY[x.token | {UNDATED}] OR EXISTS (SELECT 1 FROM blocking_key z"
+        f"     WHERE z.workspace_id = :ws AND z.token = x.token | {UNDATED} AND z.entity_id = p.other))))"
         " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
         " FROM (SELECT one AS id FROM parted UNION SELECT other FROM parted) p WHERE id <> ALL(CAST(:but AS uuid[]))"
         " ORDER BY id ON CONFLICT DO NOTHING",

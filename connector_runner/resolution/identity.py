@@ -125,6 +125,11 @@ class Identity:
         return bool(self.phones) and not (names or self.emails or self.street or self.postal_code or self.has_numbers)
 
     @property
+    def is_dated(self) -> bool:
+        """Whether it says the day of birth."""
+        return self.birth is not None and self.birth[2] > 0
+
+    @property
     def has_numbers(self) -> bool:
         """Whether the record has identifiers besides its own canonical id."""
         return len(self.identifiers) > 1

@@ -7,14 +7,22 @@ from hashlib import blake2b
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, id_array, tuples
-from connector_runner.resolution.blocking import is_broad, place_of
+from connector_runner.resolution.blocking import is_broad, is_loose, keys, place_of
 from connector_runner.resolution.clusters import Pair, pair
+from connector_runner.resolution.identity import Identity
 
 KEY_CAP: Final = 20
 """A key that more records have brings nobody together: it says too little, and pairs grow with its square."""
 BROAD_CAP: Final = 8
 """The same of a broad key: by then another one brings together who is the same, and this one strangers mostly."""
 
+BROAD: Final = 1
+"""In a token: strangers have it in common, so it is capped sooner."""
+LOOSE: Final = 2
+"""In a token: it brings together only those of whom one says no day of birth (see blocking.is_loose)."""
+UNDATED: Final = 4
+"""In a token, besides the loose one that it goes with: of those only who say no day of birth."""
+_FLAGS: Final = BROAD | LOOSE | UNDATED
 _BEYOND: Final = 1 << 64
 SPEAKS: Final = (
     "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
@@ -24,25 +32,34 @@ SPEAKS: Final = (
 
 
 def token(kind: str, key: str) -> int:
-    """A key as it is stored: half of it a digest of its place, half of itself; odd for a broad one, capped sooner."""
+    """A key as it is stored: half of it a digest of its place, half of itself, with what it is in the last bits."""
     return _token(kind, key, _digest(kind, place_of(key)))
 
 
-def tokens(kind: str, found: Iterable[str]) -> list[int]:
-    """What ``token`` gives, of each of these keys."""
+def tokens(person: Identity) -> list[int]:
+    """The keys of a record as they are stored; a loose one twice where the record says no day of birth."""
     places: dict[str, int] = {}
     made = []
-    for key in found:
+    for key in keys(person):
         place = place_of(key)
         if place not in places:
-            places[place] = _digest(kind, place)
-        made.append(_token(kind, key, places[place]))
+            places[place] = _digest(person.kind, place)
+        made.append(_token(person.kind, key, places[place]))
+        if made[-1] & LOOSE and not person.is_dated:
+            made.append(made[-1] | UNDATED)
     return made
+
+
+def asked(tokens: Iterable[int]) -> set[int]:
+    """The keys to look up to find who is brought together by these: of loose ones, also who says no day of birth."""
+    return {value for one in tokens for value in ((one, one | UNDATED) if one & LOOSE else (one,))}
 
 
 def _token(kind: str, key: str, place: int) -> int:
     # A digest of another length has nothing to do with that of the place, even where the key is its own place.
-    found = place << 32 | _digest(kind, key, 8) & 0xFFFFFFFE | (kind == "patient" and is_broad(key))
+    found = place << 32 | _digest(kind, key, 8) & ~_FLAGS & 0xFFFFFFFF
+    if kind == "patient":
+        found |= BROAD * is_broad(key) | LOOSE * is_loose(key)
     return found - _BEYOND if found >= _BEYOND >> 1 else found
 
 
@@ -82,14 +99,17 @@ def _columns(held: list[tuple[int, str]]) -> dict[str, str]:
 
 
 def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str]]:
-    """Key -> who has it, of keys that several have; of one that more have than are compared, one more than that."""
+    """Key -> who has it, of keys that several have; of one that more have than are compared, one more than that.
+
+    Of who says no day of birth also where it is one alone.
+    """
     found = tuples(
         tx,
         "SELECT t.token, CAST(h.ids AS text) FROM unnest(CAST(:tokens AS bigint[])) AS t (token)"
         " CROSS JOIN LATERAL (SELECT array_agg(entity_id) AS ids FROM (SELECT entity_id FROM blocking_key k"
         "  WHERE k.workspace_id = :ws AND k.token = t.token"
-        "  LIMIT CASE WHEN t.token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END + 1) b"
-        "  HAVING count(*) > 1) h",
+        f"  LIMIT CASE WHEN t.token & {BROAD} > 0 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END + 1) b"
+        f"  HAVING count(*) > CASE WHEN t.token & {UNDATED} > 0 THEN 0 ELSE 1 END) h",
         ws=workspace_id,
         tokens=token_array(tokens),
         broad=BROAD_CAP,
@@ -100,16 +120,19 @@ def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[
 
 def is_beyond_cap(value: int, held_by: Sequence[str]) -> bool:
     """Whether more have a key (see holders) than are compared for it."""
-    return len(held_by) > (BROAD_CAP if value & 1 else KEY_CAP)
+    return len(held_by) > (BROAD_CAP if value & BROAD else KEY_CAP)
 
 
-def brought_together(held_by: Mapping[int, Iterable[str]], among: Collection[str]) -> set[Pair]:
+def brought_together(held_by: Mapping[int, Sequence[str]], among: Collection[str]) -> set[Pair]:
     """The pairs that keys (see holders) bring together of which one is among these."""
     pairs: set[Pair] = set()
-    for ids in held_by.values():
+    for value, ids in held_by.items():
+        if value & UNDATED:
+            continue
+        undated = held_by.get(value | UNDATED, ()) if value & LOOSE else ids
         for one in ids:
             if one in among:
-                pairs.update(pair(one, other) for other in ids if other != one)
+                pairs.update(pair(one, other) for other in (ids if one in undated else undated) if other != one)
     return pairs
 
 

@@ -17,7 +17,7 @@ from connector_runner.infra.database import Database, Tx
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, key_store, link_store, population_store, store
-from connector_runner.resolution.blocking import keys
+from connector_runner.resolution.blocking import meet
 from connector_runner.resolution.clustering import regroup
 from connector_runner.resolution.clusters import Pair, pair
 from connector_runner.resolution.crowds import Met
@@ -182,7 +182,7 @@ def decide(
 def _weigh(tx: Tx, workspace_id: str, kind: Kind, two: Pair) -> None:
     """Keep what speaks for a pair that a person speaks of, where both are of a kind and a key brings them together."""
     people = store.identities(tx, workspace_id, two, kind)
-    if len(people) == len(two) and keys(people[two[0]]) & keys(people[two[1]]):
+    if len(people) == len(two) and meet(people[two[0]], people[two[1]]):
         for evidence in Judging(tx, workspace_id, kind, people).against((), [two]):
             evidence_store.keep(tx, workspace_id, evidence)
 
@@ -225,14 +225,14 @@ def _identify(
         identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
         for row in (store.states(tx, workspace_id, entity_ids, kind) if entity_ids else ())
     ]
-    found_under = {person: key_store.tokens(kind, keys(person)) for person in read}
+    found_under = {person: key_store.tokens(person) for person in read}
     saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
     gone = sorted(set(entity_ids) - {person.record for person in read})
     if gone:
         saved += store.forget(tx, workspace_id, gone, kind)
     if saved.more:
         population_store.grow(tx, workspace_id, kind, saved.more)
-    besides = {value for tokens in (*found_under.values(), *known.values()) for value in tokens}
+    besides = key_store.asked(value for tokens in (*found_under.values(), *known.values()) for value in tokens)
     met = crowds.follow(tx, workspace_id, kind, read, saved, besides)
     return {person.record: person for person in (*read, *known)}, met
 

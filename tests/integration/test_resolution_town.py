@@ -67,8 +67,10 @@ def _in_between(database: Database, workspace: str, seed: int, *, counted: bool)
     versions += [(name, PATIENTS[place - 1][2], 0) for place, (name, _, _) in enumerate(PATIENTS) if place % 4 == 0]
     chance.shuffle(versions)
     versions.sort(key=lambda version: version[2] if chance.random() < 0.1 else 0.5)
+    undated = {name for name, _, _ in PATIENTS[1::4]}
     for name, said, version in versions:
-        facts = {key: value for key, value in said.items() if key not in ("resourceType", "id")}
+        unsaid = {"resourceType", "id", *(("birthDate",) if name in undated else ())}
+        facts = {key: value for key, value in said.items() if key not in unsaid}
         say(database, workspace, name, facts, at=NOW + timedelta(hours=version))
         if chance.random() < 0.2:
             service.resolve(database, workspace, now=NOW, limit=chance.choice([1, 3, 10]))
