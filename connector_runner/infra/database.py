@@ -25,13 +25,15 @@ from connector_runner.settings import sqlalchemy_url
 
 Tx = Connection
 Row = dict[str, Any]
+TransactionOver = DBAPIError
+"""What a statement raises that Postgres refused: whoever catches it can do nothing more in its transaction."""
 
 T = TypeVar("T")
 
 __all__ = [
-    "CONCURRENT_WRITE", "Database", "Row", "Tx", "after_commit", "array_of", "before_commit", "copy_json",
-    "copy_lines", "copy_rows", "copy_text", "execute", "gather", "hot", "id_array", "later", "once", "one", "rows",
-    "tuples",
+    "CONCURRENT_WRITE", "Database", "Row", "TransactionOver", "Tx", "after_commit", "array_of", "before_commit",
+    "copy_json", "copy_lines", "copy_rows", "copy_text", "execute", "gather", "hot", "id_array", "later", "once", "one",
+    "rows", "tuples",
 ]  # fmt: skip
 
 CONCURRENT_WRITE = "concurrent_write"

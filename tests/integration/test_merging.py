@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import rows
+from connector_runner.infra.database import Tx, execute, rows
+from connector_runner.kernel.errors import Conflict
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.observability import entities as query
+from connector_runner.outbound.operating import parting
 from connector_runner.outbound.operating.parting import MADE_FOR_ANOTHER, NOT_TAKEN_BACK
 from connector_runner.world import reading
 from tests.integration.merging_stack import (
@@ -186,3 +189,34 @@ def test_any_member_shows_the_person(clinic: Clinic, ehr: System, store: System)
     assert [[each["canonical_id"] for each in one["linked_entities"]] for one in shown] == [[STORE], [EHR]]
     said_by = {atom: claim["record_key"] for atom, claim in shown[0]["provenance"].items()}
     assert (said_by["telecom[phone|home]"], said_by["telecom[email|home]"]) == (EHR, STORE)
+
+
+@pytest.mark.parametrize("at", ["release", "drain"])
+def test_who_meets_another_at_the_lanes_begins_anew(
+    clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Postgres ends one of two transactions that wait for each other: nothing more can be done in it, nor put aside."""
+    one_person_in_both(clinic, ehr, store)
+    settle(clinic)
+    decide(clinic, EHR, STORE, same=True)
+    if at == "drain":
+        clinic.release()
+    ask, met = parting.ask, []
+
+    def meets(tx: Tx, *arguments: Any) -> bool:
+        if not met:
+            met.append(at)
+            execute(tx, "DO $$ BEGIN RAISE EXCEPTION 'met' USING ERRCODE = 'deadlock_detected'; END $$")
+        return ask(tx, *arguments)
+
+    monkeypatch.setattr(parting, "ask", meets)
+    if at == "release":
+        clinic.release()
+    else:
+        with pytest.raises(Conflict):  # upon which the task is repeated
+            clinic.drain("store")
+    assert met == [at]
+    settle(clinic)
+    assert phones(store.get("Patient/c1")) == ["617-555-0101", "ada@example.org"]
+    with clinic.database.begin(clinic.workspace) as tx:
+        assert rows(tx, "SELECT code FROM quarantine") == []

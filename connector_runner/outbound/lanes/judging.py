@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector_runner.connectors.terms import SinkTerms
+from connector_runner.infra.database import TransactionOver
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State
@@ -36,7 +37,7 @@ class Judging:
             return self.desk.survey(tx, lanes)
         except BadRecord:
             return {}
-        except RunnerError:
+        except (RunnerError, TransactionOver):
             raise
         except Exception as error:
             log.error("survey_failed", sink=self.terms.name, exc_info=error)
@@ -49,7 +50,7 @@ class Judging:
         """
         try:
             return self._plan(tx, lane, along, seen)
-        except RunnerError:
+        except (RunnerError, TransactionOver):
             raise
         except Exception as error:
             log.error("plan_failed", lane_id=lane.lane_id, sink=self.terms.name, exc_info=error)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from connector_runner.connectors.directory import Applied
 from connector_runner.connectors.terms import SinkTerms
-from connector_runner.infra.database import Tx
+from connector_runner.infra.database import TransactionOver, Tx
 from connector_runner.infra.logging import get_logger
 from connector_runner.kernel.errors import BadRecord, RunnerError
 from connector_runner.kernel.ids import canonical_id
@@ -216,7 +216,7 @@ class Releasing:
             if alone:
                 raise
             code, message = error.code, error.message
-        except RunnerError:
+        except (RunnerError, TransactionOver):
             raise
         except Exception as error:
             if alone:
