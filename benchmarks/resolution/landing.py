@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.machine import Bench
 from benchmarks.resolution.dataset import FILES
 from connector_runner.bootstrap import Addresses, Runner, collect_rarely
-from connector_runner.infra.database import rows
+from connector_runner.infra.database import Database, rows
 from connector_runner.intake.imports import running
 from connector_runner.resolution import evidence_store, service
 from connector_runner.settings import Settings
@@ -74,6 +74,18 @@ def shuffled(arrivals: Sequence[Arrival], seed: int) -> list[Arrival]:
     return [next(versions[arrivals[place].name]) for place in order]
 
 
+def resolve_waiting(database: Database, workspace: str) -> tuple[int, int]:
+    """Compare what waits as a worker does; how many records, and how many pairs."""
+    now = datetime.now(UTC)
+    service.recount(database, workspace, now=now)
+    compared = pairs = 0
+    more = True
+    while more:
+        done = service.resolve(database, workspace, now=now)
+        compared, pairs, more = compared + done.compared, pairs + done.pairs, done.more
+    return compared, pairs
+
+
 class Clinic:
     """A workspace of its own into which records are landed."""
 
@@ -107,17 +119,11 @@ class Clinic:
     def compare(self, *, all_of_it: bool) -> Cost:
         """Compare what waits as a worker does, or with an exact count as an export of clusters does; what it cost."""
         postgres, ours = self._machine.postgres_cpu_s(), time.process_time()
-        now = datetime.now(UTC)
-        compared = pairs = 0
         if all_of_it:
-            done = service.work_off(self._runner.database, self.workspace, now=now)
+            done = service.work_off(self._runner.database, self.workspace, now=datetime.now(UTC))
             compared, pairs = done.compared, done.pairs
         else:
-            service.recount(self._runner.database, self.workspace, now=now)
-            more = True
-            while more:
-                done = service.resolve(self._runner.database, self.workspace, now=now)
-                compared, pairs, more = compared + done.compared, pairs + done.pairs, done.more
+            compared, pairs = resolve_waiting(self._runner.database, self.workspace)
         cpu_s = time.process_time() - ours + self._machine.postgres_cpu_s() - postgres
         spent = self._spent
         self._spent = Cost(spent.cpu_s + cpu_s, spent.compared + compared, spent.pairs + pairs)

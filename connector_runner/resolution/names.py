@@ -12,9 +12,8 @@ from unicodedata import combining, normalize
 import yaml
 
 _WORD = re.compile(r"[^\W\d_]+")
-_TITLES: Final = frozenset(
-    {"mr", "mrs", "ms", "miss", "mx", "dr", "prof", "rev", "md", "do", "np", "pa", "rn", "phd", "dds", "dmd", "od"}
-)
+_TITLES: Final = frozenset({"mr", "mrs", "ms", "miss", "mx", "dr", "prof", "rev"})
+_DEGREES: Final = frozenset({"md", "do", "np", "pa", "rn", "phd", "dds", "dmd", "od"})
 _GENERATIONS: Final = frozenset({"jr", "sr", "ii", "iii", "iv"})
 _SOUNDS: Final = {
     **dict.fromkeys("bfpv", "1"),
@@ -161,10 +160,14 @@ def words(text: str) -> list[str]:
 
 
 def parts(texts: Sequence[str]) -> tuple[list[str], str]:
-    """The words of names without titles, and the generation (``jr``) that stood among them, or an empty text."""
+    """The words of names without titles, and the generation (``jr``) that stood among them, or an empty text.
+
+    A degree is left out where another word is the name: alone it is one (Do, Pa).
+    """
     found = [word for text in texts for word in words(text)]
     generation = next((word for word in found if word in _GENERATIONS), "")
-    return [word for word in found if word not in _TITLES and word not in _GENERATIONS], generation
+    named = [word for word in found if word not in _TITLES and word not in _GENERATIONS]
+    return [word for word in named if word not in _DEGREES] or named[:1], generation
 
 
 def sound(name: str) -> str:

@@ -106,6 +106,13 @@ def test_titles_are_no_names_and_a_generation_stands_apart() -> None:
     assert (person.given, person.middle, person.family, person.generation) == ("ada", "n", "okafor", "jr")
 
 
+def test_a_degree_by_itself_is_a_name() -> None:
+    assert patient(name={"family": "Do", "given": ["Linh"]}).family == "do"
+    assert patient(name={"family": "Do MD", "given": ["Linh"]}).family == "do"
+    assert patient(name={"family": "Tran DO", "given": ["Linh"]}).family == "tran"
+    assert patient(name={"family": "Tran", "given": ["Dr."]}).given == ""
+
+
 @pytest.mark.parametrize("name", [{"given": ["Ada", "Okafor"]}, {"family": "Ada Okafor"}, {"text": "Ada Okafor"}])
 def test_a_whole_name_in_one_field_is_taken_apart(name: dict[str, Any]) -> None:
     person = patient(name=name)
