@@ -63,6 +63,22 @@ def test_a_key_brings_people_together_again_when_fewer_have_it(
     assert _evidence(database, workspace, "ehr:Patient:1") == 1
 
 
+def test_a_loose_key_does_not_hold_two_dated_records_together_when_the_other_is_capped(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector_runner.resolution.key_store.KEY_CAP", 3)
+    mail = {"telecom": [{"system": "email", "value": "front.desk@clinic.example.org"}]}
+    for name, born in (("ehr:Patient:1", "1941-02-03"), ("crm:Patient:1", "1985-10-11")):
+        say(database, workspace, name, {"name": ADA["name"], "birthDate": born} | mail)
+    work_off(database, workspace)
+    assert _evidence(database, workspace) == 1
+    for number, given in enumerate(("Bo", "Carla"), start=2):
+        say(database, workspace, f"ehr:Patient:{number}", called(given, f"{given}sen") | mail)
+    while service.resolve(database, workspace, now=NOW).compared:
+        pass
+    assert _evidence(database, workspace) == 0
+
+
 def _evidence(database: Database, workspace: str, canonical: str | None = None) -> int:
     with database.begin(workspace) as tx:
         found = rows(tx, "SELECT one, other FROM pair_evidence")
