@@ -93,3 +93,34 @@ def test_the_state_that_an_entity_had_is_still_told(url: str) -> None:
     assert told is not None
     assert (told["state"], told["provenance"]) == ({"gender": "female"}, {"by": []})
     database.dispose()
+
+
+def test_what_was_compared_before_knows_its_keys_and_is_counted(url: str) -> None:
+    migrations.upgrade(url, to="0027")
+    database, mine, other = Database(url), new_id(), new_id()
+    held = {mine: {PATIENT: [3, -5, 8], DOCTOR: []}, other: {PATIENT: [3]}}
+    for workspace, people in held.items():
+        with database.begin(workspace) as tx:
+            for name, tokens in people.items():
+                entity = entity_id_of(workspace, name)
+                execute(tx, "INSERT INTO identity VALUES (:ws, :id, 'patient', '{}')", ws=workspace, id=entity)
+                for token in tokens:
+                    execute(tx, "INSERT INTO blocking_key VALUES (:ws, :key, :id)", ws=workspace, key=token, id=entity)
+    with database.begin(mine) as tx:
+        execute(
+            tx,
+            "INSERT INTO population (workspace_id, kind, size, counted, counted_at, rules)"
+            " VALUES (:ws, 'patient', 1414, 1300, now(), 'patient-2/1')",
+            ws=mine,
+        )
+    migrations.upgrade(url)
+    for workspace, people in held.items():
+        with database.begin(workspace) as tx:
+            kept = {row["entity_id"]: row["tokens"] for row in rows(tx, "SELECT entity_id, tokens FROM identity")}
+            counted = one(tx, "SELECT size, records, counted, rules FROM population WHERE kind = 'patient'")
+        assert kept == {entity_id_of(workspace, name): sorted(tokens) for name, tokens in people.items()}
+        before = (1414, 1300, "patient-2/1") if workspace == mine else (1000, None, None)
+        assert counted is not None
+        assert (counted["size"], counted["counted"], counted["rules"]) == before
+        assert counted["records"] == len(people)
+    database.dispose()
