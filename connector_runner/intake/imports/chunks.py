@@ -25,8 +25,9 @@ from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.unification.engine import Mapping
 
-CHUNK_ITEMS = 2000
-CHUNK_BYTES = 4 * 1024 * 1024
+# What is staged of so much fits into Postgres' temp_buffers (8 MB).
+CHUNK_ITEMS = 4000
+CHUNK_BYTES = 6 * 1024 * 1024
 SMALL_BYTES = 4 * 1024 * 1024
 """A file whose bodies are not more than this is parsed once and held, names and all."""
 NAMES_A_WRITE = 5000
