@@ -14,7 +14,6 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
-from connector_runner.infra.embedded.memory import memory_bytes, shared_buffers_mb
 from connector_runner.infra.embedded.programs import Account, Program, arguments_of, find_postgres, give
 from connector_runner.infra.embedded.server import Server, is_running, make_folder
 from connector_runner.kernel.errors import Misconfigured, Unavailable
@@ -26,6 +25,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
     "wal_compression": "off",
@@ -117,12 +117,7 @@ class EmbeddedPostgres(Server):
         else:
             program = find_postgres(account, None)
             self._initialise(program, data, account, entry)
-        settings = {
-            **SETTINGS,
-            "shared_buffers": f"{shared_buffers_mb(memory_bytes())}MB",
-            "port": str(entry["port"]),
-            "cluster_name": self.home.token,
-        }
+        settings = {**SETTINGS, "port": str(entry["port"]), "cluster_name": self.home.token}
         return [
             str(program.path),
             "-D",
