@@ -24,15 +24,12 @@ _SPOKEN_OF: Final = (
 )
 
 
-def replace_evidence(
-    tx: Tx, workspace_id: str, about: Sequence[str], found: Sequence[Evidence], later: Iterable[str]
-) -> None:
-    """Let ``found`` be all the evidence there is about some entities, but for that with those in ``later``.
+def replace_evidence(tx: Tx, workspace_id: str, before: Mapping[Pair, bool], found: Sequence[Evidence]) -> None:
+    """Let ``found`` be all the evidence there is about the entities of which there was ``before`` (see evidence_of).
 
     Evidence that links nobody and asks no question is not kept: it is weighed anew where it matters (see grouping).
     What was linked stays marked so, and is kept with what people spoke of, whatever it comes to.
     """
-    before = _about(tx, workspace_id, about, set(later))
     kept = [e for e in found if e.bits >= LEAST_KEPT or e.held == ONLY_PHONE or before.get((e.one, e.other))]
     left = before.keys() - {(e.one, e.other) for e in kept}
     if left:
@@ -46,7 +43,7 @@ def keep(tx: Tx, workspace_id: str, evidence: Evidence) -> None:
     _keep(tx, workspace_id, [evidence])
 
 
-def _about(tx: Tx, workspace_id: str, about: Sequence[str], later: set[str]) -> dict[Pair, bool]:
+def evidence_of(tx: Tx, workspace_id: str, about: Sequence[str], later: set[str]) -> dict[Pair, bool]:
     """Pair -> whether it is linked or a person spoke of it, of all kept about some entities, but with ``later``."""
     columns = f"SELECT one, other, {_SPOKEN_OF} FROM pair_evidence p WHERE workspace_id = :ws"
     found = tuples(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Set
+from collections.abc import Callable, Collection, Container, Iterable, Set
 
 from connector_runner.infra.database import Tx
 from connector_runner.resolution import crowds, population_store, store
 from connector_runner.resolution.clusters import Pair
+from connector_runner.resolution.comparing import contradiction
 from connector_runner.resolution.evidence import Evidence, judge
 from connector_runner.resolution.grouping import Weighed
 from connector_runner.resolution.identity import Identity, Kind
@@ -34,11 +35,21 @@ class Judging:
         """How many records the population is taken to have."""
         return self._population.size
 
-    def against(self, others: Iterable[str], pairs: Iterable[Pair]) -> list[Evidence]:
-        """The evidence of ``pairs``, each of one of the people and one of ``others``, where both say who they are."""
+    def against(self, others: Iterable[str], pairs: Iterable[Pair], kept: Container[Pair]) -> list[Evidence]:
+        """The evidence of ``pairs``, each of one of the people and one of ``others``, where both say who they are.
+
+        Of two whom a veto keeps apart only if they are among ``kept``: nobody links them or asks about them.
+        """
         self._learn(others)
         known, weights = self._known, shipped()
-        return [judge(known[a], known[b], weights, self._population) for a, b in pairs if a in known and b in known]
+        return [
+            judge(known[a], known[b], weights, self._population)
+            for a, b in pairs
+            if a in known and b in known and ((a, b) in kept or not self._are_apart(known[a], known[b]))
+        ]
+
+    def _are_apart(self, one: Identity, other: Identity) -> bool:
+        return self._kind == "patient" and contradiction(one, other) is not None
 
     def among(self, component: Iterable[str]) -> Callable[[Pair], Weighed | None]:
         """What tells of two records of ``component`` that no key brought together what their evidence comes to.

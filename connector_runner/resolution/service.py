@@ -183,7 +183,7 @@ def _weigh(tx: Tx, workspace_id: str, kind: Kind, two: Pair) -> None:
     """Keep what speaks for a pair that a person speaks of, where both are of a kind and a key brings them together."""
     people = store.identities(tx, workspace_id, two, kind)
     if len(people) == len(two) and meet(people[two[0]], people[two[1]]):
-        for evidence in Judging(tx, workspace_id, kind, people).against((), [two]):
+        for evidence in Judging(tx, workspace_id, kind, people).against((), [two], [two]):
             evidence_store.keep(tx, workspace_id, evidence)
 
 
@@ -247,6 +247,7 @@ def _judge(
     pairs = key_store.brought_together(met.held_by, people)
     others = {record for two in pairs for record in two} - people
     later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
-    evidence = judging.against(others - later, sorted(pairs))
-    evidence_store.replace_evidence(tx, workspace_id, taken, evidence, later)
-    return len(evidence)
+    before = evidence_store.evidence_of(tx, workspace_id, taken, later)
+    evidence = judging.against(others - later, sorted(pairs), before)
+    evidence_store.replace_evidence(tx, workspace_id, before, evidence)
+    return sum(not later & {*two} for two in pairs)

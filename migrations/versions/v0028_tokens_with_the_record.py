@@ -18,6 +18,8 @@ ALTER TABLE blocking_key FORCE ROW LEVEL SECURITY;
 -- A worker of the release before, which would keep keys and not say so here, is refused.
 ALTER TABLE identity ALTER COLUMN tokens DROP DEFAULT;
 DROP INDEX blocking_key_entity;
+-- Whoever asks for all of a kind reads most of a workspace.
+DROP INDEX identity_kind;
 """
 
 COUNTED = """
