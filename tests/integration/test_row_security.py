@@ -51,6 +51,7 @@ CHECKED = {
     ("client_key", "algorithm"): lambda key: "ES384",
     ("link_event", "action"): lambda key: "made",
     ("link_event", "method"): lambda key: "score",
+    ("identity", "tokens"): lambda key: "{1}",
     ("pair_evidence", "one"): lambda key: SMALLEST,
     ("label", "one"): lambda key: SMALLEST,
     ("label", "other"): lambda key: key,
