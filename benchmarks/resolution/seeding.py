@@ -88,7 +88,8 @@ def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
     execute(
         tx,
         "INSERT INTO capped_key SELECT workspace_id, token FROM blocking_key WHERE workspace_id = :ws"
-        " GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & 1 = 1 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END"
+        f" GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & {key_store.BROAD} > 0 THEN CAST(:broad AS int)"
+        " ELSE CAST(:cap AS int) END"
         " ON CONFLICT DO NOTHING",
         ws=workspace,
         broad=key_store.BROAD_CAP,

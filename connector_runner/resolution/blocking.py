@@ -46,7 +46,7 @@ def place_of(key: str) -> str:
 
 
 def is_broad(key: str) -> bool:
-    """Whether strangers have this key in common as soon as there are many of them: it is capped sooner (see store)."""
+    """Whether strangers have this key in common as soon as there are many: it is capped sooner (see key_store)."""
     return key.startswith(_BROAD) or key.endswith(_BESIDE)
 
 

@@ -97,10 +97,12 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
         ws=workspace_id,
         kind=kind,
     ) or {"records": 0, "counted": None, "size": LEAST, "rules": None}
-    records, size, rules = int(row["records"]), size_step(row["records"]), rules_of(kind)
+    records, rules = int(row["records"]), rules_of(kind)
     anew = row["rules"] is not None and row["rules"] != rules
     if not anew and slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:
         return 0
+    records = _counted(tx, workspace_id, kind)
+    size = size_step(records)
     changed = {name: _changed_names(tx, workspace_id, kind, name, records) for name in _FIELDS}
     for name, steps in changed.items():
         _save_shares(tx, workspace_id, kind, name, {value: now for value, (_, now) in steps.items()})
@@ -108,7 +110,8 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
         tx,
         "INSERT INTO population AS p (workspace_id, kind, size, records, counted, counted_at, rules)"
         " VALUES (:ws, :kind, :size, :n, :n, :now, :rules) ON CONFLICT (workspace_id, kind) DO UPDATE SET"
-        " size = excluded.size, counted = excluded.counted, counted_at = excluded.counted_at, rules = excluded.rules",
+        " size = excluded.size, records = excluded.records, counted = excluded.counted,"
+        " counted_at = excluded.counted_at, rules = excluded.rules",
         ws=workspace_id,
         kind=kind,
         size=size,
@@ -119,6 +122,14 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
     if anew:
         return store.request_anew(tx, workspace_id, kind)
     return _ask_anew(tx, workspace_id, kind, size, row["size"], changed)
+
+
+def _counted(tx: Tx, workspace_id: str, kind: str) -> int:
+    """How many records there really are; what is kept from batch to batch starts from it again."""
+    row = one(
+        tx, "SELECT count(*) AS n FROM identity WHERE workspace_id = :ws AND kind = :kind", ws=workspace_id, kind=kind
+    )
+    return int(row["n"]) if row else 0
 
 
 def _ask_anew(tx: Tx, workspace_id: str, kind: str, size: int, before: int, changed: Mapping[str, Steps]) -> int:

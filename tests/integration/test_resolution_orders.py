@@ -79,6 +79,21 @@ def test_a_loose_key_does_not_hold_two_dated_records_together_when_the_other_is_
     assert _evidence(database, workspace) == 0
 
 
+def test_how_many_records_are_kept_is_put_right_when_they_are_counted(database: Database, workspace: str) -> None:
+    def kept() -> list[int]:
+        with database.begin(workspace) as tx:
+            return [row["records"] for row in rows(tx, "SELECT records FROM population WHERE kind = 'patient'")]
+
+    for number in range(3):
+        say(database, workspace, f"ehr:Patient:{number}", called("Ada", f"Number{'abc'[number]}"))
+    service.resolve(database, workspace, now=NOW)
+    assert kept() == [3]
+    with database.begin(workspace) as tx:
+        execute(tx, "UPDATE population SET records = 40")
+    work_off(database, workspace)
+    assert kept() == [3]
+
+
 def _evidence(database: Database, workspace: str, canonical: str | None = None) -> int:
     with database.begin(workspace) as tx:
         found = rows(tx, "SELECT one, other FROM pair_evidence")
