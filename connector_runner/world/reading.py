@@ -278,7 +278,8 @@ def before_deletion(tx: Tx, view: EntityView) -> tuple[EntityView, datetime] | N
             records.setdefault(each.entity_id, set()).add(each.record_id)
     deleted = [entity for entity, status in view.folded.statuses.items() if status == "deleted"]
     until = max(
-        gone[entity] if entity in gone else max(gone[record] for record in records[entity]) for entity in deleted
+        gone[entity] if entity in gone else max(gone[record] for record in records[entity] if record in gone)
+        for entity in deleted
     )
     known = [each for each in view.events if each.ingested_at <= until]
     folded = fold(known, [version for version in versions if version.seen_at < until], sent)
