@@ -168,6 +168,9 @@ _STREETS: Final = long_tail(
 _KINDS: Final = ("Street", "Avenue", "Road", "Lane", "Drive", "Court", "Terrace", "Place", "Way")
 _APARTMENTS: Final = 0.3
 """Of households, how many live in one."""
+# North America's numbering plan has no area 555, which Synthea writes, and none with 9 as its second digit: those are
+# kept for when numbers are made longer. With one area alone, every sixth of a million had a number of a stranger's.
+_AREAS: Final = (555, *(hundred + 90 + last for hundred in range(200, 1000, 100) for last in range(10)))
 # The first three digits after the area: no exchange of North America begins with 0 or 1, or ends in 11.
 _EXCHANGES: Final = tuple(number for number in range(200, 1000) if number % 100 != 11)
 
@@ -208,9 +211,10 @@ def dwelling(rng: random.Random) -> Address:
 
 
 def phone_digits(rng: random.Random) -> str:
-    """Ten digits. Area 555 is assigned to nobody, so none of the numbers is anybody's; Synthea writes them so too."""
-    exchange, line = divmod(int(rng.random() * len(_EXCHANGES) * 10_000), 10_000)
-    return f"555{_EXCHANGES[exchange]}{line:04d}"
+    """Ten digits, which are nobody's (see _AREAS)."""
+    area, number = divmod(int(rng.random() * len(_AREAS) * len(_EXCHANGES) * 10_000), len(_EXCHANGES) * 10_000)
+    exchange, line = divmod(number, 10_000)
+    return f"{_AREAS[area]}{_EXCHANGES[exchange]}{line:04d}"
 
 
 def phone_text(rng: random.Random, digits: str) -> str:
