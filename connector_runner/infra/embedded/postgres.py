@@ -25,7 +25,6 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
     "wal_compression": "off",
@@ -40,6 +39,25 @@ SETTINGS = {
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
+
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_LEAST_MB, _MOST_MB = 128, 4096
+
+
+def shared_buffers(memory: int) -> str:
+    """A quarter of the memory, in bytes, as PostgreSQL's documentation advises (section 19.4.1), within bounds.
+
+    It is taken as the data needs it. What does not fit is read through the system's cache, or from the disk.
+    """
+    return f"{min(max(memory // 4 // 2**20, _LEAST_MB), _MOST_MB)}MB"
+
+
+def memory_of_this_machine() -> int:
+    """Bytes of memory; of a container with a limit, those that it may use."""
+    limit = _CGROUP.read_text().strip() if _CGROUP.exists() else ""
+    total = psutil.virtual_memory().total
+    return min(total, int(limit)) if limit.isdigit() else int(total)
 
 
 class EmbeddedPostgres(Server):
@@ -117,7 +135,8 @@ class EmbeddedPostgres(Server):
         else:
             program = find_postgres(account, None)
             self._initialise(program, data, account, entry)
-        settings = {**SETTINGS, "port": str(entry["port"]), "cluster_name": self.home.token}
+        buffers = shared_buffers(memory_of_this_machine())
+        settings = {**SETTINGS, "shared_buffers": buffers, "port": str(entry["port"]), "cluster_name": self.home.token}
         return [
             str(program.path),
             "-D",
