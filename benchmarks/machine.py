@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import psutil
+import psycopg2
 
 from connector_runner.infra import migrations
 from connector_runner.infra.database import Database, execute
@@ -36,13 +37,17 @@ class Bench:
 
     def postgres_cpu_s(self) -> float:
         """CPU seconds of the postmaster and every backend, ended ones included."""
-        total = sum(self.postmaster.cpu_times()[:4])
-        for child in self.postmaster.children():
-            try:
-                total += sum(child.cpu_times()[:2])
-            except psutil.NoSuchProcess:
-                continue
-        return float(total)
+        return cpu_s_of(self.postmaster)
+
+    def checkpoint(self) -> None:
+        """Have Postgres write what is dirty, so that what is measured next does not do it."""
+        connection = psycopg2.connect(self.admin_url)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("CHECKPOINT")
+        finally:
+            connection.close()
 
     def database(self) -> Database:
         """The application's role on the benchmark's database."""
@@ -64,6 +69,17 @@ class Bench:
             "CONNECTOR_RUNNER_HOME": str(self.home),
             "CONNECTOR_RUNNER_HTTP_ALLOW": "127.0.0.1",
         }
+
+
+def cpu_s_of(parent: psutil.Process) -> float:
+    """CPU seconds of a process, of those that it has waited for, and of those of its that run."""
+    total = sum(parent.cpu_times()[:4])
+    for child in parent.children():
+        try:
+            total += sum(child.cpu_times()[:2])
+        except psutil.NoSuchProcess:
+            continue
+    return float(total)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from connector_runner.infra.queue import (
     REVIEW,
     REVIEW_TEND_WORKSPACE,
     SAMPLE,
+    SHELVE,
     TRANSLATE,
     Hint,
     sink_queue,
@@ -161,15 +162,22 @@ def after_resolution(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:
 
 
 def counts_due(outcome: Iterable[str], arguments: dict[str, Any]) -> Iterator[Hint]:
-    """Each workspace by itself."""
+    """Each workspace by itself, its names and its keys."""
     for workspace_id in outcome:
         yield Hint.of(RECOUNT_WORKSPACE, workspace_id=workspace_id)
+        yield Hint.of(SHELVE, workspace_id=workspace_id)
 
 
 def after_count(outcome: int, arguments: dict[str, Any]) -> Iterator[Hint]:
     """Who waits for the new count is compared at once."""
     if outcome:
         yield Hint.of(RESOLVE, **arguments)
+
+
+def after_shelving(outcome: bool, arguments: dict[str, Any]) -> Iterator[Hint]:
+    """The keys that are left go on at once."""
+    if outcome:
+        yield Hint.of(SHELVE, workspace_id=arguments["workspace_id"], turn=arguments.get("turn", 0) + 1)
 
 
 def after_review(outcome: Any, arguments: dict[str, Any]) -> Iterator[Hint]:

@@ -25,7 +25,10 @@ from .landing import Arrival
 
 _MAPPINGS = Path(__file__).resolve().parents[2] / "mappings"
 _CHUNK = 20_000
+_RECENT = 20
+"""The keys of one record in so many are not shelved yet: half of what may wait (see service.RECENT_KEYS_EACH)."""
 _KIND: Final[Kind] = "patient"
+_TABLES = ("identity", "blocking_key", "recent_key", "capped_key", "crowded_phone", "name_share", "pair_evidence")
 
 
 GivenOn = dict[int, set[str]]
@@ -48,7 +51,7 @@ def seed(database: Database, workspace: str, arrivals: Iterable[Arrival], given_
 def analyze(database: Database) -> None:
     """What autovacuum does in time."""
     with database.engine.connect() as connection:
-        for table in ("identity", "blocking_key", "capped_key", "crowded_phone", "name_share", "pair_evidence"):
+        for table in _TABLES:
             connection.exec_driver_sql(f"VACUUM ANALYZE {table}")
 
 
@@ -67,12 +70,13 @@ def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
         (person.record, exact_json.dumps(store.body_of(person)), key_store.token_array(under[person.record]))
         for person in people
     ]
-    found = sorted((token, record) for record, tokens in under.items() for token in tokens)
+    lately = set(list(under)[::_RECENT])
+    found = sorted((token, record, record in lately) for record, tokens in under.items() for token in tokens)
     with database.begin(workspace) as tx:
         execute(tx, "CREATE TEMP TABLE seeded (entity_id uuid, body jsonb, tokens bigint[]) ON COMMIT DROP")
-        execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid) ON COMMIT DROP")
+        execute(tx, "CREATE TEMP TABLE seeded_key (token bigint, entity_id uuid, recent bool) ON COMMIT DROP")
         copy_rows(tx, "seeded", ["entity_id", "body", "tokens"], bodies)
-        copy_rows(tx, "seeded_key", ["token", "entity_id"], found)
+        copy_rows(tx, "seeded_key", ["token", "entity_id", "recent"], found)
         execute(
             tx,
             "INSERT INTO identity (workspace_id, entity_id, kind, body, tokens)"
@@ -80,14 +84,16 @@ def _copy(database: Database, workspace: str, people: list[Identity]) -> None:
             ws=workspace,
             kind=_KIND,
         )
-        execute(tx, "INSERT INTO blocking_key SELECT :ws, token, entity_id FROM seeded_key", ws=workspace)
+        for table, which in (("blocking_key", "NOT recent"), ("recent_key", "recent")):
+            put = f"INSERT INTO {table} SELECT :ws, token, entity_id FROM seeded_key WHERE {which}"
+            execute(tx, put, ws=workspace)
         population_store.grow(tx, workspace, _KIND, len(people))
 
 
 def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
     execute(
         tx,
-        "INSERT INTO capped_key SELECT workspace_id, token FROM blocking_key WHERE workspace_id = :ws"
+        f"INSERT INTO capped_key SELECT workspace_id, token FROM {key_store.HELD} k WHERE workspace_id = :ws"
         f" GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & {key_store.BROAD} > 0 THEN CAST(:broad AS int)"
         " ELSE CAST(:cap AS int) END"
         " ON CONFLICT DO NOTHING",

@@ -315,6 +315,12 @@ def execute(tx: Tx, sql: str, /, **params: Any) -> int:
         return int(cursor.rowcount)
 
 
+def lock(tx: Tx, name: str, *, shared: bool = False) -> None:
+    """Wait until nobody else has this name, and have it until the transaction ends. ``shared``: with others that do."""
+    take = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    execute(tx, f"SELECT {take}(hashtextextended(:name, 7))", name=name)
+
+
 def before_commit(tx: Tx, call: Callable[[], object]) -> None:
     """Make a call when the transaction is about to be committed: for what takes a lock that others wait for.
 

@@ -36,6 +36,7 @@ TRANSLATE: Final = "translate.run"
 RESOLVE: Final = "resolve.run"
 RECOUNT: Final = "recount.run"
 RECOUNT_WORKSPACE: Final = "recount_workspace.run"
+SHELVE: Final = "shelve.run"
 REVIEW: Final = "review.run"
 REVIEW_TEND: Final = "review_tend.run"
 REVIEW_TEND_WORKSPACE: Final = "review_tend_workspace.run"
@@ -65,6 +66,7 @@ QUEUE_OF: Final = {
     RESOLVE: "resolve",
     RECOUNT: CONTROL_QUEUE,
     RECOUNT_WORKSPACE: "resolve",
+    SHELVE: "resolve",
     REVIEW: "review",
     REVIEW_TEND: CONTROL_QUEUE,
     REVIEW_TEND_WORKSPACE: "review",

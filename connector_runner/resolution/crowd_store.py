@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, rows
-from connector_runner.resolution.key_store import LOOSE, SPEAKS, UNDATED, token_array
+from connector_runner.resolution.key_store import HELD, LOOSE, SPEAKS, UNDATED, token_array
 
 CAPPED: Final = "capped_key"
 CROWDED: Final = "crowded_phone"
@@ -42,7 +42,7 @@ def of_many(tx: Tx, workspace_id: str, tokens: Iterable[int], most: int) -> set[
         tx,
         "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL"
         " (SELECT count(DISTINCT left(i.body->>'given', 3)) AS names"
-        "  FROM blocking_key k JOIN identity i ON i.workspace_id = :ws AND i.entity_id = k.entity_id"
+        f"  FROM {HELD} k JOIN identity i ON i.workspace_id = :ws AND i.entity_id = k.entity_id"
         "  WHERE k.workspace_id = :ws AND k.token = t.token) n WHERE n.names > :most",
         ws=workspace_id,
         tokens=token_array(tokens),
@@ -63,7 +63,7 @@ def request_holders(
     return execute(
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
-        " SELECT :ws, entity_id, :kind, true FROM (SELECT DISTINCT entity_id FROM blocking_key WHERE workspace_id = :ws"
+        f" SELECT :ws, entity_id, :kind, true FROM (SELECT DISTINCT entity_id FROM {HELD} k WHERE workspace_id = :ws"
         "  AND token = ANY(CAST(:tokens AS bigint[])) AND entity_id <> ALL(CAST(:but AS uuid[])) OFFSET 0) h"
         f"{only} ORDER BY entity_id ON CONFLICT DO NOTHING",
         ws=workspace_id,
@@ -80,16 +80,16 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
     """
     return execute(
         tx,
-        "WITH held AS MATERIALIZED (SELECT token, entity_id FROM blocking_key WHERE workspace_id = :ws"
+        f"WITH held AS MATERIALIZED (SELECT token, entity_id FROM {HELD} k WHERE workspace_id = :ws"
         "  AND token = ANY(CAST(:tokens AS bigint[]))),"
         " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a CROSS JOIN LATERAL (SELECT one, other"
         "   FROM pair_evidence e WHERE e.workspace_id = :ws AND e.one = a.entity_id OFFSET 0) p"
-        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other JOIN identity i ON i.workspace_id = :ws"
-        "   AND i.entity_id = p.one WHERE NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token)"
-        "   JOIN blocking_key y ON y.workspace_id = :ws AND y.token = x.token AND y.entity_id = p.other"
-        f"   WHERE {SPEAKS.format('x.token')} AND (x.token & {LOOSE | UNDATED} <> {LOOSE}"
-        f"    OR i.tokens @> ARRAY[x.token | {UNDATED}] OR EXISTS (SELECT 1 FROM blocking_key z"
-        f"     WHERE z.workspace_id = :ws AND z.token = x.token | {UNDATED} AND z.entity_id = p.other))))"
+        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other"
+        "  JOIN identity i ON i.workspace_id = :ws AND i.entity_id = p.one"
+        "  JOIN identity o ON o.workspace_id = :ws AND o.entity_id = p.other"
+        "  WHERE NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token) WHERE x.token = ANY(o.tokens)"
+        f"   AND {SPEAKS.format('x.token')} AND (x.token & {LOOSE | UNDATED} <> {LOOSE}"
+        f"    OR x.token | {UNDATED} = ANY(i.tokens) OR x.token | {UNDATED} = ANY(o.tokens))))"
         " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
         " FROM (SELECT one AS id FROM parted UNION SELECT other FROM parted) p WHERE id <> ALL(CAST(:but AS uuid[]))"
         " ORDER BY id ON CONFLICT DO NOTHING",

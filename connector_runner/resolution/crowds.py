@@ -44,18 +44,18 @@ def follow(
     """
     added, removed = saved.added, saved.removed
     phones = {phone_token(kind, number) for person in people for number in person.phones}
-    looked_at = added | removed | phones | besides
-    before = crowd_store.known(tx, workspace_id, CAPPED, looked_at)
-    crowded = crowd_store.known(tx, workspace_id, CROWDED, looked_at - added | phones)
-    lost = removed & before
-    held_by = key_store.holders(tx, workspace_id, (added | phones | besides | removed & crowded) - before | lost)
-    beyond = {value for value, ids in held_by.items() if key_store.is_beyond_cap(value, ids)}
-    risen, fallen = beyond - before, lost - beyond
+    held_by = key_store.holders(tx, workspace_id, added | removed | phones | besides)
+    beyond = {value for value, ids in held_by.items() if ids is None}
+    # What few have, and nobody lost, was no key of too many before, and no phone of many people.
+    many = {value for value, ids in held_by.items() if ids is None or len(ids) > MANY_NAMES}
+    before = crowd_store.known(tx, workspace_id, CAPPED, beyond | removed) if beyond or removed else set()
+    crowded = crowd_store.known(tx, workspace_id, CROWDED, many | removed) if many or removed else set()
+    risen, fallen = beyond - before, before - beyond
     if risen or fallen:
         crowd_store.replace(tx, workspace_id, CAPPED, more=risen, fewer=fallen)
     capped = (before | risen) - fallen
     numbers = phones | removed & crowded
-    asked = {value for value in numbers - capped if len(held_by.get(value, ())) > MANY_NAMES}
+    asked = numbers & many - capped
     now = numbers & capped | (crowd_store.of_many(tx, workspace_id, asked, MANY_NAMES) if asked else set())
     more, fewer = now - crowded, (crowded & numbers) - now
     if more or fewer:
@@ -70,7 +70,7 @@ def follow(
         crowd_store.request_parted(tx, workspace_id, kind, risen, compared)
     crowded = (crowded | more) - fewer
     silent = capped | crowded
-    return Met({value: ids for value, ids in held_by.items() if value not in silent}, crowded)
+    return Met({value: ids for value, ids in held_by.items() if ids and value not in silent}, crowded)
 
 
 def among(kind: Kind, people: Iterable[Identity], crowded: Set[int]) -> set[str]:

@@ -1,4 +1,9 @@
-"""Rows of blocking keys: who is found under which, and whom they bring together."""
+"""Rows of blocking keys: who is found under which, and whom they bring together.
+
+A key is put into ``recent_key`` first, and with many others into ``blocking_key`` later (see ``shelve``). The keys of
+one record are scattered over an index that has gigabytes for a million: put in one by one, each has a page of its own
+read, changed, logged whole and written back; of a tenth of all at once each page gets several.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from connector_runner.infra.database import Tx, execute, id_array, tuples
+from connector_runner.infra.database import Tx, execute, id_array, lock, one, tuples
 from connector_runner.resolution.blocking import is_broad, is_loose, keys, place_of
 from connector_runner.resolution.clusters import Pair, pair
 from connector_runner.resolution.identity import Identity
@@ -24,6 +29,11 @@ UNDATED: Final = 4
 """In a token, besides the loose one that it goes with: of those only who say no day of birth."""
 _FLAGS: Final = BROAD | LOOSE | UNDATED
 _BEYOND: Final = 1 << 64
+LOWEST: Final = -(1 << 63)
+"""No token is below."""
+_BOTH: Final = "SELECT workspace_id, token, entity_id FROM {}"
+HELD: Final = f"({_BOTH.format('blocking_key')} UNION ALL {_BOTH.format('recent_key')})"
+"""All keys, to be read from: ``workspace_id token entity_id``."""
 SPEAKS: Final = (
     "NOT EXISTS (SELECT 1 FROM capped_key c WHERE c.workspace_id = :ws AND c.token = {0})"
     " AND NOT EXISTS (SELECT 1 FROM crowded_phone c WHERE c.workspace_id = :ws AND c.token = {0})"
@@ -72,7 +82,7 @@ def put(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:
     if held:
         execute(
             tx,
-            "INSERT INTO blocking_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id"
+            "INSERT INTO recent_key (workspace_id, token, entity_id) SELECT :ws, token, entity_id"
             " FROM unnest(CAST(:tokens AS bigint[]), CAST(:owners AS uuid[])) AS k (token, entity_id)",
             ws=workspace_id,
             **_columns(held),
@@ -82,14 +92,59 @@ def put(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:
 def take_out(tx: Tx, workspace_id: str, held: list[tuple[int, str]]) -> None:
     """Note that these have these keys no more."""
     if held:
+        _lock(tx, workspace_id, shared=True)
         execute(
             tx,
             "WITH gone AS MATERIALIZED (SELECT * FROM unnest(CAST(:tokens AS bigint[]), CAST(:owners AS uuid[]))"
-            "  AS k (token, entity_id)) DELETE FROM blocking_key b USING gone"
+            "  AS k (token, entity_id)), recent AS (DELETE FROM recent_key b USING gone"
+            "  WHERE b.workspace_id = :ws AND b.token = gone.token AND b.entity_id = gone.entity_id)"
+            " DELETE FROM blocking_key b USING gone"
             " WHERE b.workspace_id = :ws AND b.token = gone.token AND b.entity_id = gone.entity_id",
             ws=workspace_id,
             **_columns(held),
         )
+
+
+def recent(tx: Tx, workspace_id: str, most: int) -> int:
+    """How many keys wait to be shelved, counted up to ``most``."""
+    row = one(
+        tx,
+        "SELECT count(*) AS n FROM (SELECT FROM recent_key WHERE workspace_id = :ws LIMIT :most) k",
+        ws=workspace_id,
+        most=most,
+    )
+    return int(row["n"]) if row else 0
+
+
+def shelve(tx: Tx, workspace_id: str, start: int, some: int) -> int | None:
+    """Put about so many recent keys, from ``start`` upwards, to all the others; the last of them, None without any."""
+    _lock(tx, workspace_id)
+    found = one(
+        tx,
+        "SELECT max(token) AS last FROM (SELECT token FROM recent_key WHERE workspace_id = :ws AND token >= :start"
+        " ORDER BY token LIMIT :some) k",
+        ws=workspace_id,
+        start=start,
+        some=some,
+    )
+    if found is None or found["last"] is None:
+        return None
+    execute(
+        tx,
+        "WITH moved AS (DELETE FROM recent_key WHERE workspace_id = :ws AND token BETWEEN :start AND :last"
+        "  RETURNING token, entity_id) INSERT INTO blocking_key (workspace_id, token, entity_id)"
+        # One that stands in both for whatever reason must not hold up all the others for ever.
+        " SELECT :ws, token, entity_id FROM moved ORDER BY token, entity_id ON CONFLICT DO NOTHING",
+        ws=workspace_id,
+        start=start,
+        last=found["last"],
+    )
+    return int(found["last"])
+
+
+def _lock(tx: Tx, workspace_id: str, *, shared: bool = False) -> None:
+    """Take no key out while it is shelved: a statement that waited for the row would find it in neither table."""
+    lock(tx, f"blocking keys|{workspace_id}", shared=shared)
 
 
 def _columns(held: list[tuple[int, str]]) -> dict[str, str]:
@@ -98,29 +153,25 @@ def _columns(held: list[tuple[int, str]]) -> dict[str, str]:
     return {"tokens": "{" + ",".join([str(value) for value, _ in held]) + "}", "owners": id_array(of for _, of in held)}
 
 
-def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str]]:
-    """Key -> who has it, of keys that several have; of one that more have than are compared, one more than that.
+def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str] | None]:
+    """Key -> who has it, of keys that several have; None where more have it than are compared.
 
     Of who says no day of birth also where it is one alone.
     """
     found = tuples(
         tx,
-        "SELECT t.token, CAST(h.ids AS text) FROM unnest(CAST(:tokens AS bigint[])) AS t (token)"
-        " CROSS JOIN LATERAL (SELECT array_agg(entity_id) AS ids FROM (SELECT entity_id FROM blocking_key k"
-        "  WHERE k.workspace_id = :ws AND k.token = t.token"
-        f"  LIMIT CASE WHEN t.token & {BROAD} > 0 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END + 1) b"
+        "SELECT t.token, CASE WHEN cardinality(h.ids) <= t.most THEN CAST(h.ids AS text) END FROM (SELECT token,"
+        f"  CASE WHEN token & {BROAD} > 0 THEN CAST(:broad AS int) ELSE CAST(:cap AS int) END AS most"
+        "  FROM unnest(CAST(:tokens AS bigint[])) AS k (token)) t"
+        f" CROSS JOIN LATERAL (SELECT array_agg(entity_id) AS ids FROM (SELECT entity_id FROM {HELD} k"
+        "  WHERE k.workspace_id = :ws AND k.token = t.token LIMIT t.most + 1) b"
         f"  HAVING count(*) > CASE WHEN t.token & {UNDATED} > 0 THEN 0 ELSE 1 END) h",
         ws=workspace_id,
         tokens=token_array(tokens),
         broad=BROAD_CAP,
         cap=KEY_CAP,
     )
-    return {value: ids[1:-1].split(",") for value, ids in found}
-
-
-def is_beyond_cap(value: int, held_by: Sequence[str]) -> bool:
-    """Whether more have a key (see holders) than are compared for it."""
-    return len(held_by) > (BROAD_CAP if value & BROAD else KEY_CAP)
+    return {value: None if ids is None else ids[1:-1].split(",") for value, ids in found}
 
 
 def brought_together(held_by: Mapping[int, Sequence[str]], among: Collection[str]) -> set[Pair]:
@@ -130,9 +181,10 @@ def brought_together(held_by: Mapping[int, Sequence[str]], among: Collection[str
         if value & UNDATED:
             continue
         undated = held_by.get(value | UNDATED, ()) if value & LOOSE else ids
-        for one in ids:
-            if one in among:
-                pairs.update(pair(one, other) for other in (ids if one in undated else undated) if other != one)
+        for holder in ids:
+            if holder in among:
+                met = ids if holder in undated else undated
+                pairs.update(pair(holder, other) for other in met if other != holder)
     return pairs
 
 

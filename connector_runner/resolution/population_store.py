@@ -62,6 +62,12 @@ def grow(tx: Tx, workspace_id: str, kind: str, more: int) -> None:
     )
 
 
+def records(tx: Tx, workspace_id: str) -> int:
+    """How many records of all kinds are compared, as kept from batch to batch."""
+    row = one(tx, "SELECT coalesce(sum(records), 0) AS n FROM population WHERE workspace_id = :ws", ws=workspace_id)
+    return int(row["n"]) if row else 0
+
+
 def look_up(tx: Tx, workspace_id: str, kind: str, snapshot: Snapshot, names: Iterable[str]) -> None:
     """Put the shares of these names into a snapshot."""
     found = tuples(
@@ -89,14 +95,16 @@ def count_again(tx: Tx, workspace_id: str, kind: str, *, now: datetime, slack: f
 
     Whom that concerns waits to be compared, by new rules everybody; how many do. Among more records, and by names
     that are commoner, any two are less likely one person than they were: that concerns only those of whom evidence is
-    kept.
+    kept. Of a kind of which there has been no record nothing is counted: that reads the records of all kinds.
     """
     row = one(
         tx,
         "SELECT records, counted, size, rules FROM population WHERE workspace_id = :ws AND kind = :kind",
         ws=workspace_id,
         kind=kind,
-    ) or {"records": 0, "counted": None, "size": LEAST, "rules": None}
+    )
+    if row is None:
+        return 0
     records, rules = int(row["records"]), rules_of(kind)
     anew = row["rules"] is not None and row["rules"] != rules
     if not anew and slack and row["counted"] is not None and abs(records - row["counted"]) <= slack * row["counted"]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from connector_runner.infra.database import Row, Tx, array_of, execute, id_array, one, rows, tuples
+from connector_runner.infra.database import Row, Tx, array_of, execute, id_array, lock, one, rows, tuples
 from connector_runner.kernel import exact_json
 from connector_runner.resolution import key_store
 from connector_runner.resolution.identity import Identity, Kind
@@ -126,8 +126,7 @@ def lock_kind(tx: Tx, workspace_id: str, kind: str, *, shared: bool = False) -> 
 
     ``shared``: with others that only want nobody to be deciding.
     """
-    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    execute(tx, f"SELECT {lock}(hashtextextended(:name, 7))", name=f"resolution|{workspace_id}|{kind}")
+    lock(tx, f"resolution|{workspace_id}|{kind}", shared=shared)
 
 
 def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:

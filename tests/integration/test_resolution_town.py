@@ -76,6 +76,8 @@ def _in_between(database: Database, workspace: str, seed: int, *, counted: bool)
             service.resolve(database, workspace, now=NOW, limit=chance.choice([1, 3, 10]))
         if counted and chance.random() < 0.1:
             service.recount(database, workspace, now=NOW, slack=0.0)
+        if chance.random() < 0.1:
+            service.shelve(database, workspace, turn=1)
     if counted:
         work_off(database, workspace)
     while service.resolve(database, workspace, now=NOW).compared:

@@ -20,7 +20,7 @@ from connector_runner.infra.logging import configure
 from connector_runner.infra.queue import Hint, Publisher
 from connector_runner.kernel import errors
 from connector_runner.kernel.clock import utc_now
-from connector_runner.resolution import service
+from connector_runner.resolution import population_store, service
 from connector_runner.settings import Settings
 from tasks import base, follow_ups, process
 from tasks.base import ACTIONS, Action, RunnerTask, TaskFailed, action_for
@@ -137,16 +137,17 @@ def test_names_are_counted_workspace_by_workspace_and_who_waits_for_it_is_compar
     runner: Runner, redis_url: str, new_workspace: Any
 ) -> None:
     redis, workspace_id = Redis.from_url(redis_url), new_workspace()
+    with runner.database.begin(workspace_id) as tx:
+        population_store.grow(tx, workspace_id, "patient", 1)
     _task(lambda: service.workspaces(runner.database), staticmethod(follow_ups.counts_due))()
     count = functools.partial(service.recount, runner.database, now=utc_now())
     _task(lambda workspace_id: count(workspace_id), staticmethod(follow_ups.after_count))(workspace_id=workspace_id)
     hints = [json.loads(message)["headers"] for message in redis.lrange("cr:resolve", 0, -1)]
-    assert (queue.RECOUNT_WORKSPACE, repr({"workspace_id": workspace_id})) in [
-        (hint["task"], hint["kwargsrepr"]) for hint in hints
-    ]
+    told = [(hint["task"], hint["kwargsrepr"]) for hint in hints]
+    for task in (queue.RECOUNT_WORKSPACE, queue.SHELVE):
+        assert (task, repr({"workspace_id": workspace_id})) in told
     with runner.database.begin(workspace_id) as tx:
-        counted = [row["kind"] for row in rows(tx, "SELECT kind FROM population ORDER BY kind")]
-    assert counted == ["location", "patient", "practitioner"]
+        assert [row["counted"] for row in rows(tx, "SELECT counted FROM population")] == [0]
     assert queue.RESOLVE not in [hint["task"] for hint in hints]
     assert list(follow_ups.after_count(3, {"workspace_id": ID})) == [Hint.of(queue.RESOLVE, workspace_id=ID)]
 
