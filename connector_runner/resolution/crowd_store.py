@@ -1,4 +1,7 @@
-"""Rows of keys that too many have, and of phones of too many people: true to the records whatever came first."""
+"""Rows of keys that too many have, and of phones of too many people: true to the records whatever came first.
+
+A loose key (see key_store) is among the former only where one of those who have it says no day of birth.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connector_runner.infra.database import Tx, execute, rows
-from connector_runner.resolution.key_store import HELD, LOOSE, SPEAKS, UNDATED, token_array
+from connector_runner.resolution.key_store import HELD, LOOSE, SPEAKS, UNDATED, asked, token_array
 
 CAPPED: Final = "capped_key"
 CROWDED: Final = "crowded_phone"
@@ -76,18 +79,20 @@ def request_holders(
 def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], but: str) -> int:
     """Ask for those to be compared anew, but for ``but``, whom nothing but one of these keys brought together.
 
-    Of whose likeness no evidence is kept nothing changes.
+    Of whose likeness no evidence is kept nothing changes. Of a loose key those are asked about who say no day of birth:
+    it brings together nobody else, and thousands may have it.
     """
+    evidence = "SELECT one, other FROM pair_evidence e WHERE e.workspace_id = :ws AND e.{} = a.entity_id"
     return execute(
         tx,
-        f"WITH held AS MATERIALIZED (SELECT token, entity_id FROM {HELD} k WHERE workspace_id = :ws"
-        "  AND token = ANY(CAST(:tokens AS bigint[]))),"
-        " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a CROSS JOIN LATERAL (SELECT one, other"
-        "   FROM pair_evidence e WHERE e.workspace_id = :ws AND e.one = a.entity_id OFFSET 0) p"
-        "  JOIN held b ON b.token = a.token AND b.entity_id = p.other"
+        f"WITH held AS MATERIALIZED (SELECT token & {~UNDATED} AS token, entity_id FROM {HELD} k"
+        "  WHERE workspace_id = :ws AND token = ANY(CAST(:tokens AS bigint[]))),"
+        " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a"
+        f"  CROSS JOIN LATERAL ({evidence.format('one')} UNION ALL {evidence.format('other')} OFFSET 0) p"
         "  JOIN identity i ON i.workspace_id = :ws AND i.entity_id = p.one"
         "  JOIN identity o ON o.workspace_id = :ws AND o.entity_id = p.other"
-        "  WHERE NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token) WHERE x.token = ANY(o.tokens)"
+        "  WHERE a.token = ANY(i.tokens) AND a.token = ANY(o.tokens)"
+        "   AND NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token) WHERE x.token = ANY(o.tokens)"
         f"   AND {SPEAKS.format('x.token')} AND (x.token & {LOOSE | UNDATED} <> {LOOSE}"
         f"    OR x.token | {UNDATED} = ANY(i.tokens) OR x.token | {UNDATED} = ANY(o.tokens))))"
         " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
@@ -95,6 +100,6 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         " ORDER BY id ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kind=kind,
-        tokens=token_array(tokens),
+        tokens=token_array(asked(tokens)),
         but=but,
     )

@@ -40,9 +40,10 @@ def follow(
 ) -> Met:
     """Bring both up to date after what identifies ``people`` was saved; whom their keys and ``besides`` bring together.
 
-    Each key is looked up once, for whom it brings together and for whether too many have it.
+    Each key is looked up once, for whom it brings together and for whether too many have it. With who says no day of
+    birth, a loose key (see key_store) comes to bring people together or stops doing so.
     """
-    added, removed = saved.added, saved.removed
+    added, removed = saved.added, saved.removed | key_store.loose(saved.removed)
     phones = {phone_token(kind, number) for person in people for number in person.phones}
     held_by = key_store.holders(tx, workspace_id, added | removed | phones | besides)
     beyond = {value for value, ids in held_by.items() if ids is None}
@@ -64,8 +65,9 @@ def follow(
     if more:
         # What a phone says of strangers is never enough to link or ask; so they need not be compared without it.
         crowd_store.request_holders(tx, workspace_id, kind, more, compared, weighed=True)
-    if fallen or fewer:
-        crowd_store.request_holders(tx, workspace_id, kind, fallen | fewer, compared)
+    again = fewer | fallen & held_by.keys()
+    if again:
+        crowd_store.request_holders(tx, workspace_id, kind, again, compared)
     if risen:
         crowd_store.request_parted(tx, workspace_id, kind, risen, compared)
     crowded = (crowded | more) - fewer

@@ -23,8 +23,8 @@ class Judging:
         """``crowded``: the phones of too many people among those of ``people``; looked up where it is not given."""
         self._tx, self._workspace_id, self._kind = tx, workspace_id, kind
         self._known = dict(people)
+        self._looked_up: set[str] = set()
         self._population = population_store.load(tx, workspace_id, kind)
-        self._look_up(people.values())
         if crowded is None:
             self._note_crowds(people.values())
         else:
@@ -42,11 +42,13 @@ class Judging:
         """
         self._learn(others)
         known, weights = self._known, shipped()
-        return [
-            judge(known[a], known[b], weights, self._population)
+        found = [
+            (known[a], known[b])
             for a, b in pairs
             if a in known and b in known and ((a, b) in kept or not self._are_apart(known[a], known[b]))
         ]
+        self._look_up(person for two in found for person in two)
+        return [judge(one, other, weights, self._population) for one, other in found]
 
     def _are_apart(self, one: Identity, other: Identity) -> bool:
         return self._kind == "patient" and contradiction(one, other) is not None
@@ -62,7 +64,9 @@ class Judging:
             nonlocal looked_up
             if not looked_up:
                 self._learn(component)
-                self._note_crowds([self._known[record] for record in component if record in self._known])
+                people = [self._known[record] for record in component if record in self._known]
+                self._look_up(people)
+                self._note_crowds(people)
                 looked_up = True
             one, other = self._known.get(two[0]), self._known.get(two[1])
             if one is None or other is None:
@@ -75,13 +79,14 @@ class Judging:
     def _learn(self, entity_ids: Iterable[str]) -> None:
         missing = set(entity_ids) - self._known.keys()
         if missing:
-            found = store.identities(self._tx, self._workspace_id, missing, self._kind)
-            self._look_up(found.values())
-            self._known |= found
+            self._known |= store.identities(self._tx, self._workspace_id, missing, self._kind)
 
     def _look_up(self, people: Iterable[Identity]) -> None:
-        names = {name for person in people for name in (person.given, person.family) if name}
-        population_store.look_up(self._tx, self._workspace_id, self._kind, self._population, names)
+        """Learn how common names are of which it is not known yet."""
+        names = {name for person in people for name in (person.given, person.family) if name} - self._looked_up
+        if names:
+            population_store.look_up(self._tx, self._workspace_id, self._kind, self._population, names)
+            self._looked_up |= names
 
     def _note_crowds(self, people: Collection[Identity]) -> None:
         self._population.crowded |= crowds.crowded_numbers(self._tx, self._workspace_id, self._kind, people)

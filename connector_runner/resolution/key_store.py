@@ -61,8 +61,13 @@ def tokens(person: Identity) -> list[int]:
 
 
 def asked(tokens: Iterable[int]) -> set[int]:
-    """The keys to look up to find who is brought together by these: of loose ones, also who says no day of birth."""
-    return {value for one in tokens for value in ((one, one | UNDATED) if one & LOOSE else (one,))}
+    """The keys to look up first for whom these bring together: of a loose one, who has it and says no day of birth."""
+    return {value | UNDATED if value & LOOSE else value for value in tokens}
+
+
+def loose(tokens: Iterable[int]) -> set[int]:
+    """The loose keys with which keys of who says no day of birth go."""
+    return {value & ~UNDATED for value in tokens if value & UNDATED}
 
 
 def _token(kind: str, key: str, place: int) -> int:
@@ -156,8 +161,15 @@ def _columns(held: list[tuple[int, str]]) -> dict[str, str]:
 def holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str] | None]:
     """Key -> who has it, of keys that several have; None where more have it than are compared.
 
-    Of who says no day of birth also where it is one alone.
+    Of who says no day of birth also where it is one alone. A loose key brings together nobody without one of those,
+    and is left out then: among a million, most names and postal codes are of too many, and most people are dated.
     """
+    found = _holders(tx, workspace_id, asked(tokens))
+    met = loose(found)
+    return found | _holders(tx, workspace_id, met) if met else found
+
+
+def _holders(tx: Tx, workspace_id: str, tokens: Iterable[int]) -> dict[int, list[str] | None]:
     found = tuples(
         tx,
         "SELECT t.token, CASE WHEN cardinality(h.ids) <= t.most THEN CAST(h.ids AS text) END FROM (SELECT token,"

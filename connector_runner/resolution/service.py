@@ -263,7 +263,7 @@ def _identify(
         saved += store.forget(tx, workspace_id, gone, kind)
     if saved.more:
         population_store.grow(tx, workspace_id, kind, saved.more)
-    besides = key_store.asked(value for tokens in (*found_under.values(), *known.values()) for value in tokens)
+    besides = {value for tokens in (*found_under.values(), *known.values()) for value in tokens}
     met = crowds.follow(tx, workspace_id, kind, read, saved, besides)
     return {person.record: person for person in (*read, *known)}, met
 

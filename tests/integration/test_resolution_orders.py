@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import Database, execute, rows
+from connector_runner.infra.database import Database, execute, one, rows
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import population_store, service, store
+from connector_runner.resolution.clusters import pair
 from connector_runner.resolution.grouping import Weighed, group
+from connector_runner.resolution.judging import Judging
 from tests.integration.test_resolution import ADA, NOW, WORLD, called, grouped, say, work_off
 
 LATER = NOW + timedelta(hours=1)
@@ -201,3 +204,86 @@ def test_new_rules_have_everybody_read_and_compared_anew(
     with database.begin(workspace) as tx:
         assert [row["identified"] for row in rows(tx, "SELECT identified FROM pending_resolution")] == [False] * 3
     assert service.recount(database, workspace, now=NOW) == 0
+
+
+MANY_HAVE: dict[str, Any] = {"name": ADA["name"], "address": [{"postalCode": "02118"}]}
+
+
+def _capped(database: Database, workspace: str) -> int:
+    with database.begin(workspace) as tx:
+        return len(rows(tx, "SELECT 1 FROM capped_key"))
+
+
+def _work(database: Database, workspace: str) -> int:
+    compared = 0
+    while done := service.resolve(database, workspace, now=NOW).compared:
+        compared += done
+    return compared
+
+
+def test_a_name_of_many_is_of_too_many_as_long_as_one_of_them_says_no_day_of_birth(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dated people need more than a name in common: to count all who have it for each of them costs what they are."""
+    monkeypatch.setattr("connector_runner.resolution.key_store.BROAD_CAP", 3)
+    for number in range(1, 6):
+        say(
+            database,
+            workspace,
+            f"ehr:Patient:{number}",
+            MANY_HAVE | {"birthDate": f"{1940 + 9 * number}-0{number}-1{number}"},
+        )
+    _work(database, workspace)
+    assert _capped(database, workspace) == 0
+    say(database, workspace, "crm:Patient:1", MANY_HAVE)
+    assert _work(database, workspace) == 1, "those who have the name already need not be compared for it"
+    assert _capped(database, workspace) == 3, "both names, each with the postal code"
+    assert _evidence(database, workspace, "crm:Patient:1") == 0
+    say(database, workspace, "crm:Patient:1", MANY_HAVE | {"birthDate": "1931-12-24"}, at=LATER)
+    assert _work(database, workspace) == 1, "nobody is brought together by the name again, however few have it"
+    assert _capped(database, workspace) == 0
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_who_says_no_day_of_birth_meets_those_of_a_name_again_when_fewer_have_it(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """Whichever side of its pairs who says none is: an entity is named first or last in them by its id."""
+    monkeypatch.setattr("connector_runner.resolution.key_store.BROAD_CAP", 3)
+    dated = sorted((f"ehr:Patient:{number}" for number in range(4)), key=lambda name: entity_id_of(workspace, name))
+    undated = dated.pop(place)
+    say(database, workspace, undated, MANY_HAVE)
+    for number, name in enumerate(dated, start=1):
+        say(database, workspace, name, MANY_HAVE | {"birthDate": f"{1940 + 9 * number}-0{number}-1{number}"})
+        _work(database, workspace)
+    assert _capped(database, workspace) == 3
+    assert _evidence(database, workspace, undated) == 0, "what was found among fewer is gone"
+    say(database, workspace, dated[1], called("Tuva", "Lindqvist") | {"birthDate": "1990-07-08"}, at=LATER)
+    _work(database, workspace)
+    assert _capped(database, workspace) == 0
+    assert _evidence(database, workspace, undated) == 2
+
+
+def test_a_common_name_says_less_by_itself_and_within_a_cluster(
+    database: Database, new_workspace: Callable[[], str]
+) -> None:
+    """Both look up how common names are, each for itself: without that every name is taken for a rare one."""
+    bits = []
+    for given in ("Adaeze", "Bo"):
+        workspace = new_workspace()
+        for name in PAIR:
+            say(database, workspace, name, ADA)
+        for number in range(2, 12):
+            say(database, workspace, f"ehr:Patient:{number}", called(given, f"Family{'abcdefghijkl'[number]}"))
+        work_off(database, workspace)
+        two = pair(*(entity_id_of(workspace, name) for name in PAIR))
+        with database.begin(workspace) as tx:
+            row = one(
+                tx, "SELECT bits FROM pair_evidence WHERE one = :one AND other = :other", one=two[0], other=two[1]
+            )
+            within = Judging(tx, workspace, "patient", {}).among(two)(two)
+        assert row is not None
+        assert within is not None
+        assert within.bits == row["bits"]
+        bits.append(row["bits"])
+    assert bits[0] < bits[1] - 1

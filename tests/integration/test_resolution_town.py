@@ -65,11 +65,12 @@ def _in_between(database: Database, workspace: str, seed: int, *, counted: bool)
     chance = random.Random(seed)
     versions = [(name, said, 1) for name, _, said in PATIENTS]
     versions += [(name, PATIENTS[place - 1][2], 0) for place, (name, _, _) in enumerate(PATIENTS) if place % 4 == 0]
+    versions += [(name, said, 0) for name, _, said in PATIENTS[1::8]]
     chance.shuffle(versions)
     versions.sort(key=lambda version: version[2] if chance.random() < 0.1 else 0.5)
     undated = {name for name, _, _ in PATIENTS[1::4]}
     for name, said, version in versions:
-        unsaid = {"resourceType", "id", *(("birthDate",) if name in undated else ())}
+        unsaid = {"resourceType", "id", *(("birthDate",) if name in undated and version else ())}
         facts = {key: value for key, value in said.items() if key not in unsaid}
         say(database, workspace, name, facts, at=NOW + timedelta(hours=version))
         if chance.random() < 0.2:
