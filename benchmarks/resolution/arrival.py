@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, bench() as servers:
         clinic, people = Clinic(servers, "arrival", Path(scratch)), arrivals()
         known = list(islice(people, int(chosen.per_second * chosen.seconds)))
-        seed(servers.database(), clinic.workspace, islice(people, chosen.records - len(known)), {})
+        seed(servers.database(), clinic.workspace, islice(people, chosen.records - len(known)))
         analyze(servers.database())
         clinic.land(known)
         clinic.compare(all_of_it=True)

@@ -6,6 +6,7 @@ linked, and no evidence is kept; names, keys that are capped and phones of many 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -31,17 +32,14 @@ _KIND: Final[Kind] = "patient"
 _TABLES = ("identity", "blocking_key", "recent_key", "capped_key", "crowded_phone", "name_share", "pair_evidence")
 
 
-GivenOn = dict[int, set[str]]
-"""Key of a phone -> the given names that were seeded with it."""
-
-
-def seed(database: Database, workspace: str, arrivals: Iterable[Arrival], given_on: GivenOn) -> None:
-    """Have the patients of ``arrivals`` compared, so to say. ``given_on`` is what was seeded before, and then this."""
+def seed(database: Database, workspace: str, arrivals: Iterable[Arrival]) -> None:
+    """Have the patients of ``arrivals`` compared, so to say; once a workspace."""
     people = _identities(workspace, arrivals)
+    given_on: dict[int, set[str]] = defaultdict(set)
     while some := list(islice(people, _CHUNK)):
         for person in some:
             for number in person.phones:
-                given_on.setdefault(phone_token(_KIND, number), set()).add(person.given[:3])
+                given_on[phone_token(_KIND, number)].add(person.given[:3])
         _copy(database, workspace, some)
     crowded = [[workspace, token] for token, names in given_on.items() if len(names) > MANY_NAMES]
     with database.begin(workspace) as tx:

@@ -2,11 +2,12 @@
 
 python -m benchmarks.resolution.speed [--sizes 10000 200000] [--more 330] [--settling 4] [--rounds 5] [--seeded]
 
-The people are the sandbox's. To each size the population is landed and compared; then ``--more`` records come, which a
-process of its own compares as a worker does, in batches, and the middle one of some rounds is told; what that process
-holds in memory is told besides. Some rounds before are not told: for half a minute after a table was filled, autovacuum
-goes over it and each page that is changed is logged whole. What shelving the keys of a record costs later is added.
-``--seeded``: the population is put there by COPY instead (see seeding); who comes then is landed and compared as ever.
+The people are the sandbox's. A workspace of each size is landed and compared. Then, by turns, so that a machine that
+becomes slower does so for all of them, ``--more`` records come to each, which a process of its own compares as a worker
+does, in batches; the middle one of some rounds is told, and what that process holds in memory. Some rounds before are
+not told: for half a minute after a table was filled, autovacuum goes over it and each page that is changed is logged
+whole. What shelving the keys of a record costs later is added. ``--seeded``: the populations are put there by COPY
+instead (see seeding); who comes then is landed and compared as ever.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ import psutil
 
 from benchmarks.machine import Bench, bench, cpu_s_of, report
 from benchmarks.resolution.landing import Arrival, Clinic, Cost, resolve_waiting
-from benchmarks.resolution.seeding import GivenOn, analyze, seed
+from benchmarks.resolution.seeding import analyze, seed
 from connector_runner.bootstrap import Addresses, Runner, collect_rarely
 from connector_runner.infra.database import Database, execute, rows
 from connector_runner.resolution import service
@@ -38,7 +40,7 @@ _TODAY = date(2026, 1, 1)
 
 
 def main() -> None:
-    """Grow one workspace to each size in turn, and measure there."""
+    """Fill a workspace of each size, and measure in each by turns."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 200_000])
     parser.add_argument("--more", type=int, default=330)
@@ -46,27 +48,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeded", action="store_true")
     arguments = parser.parse_args()
+    more, settling, rounds = arguments.more, arguments.settling, arguments.rounds
     with tempfile.TemporaryDirectory() as scratch, bench() as machine:
-        clinic, arriving, landed = Clinic(machine, "speed", Path(scratch)), arrivals(), 0
+        grown = [_grown(machine, Path(scratch), size, seeded=arguments.seeded) for size in arguments.sizes]
+        analyze(machine.database())
+        machine.checkpoint()
+        found: dict[int, list[Compared]] = defaultdict(list)
+        for _ in range(settling + rounds):
+            for one in grown:
+                one.clinic.land(islice(one.arriving, more))
+                found[one.size].append(_compared(machine, one.clinic.workspace))
         first: float | None = None
-        given_on: GivenOn | None = {} if arguments.seeded else None
-        for size in arguments.sizes:
-            whole = _grown(machine, clinic, islice(arriving, size - landed), given_on)
-            rounds = [
-                _round(machine, clinic, islice(arriving, arguments.more))
-                for _ in range(arguments.settling + arguments.rounds)
-            ][arguments.settling :]
-            compared = sorted(rounds, key=lambda one: one.cost.cpu_s)[len(rounds) // 2]
-            landed = size + arguments.more * (arguments.settling + arguments.rounds)
-            shelving = _shelved(machine, clinic.workspace) * 1000
-            each = compared.cost.cpu_s / arguments.more * 1000 + shelving
+        for one in grown:
+            told = found[one.size][settling:]
+            compared = sorted(told, key=lambda round_: round_.cost.cpu_s)[rounds // 2]
+            shelving = _shelved(machine, one.clinic.workspace) * 1000
+            each = compared.cost.cpu_s / more * 1000 + shelving
             first = first or each
             figures = {
-                "records": size,
-                "cpu_ms_a_record_of_all": round(whole.cpu_s / whole.compared * 1000, 3) if whole.compared else None,
+                "records": one.size,
+                "cpu_ms_a_record_of_all": round(one.whole.cpu_s / one.whole.compared * 1000, 3) if one.whole else None,
                 "cpu_ms_a_new_record": round(each, 3),
-                "of_the_rounds": [round(one.cost.cpu_s / arguments.more * 1000, 3) for one in rounds],
-                "of_that_postgres": round(compared.postgres_s / arguments.more * 1000, 3),
+                "of_the_rounds": [round(round_.cost.cpu_s / more * 1000, 3) for round_ in told],
+                "of_that_postgres": round(compared.postgres_s / more * 1000, 3),
                 "of_that_shelving_keys": round(shelving, 3),
                 "compared": compared.cost.compared,
                 "pairs_a_record": round(compared.cost.pairs / compared.cost.compared, 2),
@@ -77,17 +81,22 @@ def main() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """A workspace with so many records, and those that come next. ``whole``: what comparing all of them cost."""
+
+    size: int
+    clinic: Clinic
+    arriving: Iterator[Arrival]
+    whole: Cost | None
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """What comparing cost, Postgres' part of it, and the resident memory of who did it in the end."""
 
     cost: Cost
     postgres_s: float
     megabytes: float
-
-
-def _round(machine: Bench, clinic: Clinic, arriving: Iterator[Arrival]) -> Compared:
-    clinic.land(arriving)
-    return _compared(machine, clinic.workspace)
 
 
 def _compared(machine: Bench, workspace: str) -> Compared:
@@ -139,15 +148,15 @@ def _meet_every_page(database: Database, workspace: str) -> None:
             execute(tx, f"SELECT count({column}) FROM {table}")
 
 
-def _grown(machine: Bench, clinic: Clinic, arriving: Iterator[Arrival], given_on: GivenOn | None) -> Cost:
-    if given_on is not None:
-        seed(machine.database(), clinic.workspace, arriving, given_on)
-        analyze(machine.database())
-        machine.checkpoint()
-        return Cost(0.0, 0, 0)
-    while some := list(islice(arriving, _CHUNK)):
+def _grown(machine: Bench, scratch: Path, size: int, *, seeded: bool) -> Grown:
+    clinic, arriving = Clinic(machine, f"of-{size}", scratch), arrivals()
+    first = islice(arriving, size)
+    if seeded:
+        seed(machine.database(), clinic.workspace, first)
+        return Grown(size, clinic, arriving, None)
+    while some := list(islice(first, _CHUNK)):
         clinic.land(some)
-    return clinic.compare(all_of_it=True)
+    return Grown(size, clinic, arriving, clinic.compare(all_of_it=True))
 
 
 def arrivals() -> Iterator[Arrival]:
