@@ -27,7 +27,8 @@ _LEAST: Final = -8.0
 class Clusters:
     """``of``: record -> the cluster's smallest record. ``links``: the pairs that joined groups.
 
-    ``refused``: pairs that would have linked, and whose groups as a whole, or a decision, spoke against it.
+    ``refused``: pairs that would have linked and are not in one cluster, as their groups as a whole, or a decision,
+    spoke against it.
     """
 
     of: Mapping[str, str]
@@ -73,8 +74,10 @@ def clusters(
         for record in other:
             group[record] = one
         links.append(two)
+    # What spoke against two groups may be outweighed by who joined them later.
+    apart = tuple(two for two in refused if group[two[0]] is not group[two[1]])
     names = {id(members): min(members) for members in group.values()}
-    return Clusters({record: names[id(members)] for record, members in group.items()}, tuple(links), tuple(refused))
+    return Clusters({record: names[id(members)] for record, members in group.items()}, tuple(links), apart)
 
 
 def _best_first(scored: tuple[float, Pair]) -> tuple[float, Pair]:

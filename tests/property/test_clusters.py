@@ -215,3 +215,12 @@ def test_a_person_outranks_the_rules() -> None:
     apart = clusters("ab", {("a", "b"): 30.0}, threshold=THRESHOLD, never=frozenset({("a", "b")}))
     assert (joined.of["b"], apart.of["b"]) == ("a", "b")
     assert pair("b", "a") == ("a", "b")
+
+
+def test_who_was_refused_first_and_joined_later_is_no_question() -> None:
+    """The group of r0 will not have r6, until r5 is one of them, which is like it."""
+    bits = dict.fromkeys((("r0", "r4"), ("r0", "r6"), ("r4", "r5"), ("r5", "r6")), 3.5)
+    bits |= {("r1", "r4"): 4.0, ("r0", "r5"): -0.5}
+    found = clusters(RECORDS, bits, threshold=THRESHOLD)
+    assert {found.of[record] for record in ("r0", "r1", "r4", "r5", "r6")} == {"r0"}
+    assert found.refused == ()
