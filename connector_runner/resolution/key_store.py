@@ -121,8 +121,12 @@ def recent(tx: Tx, workspace_id: str, most: int) -> int:
     return int(row["n"]) if row else 0
 
 
-def shelve(tx: Tx, workspace_id: str, start: int, some: int) -> int | None:
-    """Put about so many recent keys, from ``start`` upwards, to all the others; the last of them, None without any."""
+def shelve(tx: Tx, workspace_id: str, start: int, some: int, *, doubled: bool = False) -> int | None:
+    """Put about so many recent keys, from ``start`` upwards, to all the others; the last of them, None without any.
+
+    ``doubled``: some stand there already, which otherwise is refused (Conflict, once the transaction ends). To look for
+    each of them first costs as much as to put it there.
+    """
     _lock(tx, workspace_id)
     found = one(
         tx,
@@ -138,8 +142,7 @@ def shelve(tx: Tx, workspace_id: str, start: int, some: int) -> int | None:
         tx,
         "WITH moved AS (DELETE FROM recent_key WHERE workspace_id = :ws AND token BETWEEN :start AND :last"
         "  RETURNING token, entity_id) INSERT INTO blocking_key (workspace_id, token, entity_id)"
-        # One that stands in both for whatever reason must not hold up all the others for ever.
-        " SELECT :ws, token, entity_id FROM moved ORDER BY token, entity_id ON CONFLICT DO NOTHING",
+        f" SELECT :ws, token, entity_id FROM moved ORDER BY token, entity_id{' ON CONFLICT DO NOTHING' * doubled}",
         ws=workspace_id,
         start=start,
         last=found["last"],

@@ -14,7 +14,7 @@ from typing import Final
 
 from connector_runner.audit import log as audit
 from connector_runner.infra.database import Database, Tx
-from connector_runner.kernel.errors import BadRecord
+from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, key_store, link_store, population_store, store
 from connector_runner.resolution.blocking import meet
@@ -169,15 +169,22 @@ def shelve(database: Database, workspace_id: str, *, turn: int = 0) -> bool:
         return False
     start = key_store.LOWEST
     for _ in range(SHELVED_A_TURN // SHELVED_AT_ONCE):
-
-        def work(tx: Tx, start: int = start) -> int | None:
-            return key_store.shelve(tx, workspace_id, start, SHELVED_AT_ONCE)
-
-        last = database.retrying(workspace_id, work)
+        last = _shelve_some(database, workspace_id, start)
         if last is None:
             return False
         start = last
     return True
+
+
+def _shelve_some(database: Database, workspace_id: str, start: int) -> int | None:
+    """A key that stands in both tables, for whatever reason, must not hold up all the others for ever."""
+    try:
+        with database.begin(workspace_id) as tx:
+            return key_store.shelve(tx, workspace_id, start, SHELVED_AT_ONCE)
+    except Conflict:
+        return database.retrying(
+            workspace_id, lambda tx: key_store.shelve(tx, workspace_id, start, SHELVED_AT_ONCE, doubled=True)
+        )
 
 
 def _many_recent_keys(tx: Tx, workspace_id: str) -> bool:

@@ -14,6 +14,7 @@ from connector_runner.resolution import key_store
 from connector_runner.resolution.identity import Identity, Kind
 
 _FIELDS: Final = tuple(field.name for field in fields(Identity) if field.name not in ("record", "kind"))
+_SETS: Final = frozenset({"family_parts", "phones", "emails", "charts", "specialties"})
 _AMONG: Final = "WHERE workspace_id = :ws AND kind = :kind AND entity_id = ANY(CAST(:ids AS uuid[]))"
 
 
@@ -358,11 +359,11 @@ def body_of(person: Identity) -> dict[str, Any]:
 
 
 def _identity(entity_id: str, kind: Kind, body: dict[str, Any]) -> Identity:
-    sets: dict[str, Any] = {
-        name: frozenset(body[name])
-        for name in ("family_parts", "phones", "emails", "charts", "specialties")
-        if name in body
-    }
-    pairs = frozenset((system, value) for system, value in body.get("identifiers", ()))
-    birth = tuple(body["birth"]) if body.get("birth") else None
-    return Identity(**{**body, **sets, "record": entity_id, "kind": kind, "identifiers": pairs, "birth": birth})
+    # Whoever is compared with many is read as often: this is a good part of what a pair of strangers costs.
+    for name in _SETS & body.keys():
+        body[name] = frozenset(body[name])
+    if "identifiers" in body:
+        body["identifiers"] = frozenset(map(tuple, body["identifiers"]))
+    if "birth" in body:
+        body["birth"] = tuple(body["birth"])
+    return Identity(entity_id, kind, **body)
