@@ -1,6 +1,6 @@
 """CPU of comparing one more record, as the population grows: ours and Postgres', under row-level security.
 
-python -m benchmarks.resolution.speed [--sizes 10000 200000] [--more 330] [--settling 4] [--rounds 5] [--seeded]
+python -m benchmarks.resolution.speed [--sizes 10000 200000] [--more 330] [--settling 6] [--rounds 9] [--seeded]
 
 The people are the sandbox's. A workspace of each size is landed and compared. Then, by turns, so that a machine that
 becomes slower does so for all of them, ``--more`` records come to each, which a process of its own compares as a worker
@@ -44,8 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 200_000])
     parser.add_argument("--more", type=int, default=330)
-    parser.add_argument("--settling", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--settling", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seeded", action="store_true")
     arguments = parser.parse_args()
     more, settling, rounds = arguments.more, arguments.settling, arguments.rounds
