@@ -93,7 +93,7 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         "  JOIN identity o ON o.workspace_id = :ws AND o.entity_id = p.other"
         "  WHERE a.token = ANY(i.tokens) AND a.token = ANY(o.tokens)"
         "   AND NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token) WHERE x.token = ANY(o.tokens)"
-        f"   AND {SPEAKS.format('x.token')} AND (x.token & {LOOSE | UNDATED} <> {LOOSE}"
+        f"   AND {SPEAKS.format('x.token')} AND x.token & {UNDATED} = 0 AND (x.token & {LOOSE} = 0"
         f"    OR x.token | {UNDATED} = ANY(i.tokens) OR x.token | {UNDATED} = ANY(o.tokens))))"
         " INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified) SELECT :ws, id, :kind, true"
         " FROM (SELECT one AS id FROM parted UNION SELECT other FROM parted) p WHERE id <> ALL(CAST(:but AS uuid[]))"

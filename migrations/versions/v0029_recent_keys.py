@@ -21,8 +21,9 @@ COMMENT ON TABLE recent_key IS 'blocking keys on their way into blocking_key, wh
 
 # 2 and 4 as connector_runner/resolution/key_store.py has them: a loose key, and who has it and says no day of birth.
 CAPPED = """
-ALTER TABLE capped_key NO FORCE ROW LEVEL SECURITY;
+-- In the order in which a worker takes them.
 ALTER TABLE blocking_key NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE capped_key NO FORCE ROW LEVEL SECURITY;
 DELETE FROM capped_key c WHERE token & 2 > 0 AND NOT EXISTS (SELECT 1 FROM blocking_key b
  WHERE b.workspace_id = c.workspace_id AND b.token = c.token | 4);
 ALTER TABLE blocking_key FORCE ROW LEVEL SECURITY;

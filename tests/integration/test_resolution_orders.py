@@ -264,6 +264,26 @@ def test_who_says_no_day_of_birth_meets_those_of_a_name_again_when_fewer_have_it
     assert _evidence(database, workspace, undated) == 2
 
 
+def test_two_who_say_no_day_of_birth_do_not_keep_a_name_that_too_many_have_since(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the keys of the undated as well, which are of two only, and bring nobody together by themselves.
+
+    The others come all at once: were one compared with the two while few had the name, that alone asked for them.
+    """
+    monkeypatch.setattr("connector_runner.resolution.key_store.BROAD_CAP", 3)
+    for name in PAIR:
+        say(database, workspace, name, MANY_HAVE)
+    _work(database, workspace)
+    assert PAIR in grouped(database, workspace)
+    for number in range(2, 5):
+        born = f"{1940 + 9 * number}-0{number}-1{number}"
+        say(database, workspace, f"ehr:Patient:{number}", MANY_HAVE | {"birthDate": born})
+    _work(database, workspace)
+    assert _evidence(database, workspace, "crm:Patient:1") == 0
+    assert PAIR not in grouped(database, workspace), "as if those with the name had come first"
+
+
 def test_a_common_name_says_less_by_itself_and_within_a_cluster(
     database: Database, new_workspace: Callable[[], str]
 ) -> None:
