@@ -92,7 +92,7 @@ def _count(tx: Tx, workspace: str, crowded: list[list[object]]) -> None:
     execute(
         tx,
         f"INSERT INTO capped_key SELECT workspace_id, token FROM {key_store.HELD} k WHERE workspace_id = :ws"
-        # Of the sandbox's people everybody says when they were born, and none of a loose key's without is one.
+        # Everybody in the sandbox says when they were born; a loose key is capped only where somebody does not.
         f" AND token & {key_store.LOOSE} = 0"
         f" GROUP BY 1, 2 HAVING count(*) > CASE WHEN token & {key_store.BROAD} > 0 THEN CAST(:broad AS int)"
         " ELSE CAST(:cap AS int) END"
