@@ -223,6 +223,12 @@ class Desk(Protocol):
         what a survey in this transaction saw of it.
         """
 
+    def compared_meanwhile(self, entity_ids: Sequence[str]) -> None:
+        """These wait to be compared as of now: have those looked at again that were, while that was decided.
+
+        With no transaction open: it waits for whoever is comparing them.
+        """
+
     def reference(self, lane: Lane, planned: Writable) -> str:
         """What refers to the record that a create is to make, in other steps of the same transaction."""
 

@@ -8,6 +8,7 @@ import pytest
 
 from connector_runner.infra.database import execute, rows
 from connector_runner.kernel.ids import entity_id_of
+from connector_runner.outbound.lanes.judging import Judging
 from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
 from connector_runner.outbound.releasing import release, release_store
@@ -65,18 +66,28 @@ def test_nobody_is_made_before_it_was_compared(clinic: Clinic, store: System) ->
     assert len(store.all("Patient")) == 2
 
 
-def test_who_was_compared_while_a_drain_decided_to_wait_for_it_is_looked_at_again(
-    clinic: Clinic, store: System
+def test_who_was_compared_while_a_drain_took_up_a_lane_that_waited_for_something_else_is_looked_at_again(
+    clinic: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lane does not wait yet when the waiting are woken, and would then wait for nothing."""
-    small, large = two_calls(clinic, store)
+    """Until the drain commits nobody sees that it waits to be compared, and afterwards nobody else comes to tell it."""
+    clinic.source("store", store, **PATIENTS)
+    said(clinic, VOICE[0], "617-555-0200")
     clinic.flow("store")
     with clinic.database.begin(clinic.workspace) as tx:
-        execute(tx, "UPDATE sync_lane SET state = 'leased', lease_until = now() + interval '1 minute'")
+        execute(tx, "UPDATE sync_lane SET state = 'ready', reason = NULL, due_at = clock_timestamp()")
         execute(tx, "DELETE FROM pending_release")
-    decide(clinic, small, large, same=False)
-    with clinic.database.begin(clinic.workspace) as tx:
-        assert len(rows(tx, "SELECT entity_id FROM pending_release")) == 2
+    waits = Judging.waits
+
+    def compared_meanwhile(*arguments: Any) -> Any:
+        compare(clinic)
+        return waits(*arguments)
+
+    monkeypatch.setattr(Judging, "waits", staticmethod(compared_meanwhile))
+    clinic.drain("store")
+    assert {(lane["state"], lane["reason"]) for lane in clinic.lanes("store")} == {("waiting", RESOLUTION_PENDING)}
+    monkeypatch.setattr(Judging, "waits", staticmethod(waits))
+    clinic.release()
+    assert {lane["state"] for lane in clinic.lanes("store")} == {"ready"}
 
 
 def test_who_was_compared_while_release_decided_to_wait_for_it_is_looked_at_at_once(

@@ -161,6 +161,14 @@ class SqlDesk:
             ordered_store.sending(own, lane.lane_id, upto=plan.upto, desired_hash=plan.desired_hash, more=plan.more)
         return Planned(plan, self.outbound.planner, self.terms, known.standing if known is not None else None)
 
+    def compared_meanwhile(self, entity_ids: Sequence[str]) -> None:
+        """Until their lanes were seen to wait, nobody who compared them could tell."""
+
+        def look(tx: Tx) -> int:
+            return member_store.release_compared_meanwhile(tx, self.workspace_id, reading.views(tx, list(entity_ids)))
+
+        self.outbound.database.retrying(self.workspace_id, look)
+
     def reference(self, lane: Lane, planned: Writable) -> str:
         """Its place where we choose ids, else the name that its entry goes by (R4, bundle.html#references)."""
         if not isinstance(planned, Planned):

@@ -14,6 +14,7 @@ from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State
 from connector_runner.outbound.lanes.outcomes import Settled, Settler
 from connector_runner.outbound.lanes.together import Judged, Member
 from connector_runner.outbound.planning.dependencies import NOBODY
+from connector_runner.outbound.planning.members import RESOLUTION_PENDING
 from connector_runner.outbound.planning.plans import IN_STEP, Nothing, Wait
 from connector_runner.outbound.ports import Desk, LaneTx, Writable
 
@@ -109,4 +110,4 @@ class Judging:
             counts=False,
             withheld=wait.withheld,
         )
-        return Settled("waiting")
+        return Settled("waiting", not_compared=lane.entity_id if reason == RESOLUTION_PENDING else None)

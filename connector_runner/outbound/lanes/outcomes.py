@@ -48,10 +48,14 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now."""
+    """Where a reply left the lane; ``stop`` when nothing more is to be sent to this sink now.
+
+    ``not_compared``: the entity that waits to be compared before it is made there.
+    """
 
     outcome: str
     stop: bool = False
+    not_compared: str | None = None
 
 
 def heed(pacer: Pacer, reply: Reply) -> None:

@@ -105,6 +105,10 @@ class Hands:
                     break
                 self._stride.took(settled, self._runtime.clock() - began)
                 done.outcomes.update(each.outcome for each in settled)
+                waiting = [each.not_compared for each in settled if each.not_compared is not None]
+                if waiting:
+                    # Behind what was sent, as whoever is comparing may take longer than a claim lasts.
+                    self._desk.compared_meanwhile(waiting)
                 if any(each.stop for each in settled):
                     break
                 for each in settled:

@@ -123,7 +123,8 @@ def release_others(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> None
 def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> int:
     """Ask for a look at those that waited to be made until these were compared: they, or others that are the same.
 
-    A lane in a drain's hands may be about to wait, as it was decided before these were compared: it counts too.
+    A lane that is about to wait is not seen to do so yet: whoever made it wait looks again (see
+    ``release_compared_meanwhile``).
     """
     return execute(
         tx,
@@ -133,7 +134,7 @@ def release_compared(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> in
         "  JOIN cluster_member n ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
         "  WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))) t JOIN sync_lane l"
         " ON l.workspace_id = :ws AND l.entity_id = t.id"
-        "  AND (l.state = 'leased' OR (l.state = 'waiting' AND l.reason = :reason))"
+        "  AND l.state = 'waiting' AND l.reason = :reason"
         f" ORDER BY l.entity_id{_ASKED_AGAIN}",
         ws=workspace_id,
         ids=id_array(entity_ids),
