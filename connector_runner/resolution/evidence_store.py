@@ -43,8 +43,8 @@ def keep(tx: Tx, workspace_id: str, evidence: Evidence) -> None:
     _keep(tx, workspace_id, [evidence])
 
 
-def evidence_of(tx: Tx, workspace_id: str, about: Sequence[str], later: set[str]) -> dict[Pair, bool]:
-    """Pair -> whether it is linked or a person spoke of it, of all kept about some entities, but with ``later``."""
+def evidence_of(tx: Tx, workspace_id: str, about: Sequence[str]) -> dict[Pair, bool]:
+    """Pair -> whether it is linked or a person spoke of it, of all evidence kept about some entities."""
     columns = f"SELECT one, other, {_SPOKEN_OF} FROM pair_evidence p WHERE workspace_id = :ws"
     found = tuples(
         tx,
@@ -53,7 +53,7 @@ def evidence_of(tx: Tx, workspace_id: str, about: Sequence[str], later: set[str]
         ws=workspace_id,
         ids=id_array(about),
     )
-    return {(one, other): spoken for one, other, spoken in found if not later & {one, other}}
+    return {(one, other): spoken for one, other, spoken in found}
 
 
 def _leave(tx: Tx, workspace_id: str, pairs: Sequence[Pair]) -> None:

@@ -7,7 +7,7 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -259,10 +259,7 @@ def _identify(
 
     One that is deleted or retracted identifies nobody; one that is not there, or of another kind, is forgotten.
     """
-    read = [
-        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
-        for row in (store.states(tx, workspace_id, entity_ids, kind) if entity_ids else ())
-    ]
+    read = _as_they_stand(tx, workspace_id, kind, entity_ids)
     found_under = {person: key_store.tokens(person) for person in read}
     saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
     gone = sorted(set(entity_ids) - {person.record for person in read})
@@ -275,17 +272,29 @@ def _identify(
     return {person.record: person for person in (*read, *known)}, met
 
 
+def _as_they_stand(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Collection[str]) -> list[Identity]:
+    """What identifies those of these entities that are there, and of the kind: of one that is deleted, nothing."""
+    found = store.states(tx, workspace_id, sorted(entity_ids), kind) if entity_ids else ()
+    return [
+        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
+        for row in found
+    ]
+
+
 def _judge(
     tx: Tx, workspace_id: str, kind: Kind, judging: Judging, people: Set[str], met: Met, taken: Sequence[str]
 ) -> int:
     """Judge every pair that a key brings together; how many.
 
-    Of two that wait, the one that is compared last judges the pair: until then it keeps what was found before.
+    Also with who waits to be compared anew: whoever is compared is made in sinks next, and must not be there already.
+    Of who waits because of a change, what holds now.
     """
     pairs = key_store.brought_together(met.held_by, people)
     others = {record for two in pairs for record in two} - people
-    later = store.waiting_among(tx, workspace_id, kind, others) if others else set()
-    before = evidence_store.evidence_of(tx, workspace_id, taken, later)
-    evidence = judging.against(others - later, sorted(pairs), before)
+    changed = store.changed_among(tx, workspace_id, kind, others) if others else set()
+    judging.know(Identity(record, kind) for record in changed)
+    judging.know(_as_they_stand(tx, workspace_id, kind, changed))
+    before = evidence_store.evidence_of(tx, workspace_id, taken)
+    evidence = judging.against(others, sorted(pairs), before)
     evidence_store.replace_evidence(tx, workspace_id, before, evidence)
-    return sum(not later & {*two} for two in pairs)
+    return len(pairs)

@@ -16,6 +16,8 @@ from connector_runner.resolution.identity import Identity, Kind
 _FIELDS: Final = tuple(field.name for field in fields(Identity) if field.name not in ("record", "kind"))
 _SETS: Final = frozenset({"family_parts", "phones", "emails", "charts", "specialties"})
 _AMONG: Final = "WHERE workspace_id = :ws AND kind = :kind AND entity_id = ANY(CAST(:ids AS uuid[]))"
+IN_TURN: Final = "identified, requested_at, entity_id"
+"""Who changed goes first, by how long they wait; behind them who is only weighed anew, as when names were counted."""
 
 
 def request(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> None:
@@ -131,13 +133,13 @@ def lock_kind(tx: Tx, workspace_id: str, kind: str, *, shared: bool = False) -> 
 
 
 def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:
-    """Take up to ``limit`` entities that wait, those first that have waited longest; whether each is identified."""
+    """Take up to ``limit`` entities that wait, in turn (see IN_TURN); whether each is identified as it stands."""
     found = {
         row["entity_id"]: row["identified"]
         for row in rows(
             tx,
             "SELECT entity_id, identified FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
-            " ORDER BY requested_at, entity_id LIMIT :n FOR UPDATE SKIP LOCKED",
+            f" ORDER BY {IN_TURN} LIMIT :n FOR UPDATE SKIP LOCKED",
             ws=workspace_id,
             kind=kind,
             n=limit,
@@ -170,11 +172,11 @@ def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int, after: s
     return ids
 
 
-def waiting_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
-    """Which of these entities wait to be compared."""
+def changed_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
+    """Which of these entities wait to be read before they are compared."""
     found = rows(
         tx,
-        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind"
+        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind AND NOT identified"
         " AND entity_id = ANY(CAST(:ids AS uuid[]))",
         ws=workspace_id,
         kind=kind,

@@ -7,25 +7,33 @@ from typing import Any
 import pytest
 
 from connector_runner.infra.database import execute, rows
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
 from connector_runner.outbound.lanes.judging import Judging
 from connector_runner.outbound.lanes.lane import HELD_AS_MEMBER, MADE_AS_MEMBER
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
 from connector_runner.outbound.releasing import release, release_store
+from connector_runner.outbound.releasing.regrouping import subscriber as sinks_hear
+from connector_runner.resolution import service
+from connector_runner.resolution import store as resolution_store
+from connector_runner.world import reading
 from tests.integration.merging_stack import (
     EHR,
     STORE,
     VOICE,
+    a_contact,
     clinic,
     compare,
     decide,
     lane_of,
     one_person_in_both,
+    poll,
     said,
     settle,
     two_calls,
+    two_systems,
 )
-from tests.integration.outbound_stack import Clinic, System, an_appointment, once_planned
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, once_planned
 from tests.integration.test_drain import BOTH, PATIENTS, phones
 
 __all__ = ["clinic"]
@@ -64,6 +72,26 @@ def test_nobody_is_made_before_it_was_compared(clinic: Clinic, store: System) ->
     decide(clinic, small, large, same=False)
     clinic.flow("store")
     assert len(store.all("Patient")) == 2
+
+
+def test_a_newcomer_is_not_made_where_the_person_is_whose_turn_comes_later(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """Compared with those alone who do not wait, it would be nobody's record, and be made a second time."""
+    two_systems(clinic, ehr, store, **BOTH)
+    store.put(a_contact(telecom=a_patient()["telecom"]))
+    poll(clinic)
+    compare(clinic)
+    ehr.put(a_patient())
+    poll(clinic)
+    with clinic.database.begin(clinic.workspace) as tx:
+        known = reading.entity_id(tx, clinic.workspace, STORE)
+        resolution_store.request(tx, clinic.workspace, "patient", [known])
+    service.resolve(clinic.database, clinic.workspace, now=utc_now(), limit=1, tell=sinks_hear)
+    clinic.flow("store")
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
+    settle(clinic)
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
 
 
 def test_who_was_compared_while_a_drain_took_up_a_lane_that_waited_for_something_else_is_looked_at_again(

@@ -1,0 +1,103 @@
+"""Who comes while others wait to be compared: taken before those who are only weighed anew, and linked at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector_runner.infra.database import Database, execute, rows
+from connector_runner.resolution import service, store
+from tests.integration.test_resolution import ADA, NOW, called, grouped, say, work_off
+
+KNOWN, NEW = "ehr:Patient:1", "crm:Patient:1"
+OTHER = called("Tuva", "Lindqvist") | {"birthDate": "1971-11-23"}
+
+
+def test_who_changed_goes_before_those_who_are_weighed_anew(database: Database, workspace: str) -> None:
+    """When names were counted, a tenth of a million may wait: a newcomer behind them would wait for minutes."""
+    older = [say(database, workspace, f"ehr:Patient:{number}", ADA) for number in range(5)]
+    work_off(database, workspace)
+    with database.begin(workspace) as tx:
+        assert store.request_all(tx, workspace, "patient") == len(older)
+    changed = say(database, workspace, NEW, OTHER)
+    with database.begin(workspace) as tx:
+        assert list(store.take(tx, workspace, "patient", 1)) == [changed]
+        assert set(store.take(tx, workspace, "patient", 9)) == set(older)
+
+
+def test_who_is_weighed_anew_and_changes_meanwhile_goes_first(database: Database, workspace: str) -> None:
+    entities = [say(database, workspace, f"ehr:Patient:{number}", ADA) for number in range(3)]
+    work_off(database, workspace)
+    with database.begin(workspace) as tx:
+        store.request_all(tx, workspace, "patient")
+        store.request(tx, workspace, "patient", [entities[1]])
+        assert store.take(tx, workspace, "patient", 1) == {entities[1]: False}
+
+
+def test_the_next_batch_of_many_who_wait_is_read_from_the_index(database: Database, workspace: str) -> None:
+    with database.begin(workspace) as tx:
+        execute(
+            tx,
+            "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified)"
+            " SELECT :ws, gen_random_uuid(), 'patient', n % 10 > 0 FROM generate_series(1, 5000) n",
+            ws=workspace,
+        )
+        plan = rows(
+            tx,
+            "EXPLAIN SELECT entity_id, identified FROM pending_resolution WHERE workspace_id = :ws AND kind = 'patient'"
+            f" ORDER BY {store.IN_TURN} LIMIT 100 FOR UPDATE SKIP LOCKED",
+            ws=workspace,
+        )
+    said = "\n".join(str(row["QUERY PLAN"]) for row in plan)
+    assert "pending_resolution_turn" in said
+    assert "Sort" not in said
+
+
+@pytest.mark.parametrize("identified", [True, False])
+def test_a_newcomer_is_linked_to_one_who_waits_to_be_compared_anew(
+    database: Database, workspace: str, identified: bool
+) -> None:
+    """Left to the turn of who waits, the newcomer would be taken for nobody's record until then, and made in a sink."""
+    known = say(database, workspace, KNOWN, ADA)
+    work_off(database, workspace)
+    say(database, workspace, NEW, ADA)
+    _waits_behind(database, workspace, known, identified=identified)
+    assert service.resolve(database, workspace, now=NOW, limit=1).made == 1
+    assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
+    work_off(database, workspace)
+    assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
+
+
+def test_a_newcomer_is_held_against_who_waits_as_they_stand_now(database: Database, workspace: str) -> None:
+    """By what they were read to be before, a record that was corrected would be linked until its turn comes."""
+    known = say(database, workspace, KNOWN, ADA)
+    work_off(database, workspace)
+    say(database, workspace, NEW, ADA)
+    say(database, workspace, KNOWN, OTHER | {"telecom": ADA["telecom"]}, at=NOW.replace(hour=10))
+    _waits_behind(database, workspace, known, identified=False)
+    assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
+    work_off(database, workspace)
+    assert grouped(database, workspace) == {frozenset({KNOWN}), frozenset({NEW})}
+
+
+def test_a_newcomer_is_not_linked_to_who_was_deleted_meanwhile(database: Database, workspace: str) -> None:
+    known = say(database, workspace, KNOWN, ADA)
+    work_off(database, workspace)
+    say(database, workspace, NEW, ADA)
+    _waits_behind(database, workspace, known, identified=False)
+    with database.begin(workspace) as tx:
+        execute(tx, "UPDATE projection SET status = 'deleted' WHERE entity_id = :id", id=known)
+    assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
+
+
+def _waits_behind(database: Database, workspace: str, entity: str, *, identified: bool) -> None:
+    with database.begin(workspace) as tx:
+        execute(
+            tx,
+            "INSERT INTO pending_resolution (workspace_id, entity_id, kind, identified, requested_at)"
+            " VALUES (:ws, :id, 'patient', :identified, now() + interval '1 minute')"
+            " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET requested_at = excluded.requested_at,"
+            "  identified = excluded.identified",
+            ws=workspace,
+            id=entity,
+            identified=identified,
+        )
