@@ -41,7 +41,7 @@ def _configuration() -> dict[str, Any]:
     return configuration(addresses(settings).redis_url) | {
         "task_time_limit": 300,  # the prefork pool only; threads end by their slice
         "worker_soft_shutdown_timeout": 20,
-        "worker_max_tasks_per_child": 500,
+        # By what they hold, not by what they did: while one is replaced, a hint that was given to it waits for seconds.
         "worker_max_memory_per_child": 600_000,
         "beat_scheduler": "tasks.scheduler:PostgresScheduler",
     }

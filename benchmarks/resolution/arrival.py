@@ -1,10 +1,11 @@
 """How soon a new record is linked, at a steady pace, by real workers.
 
-python -m benchmarks.resolution.arrival [--per-second 50] [--seconds 60] [--records 10000] [--workers 2]
+python -m benchmarks.resolution.arrival [--per-second 50] [--seconds 60] [--records 10000] [--workers 2] [--count]
 
 Among ``--records`` of the sandbox's patients records of known people come from another system, each landed in a
 transaction of its own and told of as a poll tells. What is told is the time from the commit of a record to when it was
-seen in the cluster of its person, looked at twenty times a second.
+seen in the cluster of its person, looked at twenty times a second. ``--count`` has names counted half way, as once an
+hour: of a population that grew by a tenth many records are weighed anew then.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.resolution.speed import arrivals
 from connector_runner.bootstrap import Addresses, Runner
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import id_array, tuples
-from connector_runner.infra.queue import RELEASE, RESOLVE
+from connector_runner.infra.queue import RECOUNT_WORKSPACE, RELEASE, RESOLVE
 from connector_runner.intake.landing import Origin
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import derived_id, entity_id_of
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--count", action="store_true", help="count names half way")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, bench() as servers:
         clinic, people = Clinic(servers, "arrival", Path(scratch)), arrivals()
@@ -58,7 +60,9 @@ def main() -> None:
             for words in [("worker", "--pool", "cpu")] * chosen.workers + [("beat",)]:
                 running.enter_context(process(servers, *words))
             time.sleep(10)
-            report("resolution.arrival", _drive(servers, clinic.workspace, known, chosen.per_second))
+            report(
+                "resolution.arrival", _drive(servers, clinic.workspace, known, chosen.per_second, count=chosen.count)
+            )
 
 
 class Watch(threading.Thread):
@@ -84,7 +88,9 @@ class Watch(threading.Thread):
 _SEEN = "SELECT entity_id FROM cluster_member WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))"
 
 
-def _drive(servers: Bench, workspace: str, known: list[Arrival], per_second: float) -> dict[str, object]:
+def _drive(
+    servers: Bench, workspace: str, known: list[Arrival], per_second: float, *, count: bool
+) -> dict[str, object]:
     runner = Runner(Settings(home=servers.home), Addresses(servers.database_url, servers.redis_url))
     watch, begin = Watch(runner, workspace), time.monotonic()
     watch.start()
@@ -92,7 +98,7 @@ def _drive(servers: Bench, workspace: str, known: list[Arrival], per_second: flo
         time.sleep(max(0.0, begin + n / per_second - time.monotonic()))
         _land(runner, workspace, record)
         watch.waiting[entity_id_of(workspace, f"crm:Patient:{record.record_id}")] = time.monotonic()
-        for task in (RELEASE, RESOLVE):
+        for task in (RELEASE, RESOLVE, *[RECOUNT_WORKSPACE] * (count and n == len(known) // 2)):
             runner.publisher.hint(task, workspace_id=workspace)
     landed_s = time.monotonic() - begin
     until = time.monotonic() + _PATIENCE_S
