@@ -45,7 +45,8 @@ def of_many(tx: Tx, workspace_id: str, tokens: Iterable[int], most: int) -> set[
         tx,
         "SELECT t.token FROM unnest(CAST(:tokens AS bigint[])) AS t (token) CROSS JOIN LATERAL"
         " (SELECT count(DISTINCT left(i.body->>'given', 3)) AS names"
-        f"  FROM {HELD} k JOIN identity i ON i.workspace_id = :ws AND i.entity_id = k.entity_id"
+        f"  FROM {HELD} k CROSS JOIN LATERAL"
+        "   (SELECT body FROM identity WHERE workspace_id = :ws AND entity_id = k.entity_id OFFSET 0) i"
         "  WHERE k.workspace_id = :ws AND k.token = t.token) n WHERE n.names > :most",
         ws=workspace_id,
         tokens=token_array(tokens),
@@ -82,6 +83,7 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
     Of whose likeness no evidence is kept nothing changes. Of a loose key those are asked about who say no day of birth:
     it brings together nobody else, and thousands may have it.
     """
+    tokens_of = "SELECT tokens FROM identity WHERE workspace_id = :ws AND entity_id = p.{} OFFSET 0"
     evidence = "SELECT one, other FROM pair_evidence e WHERE e.workspace_id = :ws AND e.{} = a.entity_id"
     return execute(
         tx,
@@ -89,8 +91,7 @@ def request_parted(tx: Tx, workspace_id: str, kind: str, tokens: Iterable[int], 
         "  WHERE workspace_id = :ws AND token = ANY(CAST(:tokens AS bigint[]))),"
         " parted AS MATERIALIZED (SELECT p.one, p.other FROM held a"
         f"  CROSS JOIN LATERAL ({evidence.format('one')} UNION ALL {evidence.format('other')} OFFSET 0) p"
-        "  JOIN identity i ON i.workspace_id = :ws AND i.entity_id = p.one"
-        "  JOIN identity o ON o.workspace_id = :ws AND o.entity_id = p.other"
+        f"  CROSS JOIN LATERAL ({tokens_of.format('one')}) i CROSS JOIN LATERAL ({tokens_of.format('other')}) o"
         "  WHERE a.token = ANY(i.tokens) AND a.token = ANY(o.tokens)"
         "   AND NOT EXISTS (SELECT 1 FROM unnest(i.tokens) AS x (token) WHERE x.token = ANY(o.tokens)"
         f"   AND {SPEAKS.format('x.token')} AND x.token & {UNDATED} = 0 AND (x.token & {LOOSE} = 0"

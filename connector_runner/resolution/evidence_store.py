@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from connector_runner.infra.database import Row, Tx, execute, id_array, rows, tuples
@@ -18,14 +18,27 @@ LEAST_KEPT: Final = 0.0
 """Bits of evidence that is kept: far fewer than a link or a question needs, whatever the size of the population."""
 CLUSTERS_PAGE: Final = 50_000
 """Some megabytes; of a table that was just filled the planner reads all of it for each page."""
+EACH: Final = "unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
+"""Has an index looked up for each of ``:ids``. For all of them at once the planner may read all of a workspace: of one
+that has come lately, among others, it takes there to be a few rows."""
+IN_CLUSTER: Final = (
+    "SELECT n.entity_id FROM (SELECT cluster_id FROM cluster_member"
+    "  WHERE workspace_id = :ws AND entity_id = i.id OFFSET 0) m"
+    " CROSS JOIN LATERAL (SELECT entity_id FROM cluster_member"
+    "  WHERE workspace_id = :ws AND cluster_id = m.cluster_id OFFSET 0) n"
+)
 _SPOKEN_OF: Final = (
     "(p.linked OR EXISTS (SELECT 1 FROM match_label l"
     " WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other))"
 )
 
 
-def replace_evidence(tx: Tx, workspace_id: str, before: Mapping[Pair, bool], found: Sequence[Evidence]) -> None:
+def replace_evidence(
+    tx: Tx, workspace_id: str, before: Mapping[Pair, bool], found: Sequence[Evidence]
+) -> Collection[Pair]:
     """Let ``found`` be all the evidence there is about the entities of which there was ``before`` (see evidence_of).
+
+    The pairs of which there is none any more.
 
     Evidence that links nobody and asks no question is not kept: it is weighed anew where it matters (see grouping).
     What was linked stays marked so, and is kept with what people spoke of, whatever it comes to.
@@ -36,6 +49,7 @@ def replace_evidence(tx: Tx, workspace_id: str, before: Mapping[Pair, bool], fou
         _leave(tx, workspace_id, sorted(left))
     if kept:
         _keep(tx, workspace_id, kept)
+    return left
 
 
 def keep(tx: Tx, workspace_id: str, evidence: Evidence) -> None:
@@ -45,11 +59,11 @@ def keep(tx: Tx, workspace_id: str, evidence: Evidence) -> None:
 
 def evidence_of(tx: Tx, workspace_id: str, about: Sequence[str]) -> dict[Pair, bool]:
     """Pair -> whether it is linked or a person spoke of it, of all evidence kept about some entities."""
-    columns = f"SELECT one, other, {_SPOKEN_OF} FROM pair_evidence p WHERE workspace_id = :ws"
+    kept = "SELECT one, other, linked FROM pair_evidence WHERE workspace_id = :ws AND {} = i.id"
     found = tuples(
         tx,
-        # Each side by its own index: with one condition on both, the planner may read the whole table.
-        f"{columns} AND one = ANY(CAST(:ids AS uuid[])) UNION {columns} AND other = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT p.one, p.other, {_SPOKEN_OF} FROM {EACH}"
+        f" ({kept.format('one')} UNION ALL {kept.format('other')} OFFSET 0) p",
         ws=workspace_id,
         ids=id_array(about),
     )
@@ -127,15 +141,12 @@ def neighbours(tx: Tx, workspace_id: str, entity_ids: Iterable[str], threshold: 
     """Whom evidence of ``threshold`` bits or a person's word joins to these, and who is in a cluster with them."""
     found = rows(
         tx,
-        "SELECT other AS id FROM pair_evidence WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
-        f"  AND {_JOINS}"
-        " UNION SELECT one FROM pair_evidence WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
-        f"  AND {_JOINS}"
-        " UNION SELECT other FROM match_label WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
-        " UNION SELECT one FROM match_label WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))"
-        " UNION SELECT n.entity_id FROM cluster_member m JOIN cluster_member n"
-        "  ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
-        "  WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT p.id FROM {EACH} ("
+        f"SELECT other AS id FROM pair_evidence WHERE workspace_id = :ws AND one = i.id AND {_JOINS}"
+        f" UNION ALL SELECT one FROM pair_evidence WHERE workspace_id = :ws AND other = i.id AND {_JOINS}"
+        " UNION ALL SELECT other FROM match_label WHERE workspace_id = :ws AND one = i.id"
+        " UNION ALL SELECT one FROM match_label WHERE workspace_id = :ws AND other = i.id"
+        f" UNION ALL {IN_CLUSTER} OFFSET 0) p",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
         t=threshold,
@@ -236,9 +247,7 @@ def together(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dict[str, 
     """Entity -> all that are one with it, itself among them, of those that are in a cluster."""
     found = rows(
         tx,
-        "SELECT m.entity_id, n.entity_id AS other FROM cluster_member m JOIN cluster_member n"
-        " ON n.workspace_id = m.workspace_id AND n.cluster_id = m.cluster_id"
-        " WHERE m.workspace_id = :ws AND m.entity_id = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT i.id AS entity_id, c.entity_id AS other FROM {EACH} ({IN_CLUSTER} OFFSET 0) c",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
     )
@@ -272,8 +281,9 @@ def clusters_after(
         tx,
         "SELECT e.canonical_id, coalesce(m.cluster_id, e.entity_id) FROM (SELECT canonical_id, entity_id FROM entity"
         '  WHERE workspace_id = :ws AND entity_type = :type AND canonical_id COLLATE "C" > :after'
-        '  ORDER BY canonical_id COLLATE "C" LIMIT :n) e LEFT JOIN cluster_member m'
-        ' ON m.workspace_id = :ws AND m.entity_id = e.entity_id ORDER BY e.canonical_id COLLATE "C"',
+        '  ORDER BY canonical_id COLLATE "C" LIMIT :n) e LEFT JOIN LATERAL'
+        "  (SELECT cluster_id FROM cluster_member WHERE workspace_id = :ws AND entity_id = e.entity_id OFFSET 0) m"
+        ' ON true ORDER BY e.canonical_id COLLATE "C"',
         ws=workspace_id,
         type=entity_type,
         after=after,

@@ -35,10 +35,6 @@ class Judging:
         """How many records the population is taken to have."""
         return self._population.size
 
-    def know(self, people: Iterable[Identity]) -> None:
-        """Go by this of them, not by what is stored."""
-        self._known |= {person.record: person for person in people}
-
     def against(self, others: Iterable[str], pairs: Iterable[Pair], kept: Container[Pair]) -> list[Evidence]:
         """The evidence of ``pairs``, each of one of the people and one of ``others``, where both say who they are.
 

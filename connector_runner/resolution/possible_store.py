@@ -6,15 +6,18 @@ from collections.abc import Iterable, Sequence
 
 from connector_runner.infra.database import Row, Tx, id_array, rows, tuples
 from connector_runner.resolution.clusters import Pair
+from connector_runner.resolution.evidence_store import EACH
 
 
 def touching(tx: Tx, workspace_id: str, entity_ids: Sequence[str], least: float) -> list[Row]:
     """Evidence of ``least`` bits and more about these: ``one other bits veto held``."""
-    wanted = "workspace_id = :ws AND {side} = ANY(CAST(:ids AS uuid[])) AND bits >= :least AND veto IS NULL"
-    kept = "SELECT one, other, bits, veto, held FROM pair_evidence WHERE "
+    kept = (
+        "SELECT one, other, bits, veto, held FROM pair_evidence"
+        " WHERE workspace_id = :ws AND {} = i.id AND bits >= :least AND veto IS NULL"
+    )
     return rows(
         tx,
-        f"{kept}{wanted.format(side='one')} UNION {kept}{wanted.format(side='other')}",
+        f"SELECT DISTINCT p.* FROM {EACH} ({kept.format('one')} UNION ALL {kept.format('other')} OFFSET 0) p",
         ws=workspace_id,
         ids=id_array(entity_ids),
         least=least,
@@ -23,12 +26,13 @@ def touching(tx: Tx, workspace_id: str, entity_ids: Sequence[str], least: float)
 
 def open_pairs(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[Pair]:
     """The pairs of which people are being asked whether they are the same, of which one at least is among these."""
-    wanted = "workspace_id = :ws AND {side} = ANY(CAST(:ids AS uuid[])) AND kind = 'match'"
-    still = "AND status IN ('pending', 'in_progress')"
-    kept = "SELECT entity_id, other_id FROM review_item WHERE "
+    asked = (
+        "SELECT entity_id, other_id FROM review_item WHERE workspace_id = :ws AND {} = i.id"
+        " AND kind = 'match' AND status IN ('pending', 'in_progress')"
+    )
     found = tuples(
         tx,
-        f"{kept}{wanted.format(side='entity_id')} {still} UNION {kept}{wanted.format(side='other_id')} {still}",
+        f"SELECT p.* FROM {EACH} ({asked.format('entity_id')} UNION ALL {asked.format('other_id')} OFFSET 0) p",
         ws=workspace_id,
         ids=id_array(entity_ids),
     )

@@ -30,6 +30,8 @@ from connector_runner.world.store import adopted
 
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
+ALONG: Final = 3
+"""So many times a batch are taken along at most, of those who wait and have to do with it."""
 _FIRST: Final = "00000000-0000-0000-0000-000000000000"
 ONE_ALREADY: Final = "both names are of one entity already"
 NOT_BY_A_LINK: Final = (
@@ -125,7 +127,7 @@ def work_off(
 def identify(database: Database, workspace_id: str, kind: Kind) -> None:
     """Read off what identifies those who wait, and compare nobody yet.
 
-    Where many wait, how common their names are is counted next, and each pair is weighed once.
+    Where many wait, how common their names are is counted next, and nobody is weighed by what it was before.
     """
 
     last = _FIRST
@@ -134,7 +136,7 @@ def identify(database: Database, workspace_id: str, kind: Kind) -> None:
         store.lock_kind(tx, workspace_id, kind)
         found = store.take_unidentified(tx, workspace_id, kind, BATCH, last)
         if found:
-            _identify(tx, workspace_id, kind, found, {})
+            _identify(tx, workspace_id, kind, dict.fromkeys(found, False), {})
         return found
 
     while found := database.retrying(workspace_id, work):
@@ -230,18 +232,33 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     taken = store.take(tx, workspace_id, kind, limit)
     if not taken:
         return Resolved()
-    changed = sorted(entity for entity, identified in taken.items() if not identified)
-    known = store.found_under(tx, workspace_id, taken.keys() - set(changed), kind) if len(changed) < len(taken) else {}
-    people, met = _identify(tx, workspace_id, kind, changed, known)
+    more = len(taken) == limit
+    found_under, met = _identify(tx, workspace_id, kind, taken, {})
+    along = store.take_along(tx, workspace_id, kind, _company(tx, workspace_id, taken, met), ALONG * limit)
+    if along:
+        found_under, met = _identify(tx, workspace_id, kind, along, found_under)
+        taken |= along
+    people = {person.record: person for person in found_under}
     missing = sorted(taken.keys() - people.keys())
     about = sorted(taken.keys() - (store.of_other_kind(tx, workspace_id, kind, missing) if missing else set()))
     spoken = _spoken_of_adopters(tx, workspace_id, missing) if missing else set()
     judging = Judging(tx, workspace_id, kind, people, crowds.among(kind, people.values(), met.crowded))
-    found = _judge(tx, workspace_id, kind, judging, people.keys(), met, about)
+    pairs, left = _judge(tx, workspace_id, kind, judging, people.keys(), met, about)
     bounds = thresholds_of(kind, judging.size)
-    regrouped = regroup(tx, workspace_id, kind, spoken.union(about), judging, bounds, now)
+    regrouped = regroup(tx, workspace_id, kind, spoken.union(about, left), judging, bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
-    return Resolved(len(taken), found, regrouped.made, regrouped.parted, more=len(taken) == limit)
+    return Resolved(len(taken), pairs, regrouped.made, regrouped.parted, more)
+
+
+def _company(tx: Tx, workspace_id: str, taken: Collection[str], met: Met) -> set[str]:
+    """Whom those who were taken meet, are one with, or have evidence with; of these, whoever waits goes along.
+
+    Otherwise the one would be held against what the other was before it changed, or against nobody where its keys are
+    others now: a newcomer would be made a second time in a sink, and a link part and be made again where both changed.
+    """
+    together = evidence_store.together(tx, workspace_id, taken).values()
+    weighed = evidence_store.evidence_of(tx, workspace_id, sorted(taken))
+    return set().union(*met.held_by.values(), *together, *weighed).difference(taken)
 
 
 def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[str]:
@@ -253,48 +270,44 @@ def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[s
 
 
 def _identify(
-    tx: Tx, workspace_id: str, kind: Kind, entity_ids: Sequence[str], known: Mapping[Identity, Sequence[int]]
-) -> tuple[dict[str, Identity], Met]:
-    """What identifies the entities as they stand, and who is known; whom the keys of all of them bring together.
+    tx: Tx, workspace_id: str, kind: Kind, taken: Mapping[str, bool], known: Mapping[Identity, Sequence[int]]
+) -> tuple[dict[Identity, Sequence[int]], Met]:
+    """Who those are that were taken (see store.take), and who is ``known``, with the keys under which each is found.
 
-    One that is deleted or retracted identifies nobody; one that is not there, or of another kind, is forgotten.
+    Those who changed are read as they stand, and what is stored of them brought up to date: one that is deleted or
+    retracted identifies nobody; one that is not there, or of another kind, is forgotten. Also whom all the keys bring
+    together.
     """
-    read = _as_they_stand(tx, workspace_id, kind, entity_ids)
+    changed = sorted(entity for entity, identified in taken.items() if not identified)
+    others = store.found_under(tx, workspace_id, taken.keys() - set(changed), kind) if len(changed) < len(taken) else {}
+    read = [
+        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
+        for row in (store.states(tx, workspace_id, changed, kind) if changed else ())
+    ]
     found_under = {person: key_store.tokens(person) for person in read}
     saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
-    gone = sorted(set(entity_ids) - {person.record for person in read})
+    gone = sorted(set(changed) - {person.record for person in read})
     if gone:
         saved += store.forget(tx, workspace_id, gone, kind)
     if saved.more:
         population_store.grow(tx, workspace_id, kind, saved.more)
-    besides = {value for tokens in (*found_under.values(), *known.values()) for value in tokens}
-    met = crowds.follow(tx, workspace_id, kind, read, saved, besides)
-    return {person.record: person for person in (*read, *known)}, met
-
-
-def _as_they_stand(tx: Tx, workspace_id: str, kind: Kind, entity_ids: Collection[str]) -> list[Identity]:
-    """What identifies those of these entities that are there, and of the kind: of one that is deleted, nothing."""
-    found = store.states(tx, workspace_id, sorted(entity_ids), kind) if entity_ids else ()
-    return [
-        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
-        for row in found
-    ]
+    found: dict[Identity, Sequence[int]] = {**found_under, **others, **known}
+    met = crowds.follow(tx, workspace_id, kind, read, saved, {value for tokens in found.values() for value in tokens})
+    return found, met
 
 
 def _judge(
     tx: Tx, workspace_id: str, kind: Kind, judging: Judging, people: Set[str], met: Met, taken: Sequence[str]
-) -> int:
-    """Judge every pair that a key brings together; how many.
+) -> tuple[int, set[str]]:
+    """Judge every pair that a key brings together; how many, and whom else evidence that went was about.
 
-    Also with who waits to be compared anew: whoever is compared is made in sinks next, and must not be there already.
-    Of who waits because of a change, what holds now.
+    Of a pair that no key brings together now, and of which the other waits still, the other's turn decides.
     """
     pairs = key_store.brought_together(met.held_by, people)
-    others = {record for two in pairs for record in two} - people
-    changed = store.changed_among(tx, workspace_id, kind, others) if others else set()
-    judging.know(Identity(record, kind) for record in changed)
-    judging.know(_as_they_stand(tx, workspace_id, kind, changed))
     before = evidence_store.evidence_of(tx, workspace_id, taken)
-    evidence = judging.against(others, sorted(pairs), before)
-    evidence_store.replace_evidence(tx, workspace_id, before, evidence)
-    return len(pairs)
+    apart = {record for two in before.keys() - pairs for record in two}.difference(taken)
+    if apart and (waiting := store.waiting_among(tx, workspace_id, kind, apart)):
+        before = {two: kept for two, kept in before.items() if two in pairs or waiting.isdisjoint(two)}
+    evidence = judging.against({record for two in pairs for record in two} - people, sorted(pairs), before)
+    left = evidence_store.replace_evidence(tx, workspace_id, before, evidence)
+    return len(pairs), {record for two in left for record in two}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -41,7 +41,7 @@ def request_unseen(tx: Tx, workspace_id: str, kinds: Sequence[str]) -> int:
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind)"
         " SELECT e.workspace_id, e.entity_id, e.entity_type FROM entity e WHERE e.workspace_id = :ws"
         " AND e.entity_type = ANY(:kinds) AND NOT EXISTS (SELECT 1 FROM identity i WHERE i.workspace_id = :ws"
-        "  AND i.entity_id = e.entity_id) ON CONFLICT DO NOTHING",
+        "  AND i.entity_id = e.entity_id OFFSET 0) ON CONFLICT DO NOTHING",
         ws=workspace_id,
         kinds=list(kinds),
     )
@@ -145,10 +145,33 @@ def take(tx: Tx, workspace_id: str, kind: str, limit: int) -> dict[str, bool]:
             n=limit,
         )
     }
+    _taken(tx, workspace_id, kind, found)
+    return found
+
+
+def take_along(tx: Tx, workspace_id: str, kind: str, entity_ids: Collection[str], limit: int) -> dict[str, bool]:
+    """As ``take``, of these entities alone."""
+    if not entity_ids:
+        return {}
+    found = dict(
+        tuples(
+            tx,
+            f"SELECT entity_id, identified FROM pending_resolution {_AMONG}"
+            " ORDER BY entity_id LIMIT :n FOR UPDATE SKIP LOCKED",
+            ws=workspace_id,
+            kind=kind,
+            ids=id_array(sorted(entity_ids)),
+            n=limit,
+        )
+    )
+    _taken(tx, workspace_id, kind, found)
+    return found
+
+
+def _taken(tx: Tx, workspace_id: str, kind: str, found: Collection[str]) -> None:
     if found:
         # By their ids, not by a join: of a queue that has just filled the planner takes a row at most to be there.
         execute(tx, f"DELETE FROM pending_resolution {_AMONG}", ws=workspace_id, kind=kind, ids=id_array(found))
-    return found
 
 
 def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int, after: str) -> list[str]:
@@ -172,12 +195,11 @@ def take_unidentified(tx: Tx, workspace_id: str, kind: str, limit: int, after: s
     return ids
 
 
-def changed_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
-    """Which of these entities wait to be read before they are compared."""
+def waiting_among(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> set[str]:
+    """Which of these entities wait to be compared."""
     found = rows(
         tx,
-        "SELECT entity_id FROM pending_resolution WHERE workspace_id = :ws AND kind = :kind AND NOT identified"
-        " AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        f"SELECT entity_id FROM pending_resolution {_AMONG}",
         ws=workspace_id,
         kind=kind,
         ids=id_array(sorted(set(entity_ids))),

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from connector_runner.infra.database import Database, execute, rows
-from connector_runner.resolution import service, store
-from tests.integration.test_resolution import ADA, NOW, called, grouped, say, work_off
+from connector_runner.resolution import key_store, service, store
+from tests.integration.test_resolution import ADA, NOW, called, events, grouped, say, work_off
 
 KNOWN, NEW = "ehr:Patient:1", "crm:Patient:1"
+LATER = NOW + timedelta(hours=1)
 OTHER = called("Tuva", "Lindqvist") | {"birthDate": "1971-11-23"}
+BOB = ADA | called("Emeka") | {"birthDate": "1979-11-20"}
+"""Of Ada's household."""
+MOVED = called("Tuva", "Lindqvist") | {
+    "birthDate": "1971-06-17",
+    "telecom": [{"system": "phone", "value": "+16175550177"}],
+    "address": [{"line": ["7 Mill Lane"], "city": "Salem", "state": "MA", "postalCode": "01970"}],
+}
+"""Nothing of what she was found by before."""
 
 
 def test_who_changed_goes_before_those_who_are_weighed_anew(database: Database, workspace: str) -> None:
@@ -72,7 +83,7 @@ def test_a_newcomer_is_held_against_who_waits_as_they_stand_now(database: Databa
     known = say(database, workspace, KNOWN, ADA)
     work_off(database, workspace)
     say(database, workspace, NEW, ADA)
-    say(database, workspace, KNOWN, OTHER | {"telecom": ADA["telecom"]}, at=NOW.replace(hour=10))
+    say(database, workspace, KNOWN, OTHER | {"telecom": ADA["telecom"]}, at=LATER)
     _waits_behind(database, workspace, known, identified=False)
     assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
     work_off(database, workspace)
@@ -87,6 +98,88 @@ def test_a_newcomer_is_not_linked_to_who_was_deleted_meanwhile(database: Databas
     with database.begin(workspace) as tx:
         execute(tx, "UPDATE projection SET status = 'deleted' WHERE entity_id = :id", id=known)
     assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
+
+
+def test_a_newcomer_joins_no_two_of_whom_one_is_another_person_by_now(database: Database, workspace: str) -> None:
+    """With what one of them is now, and the link of what it was, three would be one, and two charts mixed."""
+    say(database, workspace, "ehr:Patient:2", ADA)
+    corrected = say(database, workspace, KNOWN, ADA)
+    work_off(database, workspace)
+    say(database, workspace, NEW, BOB)
+    say(database, workspace, KNOWN, BOB, at=LATER)
+    _waits_behind(database, workspace, corrected, identified=False)
+    service.resolve(database, workspace, now=NOW, limit=1)
+    assert grouped(database, workspace) == {frozenset({"ehr:Patient:2"}), frozenset({KNOWN, NEW})}
+
+
+def test_a_newcomer_is_not_linked_to_who_must_never_match_by_now(database: Database, workspace: str) -> None:
+    known = say(database, workspace, KNOWN, ADA)
+    work_off(database, workspace)
+    say(database, workspace, NEW, ADA)
+    say(database, workspace, KNOWN, ADA | called("Adaeze", "DONOTUSE"), at=LATER)
+    _waits_behind(database, workspace, known, identified=False)
+    assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
+
+
+@pytest.mark.parametrize("by_rules", [True, False])
+def test_a_link_stays_where_both_are_found_by_other_keys_now(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch, by_rules: bool
+) -> None:
+    """One after the other, no key of the first would bring it to what is stored of the second: parted, and linked anew.
+
+    Sinks would hear of both: what one record lent the other is taken back and written again, or a record made twice.
+    """
+    for name in (KNOWN, NEW):
+        say(database, workspace, name, ADA)
+    work_off(database, workspace)
+    service.recount(database, workspace, now=NOW)
+    if by_rules:
+        keys = key_store.keys
+        monkeypatch.setattr(key_store, "keys", lambda person: frozenset(f"new|{key}" for key in keys(person)))
+        monkeypatch.setattr("connector_runner.resolution.evidence.RULES", -1)
+        assert service.recount(database, workspace, now=NOW) == 2
+    else:
+        for name in (KNOWN, NEW):
+            say(database, workspace, name, MOVED, at=LATER)
+    for _ in range(3):
+        service.resolve(database, workspace, now=NOW, limit=1)
+        assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
+    assert [event["action"] for event in events(database, workspace)] == ["made"]
+    with database.begin(workspace) as tx:
+        assert store.waiting(tx, workspace) == 0
+
+
+def test_a_link_stays_while_the_other_cannot_be_taken_along(
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ALONG", 0)
+    for name in (KNOWN, NEW):
+        say(database, workspace, name, ADA)
+    work_off(database, workspace)
+    for name in (KNOWN, NEW):
+        say(database, workspace, name, MOVED, at=LATER)
+    for _ in range(2):
+        service.resolve(database, workspace, now=NOW, limit=1)
+        assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
+    assert [event["action"] for event in events(database, workspace)] == ["made"]
+
+
+def test_a_record_that_is_only_a_phone_is_looked_at_when_another_gives_the_phone_up(
+    database: Database, workspace: str
+) -> None:
+    """While two had it, it was nobody's: now it is the other one's, as it would be had they come like this."""
+    only = {"telecom": ADA["telecom"]}
+    for name, said in (("ehr:Patient:1", ADA), ("ehr:Patient:2", BOB), ("crm:Patient:9", only)):
+        say(database, workspace, name, said)
+    work_off(database, workspace)
+    assert len(grouped(database, workspace)) == 3
+    another = BOB | {"telecom": [{"system": "phone", "value": "+16175550177"}]}
+    say(database, workspace, "ehr:Patient:2", another, at=LATER)
+    service.resolve(database, workspace, now=NOW)
+    assert grouped(database, workspace) == {
+        frozenset({"ehr:Patient:1", "crm:Patient:9"}),
+        frozenset({"ehr:Patient:2"}),
+    }
 
 
 def _waits_behind(database: Database, workspace: str, entity: str, *, identified: bool) -> None:
