@@ -60,12 +60,14 @@ def regroup(
 
 
 def _mark(tx: Tx, workspace_id: str, rows: Sequence[Row], grouped: Clusters, component: Iterable[str]) -> None:
-    """Note on each pair whether it holds a cluster together, and whether it was refused."""
+    """Note on each pair whether it holds a cluster together, and whether it was refused: it may have been before."""
     made, parted = changes_of(rows, grouped)
-    refused_now = set(grouped.refused)
+    refused = set(grouped.refused)
     before = {(row["one"], row["other"]) for row in rows if row["refused"]}
-    refused = dict.fromkeys(before - refused_now, False) | dict.fromkeys(refused_now - before, True)
-    if made or parted or refused:
-        evidence_store.mark_pairs(tx, workspace_id, made, parted, refused)
+    marks = {two: (False, two in refused) for two in {*parted, *(before ^ refused)}} | dict.fromkeys(
+        made, (True, False)
+    )
+    if marks:
+        evidence_store.mark_pairs(tx, workspace_id, marks)
     if parted:
         evidence_store.drop_lost(tx, workspace_id, component)

@@ -125,15 +125,18 @@ def ensure_pair(tx: Tx, workspace_id: str, two: Pair) -> None:
 
 
 def drop_lost(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> None:
-    """Drop evidence that is kept for a link's sake alone, of pairs that are linked no more and nobody spoke of."""
+    """Drop what was kept for a link's sake alone, of pairs that are linked no more and of which nobody spoke."""
     execute(
         tx,
-        "DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND p.one = ANY(CAST(:ids AS uuid[]))"
-        " AND p.held = :lost AND NOT p.linked AND NOT EXISTS (SELECT 1 FROM match_label l"
+        "DELETE FROM pair_evidence p WHERE p.workspace_id = :ws AND p.one = ANY(CAST(:ids AS uuid[])) AND NOT p.linked"
+        " AND (p.held = :lost OR p.bits < :least AND p.held IS DISTINCT FROM :phone)"
+        " AND NOT EXISTS (SELECT 1 FROM match_label l"
         "  WHERE l.workspace_id = :ws AND l.one = p.one AND l.other = p.other)",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
         lost=NOT_COMPARED,
+        least=LEAST_KEPT,
+        phone=ONLY_PHONE,
     )
 
 
@@ -191,12 +194,9 @@ def decisions_among(tx: Tx, workspace_id: str, entity_ids: Iterable[str]) -> dic
     return {(row["one"], row["other"]): row["same"] for row in found}
 
 
-def mark_pairs(
-    tx: Tx, workspace_id: str, linked: Iterable[Pair], parted: Iterable[Pair], refused: Mapping[Pair, bool]
-) -> None:
-    """Note which pairs hold clusters together now, which do not any more, and which were refused."""
-    changes = [(*pair, True, False) for pair in linked] + [(*pair, False, False) for pair in parted]
-    changes += [(*pair, False, how) for pair, how in refused.items()]
+def mark_pairs(tx: Tx, workspace_id: str, marks: Mapping[Pair, tuple[bool, bool]]) -> None:
+    """Note of pairs whether they hold clusters together now, and whether they were refused."""
+    changes = [(*two, *how) for two, how in sorted(marks.items())]
     execute(
         tx,
         "UPDATE pair_evidence p SET linked = c.linked, refused = c.refused"

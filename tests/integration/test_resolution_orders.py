@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.infra.database import Database, execute, one, rows
+from connector_runner.infra.database import Database, Row, execute, one, rows
 from connector_runner.kernel.ids import derived_id, entity_id_of
 from connector_runner.resolution import population_store, service, store
 from connector_runner.resolution.clusters import pair
@@ -103,6 +103,27 @@ def _evidence(database: Database, workspace: str, canonical: str | None = None) 
         found = rows(tx, "SELECT one, other FROM pair_evidence")
     entity = entity_id_of(workspace, canonical) if canonical else None
     return sum(entity is None or entity in (row["one"], row["other"]) for row in found)
+
+
+def test_a_pair_that_was_refused_first_is_marked_as_the_link_that_it_is(database: Database, workspace: str) -> None:
+    """Marked as both, it was by chance taken for no link, and made once more with every look."""
+    here = called("Emeka") | {"birthDate": "1982-03-04", "address": ADA["address"]}
+    for name in PAIR:
+        say(database, workspace, name, here)
+    work_off(database, workspace)
+    said = called("Emeka", "Okafor-Bright") | {"birthDate": "1982-03-04", "address": [{"postalCode": "02139"}]}
+    say(database, workspace, "ehr:Patient:2", said)
+    say(database, workspace, "ehr:Patient:1", {}, at=LATER)
+    service.identify(database, workspace, "patient")
+    service.resolve(database, workspace, now=NOW, limit=1)
+    assert True in {how["refused"] for how in _marks(database, workspace)}, "of one who is one with a record of nobody"
+    service.resolve(database, workspace, now=NOW)
+    assert [(how["linked"], how["refused"]) for how in _marks(database, workspace)] == [(True, False)]
+
+
+def _marks(database: Database, workspace: str) -> list[Row]:
+    with database.begin(workspace) as tx:
+        return rows(tx, "SELECT linked, refused FROM pair_evidence")
 
 
 def test_a_record_that_another_entity_adopted_leaves_its_cluster_to_the_adopter(
