@@ -7,7 +7,7 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -31,7 +31,7 @@ from connector_runner.world.store import adopted
 KINDS: Final[tuple[Kind, ...]] = ("patient", "practitioner", "location")
 BATCH: Final = 100
 ALONG: Final = 3
-"""So many times a batch are taken along at most, of those who wait and have to do with it."""
+"""So many times a batch are taken along at most, of those who wait and are met by it."""
 _FIRST: Final = "00000000-0000-0000-0000-000000000000"
 ONE_ALREADY: Final = "both names are of one entity already"
 NOT_BY_A_LINK: Final = (
@@ -234,7 +234,9 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
         return Resolved()
     more = len(taken) == limit
     found_under, met = _identify(tx, workspace_id, kind, taken, {})
-    along = store.take_along(tx, workspace_id, kind, _company(tx, workspace_id, taken, met), ALONG * limit)
+    # A newcomer held against what one who waits was before a change, or left to its turn, is made twice in sinks.
+    company = set().union(*met.held_by.values()).difference(taken)
+    along = store.take_along(tx, workspace_id, kind, company, ALONG * limit)
     if along:
         found_under, met = _identify(tx, workspace_id, kind, along, found_under)
         taken |= along
@@ -248,17 +250,6 @@ def _resolve_kind(tx: Tx, workspace_id: str, kind: Kind, now: datetime, limit: i
     regrouped = regroup(tx, workspace_id, kind, spoken.union(about, left), judging, bounds, now)
     tell(tx, workspace_id, sorted(taken), regrouped.entities)
     return Resolved(len(taken), pairs, regrouped.made, regrouped.parted, more)
-
-
-def _company(tx: Tx, workspace_id: str, taken: Collection[str], met: Met) -> set[str]:
-    """Whom those who were taken meet, are one with, or have evidence with; of these, whoever waits goes along.
-
-    Otherwise the one would be held against what the other was before it changed, or against nobody where its keys are
-    others now: a newcomer would be made a second time in a sink, and a link part and be made again where both changed.
-    """
-    together = evidence_store.together(tx, workspace_id, taken).values()
-    weighed = evidence_store.evidence_of(tx, workspace_id, sorted(taken))
-    return set().union(*met.held_by.values(), *together, *weighed).difference(taken)
 
 
 def _spoken_of_adopters(tx: Tx, workspace_id: str, gone: Sequence[str]) -> set[str]:
@@ -301,7 +292,8 @@ def _judge(
 ) -> tuple[int, set[str]]:
     """Judge every pair that a key brings together; how many, and whom else evidence that went was about.
 
-    Of a pair that no key brings together now, and of which the other waits still, the other's turn decides.
+    Of a pair that no key brings together now, and of which the other waits still, the other's turn decides: both may
+    have come to be found by other keys.
     """
     pairs = key_store.brought_together(met.held_by, people)
     before = evidence_store.evidence_of(tx, workspace_id, taken)

@@ -74,6 +74,8 @@ def test_a_newcomer_is_linked_to_one_who_waits_to_be_compared_anew(
     _waits_behind(database, workspace, known, identified=identified)
     assert service.resolve(database, workspace, now=NOW, limit=1).made == 1
     assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
+    with database.begin(workspace) as tx:
+        assert store.waiting(tx, workspace) == 0, "it has had its turn"
     work_off(database, workspace)
     assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
 
