@@ -19,8 +19,8 @@ LEAST_KEPT: Final = 0.0
 CLUSTERS_PAGE: Final = 50_000
 """Some megabytes; of a table that was just filled the planner reads all of it for each page."""
 EACH: Final = "unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
-"""Has an index looked up for each of ``:ids``. For all of them at once the planner may read all of a workspace: of one
-that has come lately, among others, it takes there to be a few rows."""
+"""Has an index looked up for each of ``:ids``: for all of them at once the planner may read all of a workspace, of
+which it knows nothing while it is new. It takes the right index where others do not begin with the workspace too."""
 IN_CLUSTER: Final = (
     "SELECT n.entity_id FROM (SELECT cluster_id FROM cluster_member"
     "  WHERE workspace_id = :ws AND entity_id = i.id OFFSET 0) m"
@@ -147,9 +147,9 @@ def neighbours(tx: Tx, workspace_id: str, entity_ids: Iterable[str], threshold: 
         f"SELECT p.id FROM {EACH} ("
         f"SELECT other AS id FROM pair_evidence WHERE workspace_id = :ws AND one = i.id AND {_JOINS}"
         f" UNION ALL SELECT one FROM pair_evidence WHERE workspace_id = :ws AND other = i.id AND {_JOINS}"
-        " UNION ALL SELECT other FROM match_label WHERE workspace_id = :ws AND one = i.id"
-        " UNION ALL SELECT one FROM match_label WHERE workspace_id = :ws AND other = i.id"
-        f" UNION ALL {IN_CLUSTER} OFFSET 0) p",
+        f" UNION ALL {IN_CLUSTER} OFFSET 0) p"
+        " UNION ALL SELECT other FROM match_label WHERE workspace_id = :ws AND one = ANY(CAST(:ids AS uuid[]))"
+        " UNION ALL SELECT one FROM match_label WHERE workspace_id = :ws AND other = ANY(CAST(:ids AS uuid[]))",
         ws=workspace_id,
         ids=id_array(sorted(set(entity_ids))),
         t=threshold,

@@ -26,13 +26,12 @@ def touching(tx: Tx, workspace_id: str, entity_ids: Sequence[str], least: float)
 
 def open_pairs(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[Pair]:
     """The pairs of which people are being asked whether they are the same, of which one at least is among these."""
-    asked = (
-        "SELECT entity_id, other_id FROM review_item WHERE workspace_id = :ws AND {} = i.id"
-        " AND kind = 'match' AND status IN ('pending', 'in_progress')"
-    )
+    wanted = "workspace_id = :ws AND {side} = ANY(CAST(:ids AS uuid[])) AND kind = 'match'"
+    still = "AND status IN ('pending', 'in_progress')"
+    kept = "SELECT entity_id, other_id FROM review_item WHERE "
     found = tuples(
         tx,
-        f"SELECT p.* FROM {EACH} ({asked.format('entity_id')} UNION ALL {asked.format('other_id')} OFFSET 0) p",
+        f"{kept}{wanted.format(side='entity_id')} {still} UNION {kept}{wanted.format(side='other_id')} {still}",
         ws=workspace_id,
         ids=id_array(entity_ids),
     )

@@ -63,6 +63,23 @@ def test_the_next_batch_of_many_who_wait_is_read_from_the_index(database: Databa
     assert "Sort" not in said
 
 
+@pytest.mark.parametrize("table", ["pair_evidence", "cluster_member"])
+def test_no_index_of_what_is_near_a_record_begins_with_the_workspace_but_the_key(
+    database: Database, workspace: str, table: str
+) -> None:
+    """Of a new workspace the planner expects no row, and takes the newest such index, to walk the workspace by it."""
+    with database.begin(workspace) as tx:
+        found = rows(
+            tx,
+            "SELECT a.attname, i.indisprimary FROM pg_index i"
+            " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+            " WHERE i.indrelid = CAST(:table AS regclass)",
+            table=table,
+        )
+    assert len(found) == 2
+    assert {row["indisprimary"] for row in found if row["attname"] == "workspace_id"} == {True}
+
+
 @pytest.mark.parametrize("identified", [True, False])
 def test_a_newcomer_is_linked_to_one_who_waits_to_be_compared_anew(
     database: Database, workspace: str, identified: bool
