@@ -64,9 +64,8 @@ def _mark(tx: Tx, workspace_id: str, rows: Sequence[Row], grouped: Clusters, com
     made, parted = changes_of(rows, grouped)
     refused = set(grouped.refused)
     before = {(row["one"], row["other"]) for row in rows if row["refused"]}
-    marks = {two: (False, two in refused) for two in {*parted, *(before ^ refused)}} | dict.fromkeys(
-        made, (True, False)
-    )
+    marks = {two: (False, two in refused) for two in {*parted, *(before ^ refused)}}
+    marks |= dict.fromkeys(made, (True, False))
     if marks:
         evidence_store.mark_pairs(tx, workspace_id, marks)
     if parted:

@@ -140,14 +140,16 @@ def test_a_newcomer_is_not_linked_to_who_must_never_match_by_now(database: Datab
     assert service.resolve(database, workspace, now=NOW, limit=1).made == 0
 
 
+@pytest.mark.parametrize("along", [service.ALONG, 0])
 @pytest.mark.parametrize("by_rules", [True, False])
 def test_a_link_stays_where_both_are_found_by_other_keys_now(
-    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch, by_rules: bool
+    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch, by_rules: bool, along: int
 ) -> None:
     """One after the other, no key of the first would bring it to what is stored of the second: parted, and linked anew.
 
     Sinks would hear of both: what one record lent the other is taken back and written again, or a record made twice.
     """
+    monkeypatch.setattr(service, "ALONG", along)
     for name in (KNOWN, NEW):
         say(database, workspace, name, ADA)
     work_off(database, workspace)
@@ -166,21 +168,6 @@ def test_a_link_stays_where_both_are_found_by_other_keys_now(
     assert [event["action"] for event in events(database, workspace)] == ["made"]
     with database.begin(workspace) as tx:
         assert store.waiting(tx, workspace) == 0
-
-
-def test_a_link_stays_while_the_other_cannot_be_taken_along(
-    database: Database, workspace: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "ALONG", 0)
-    for name in (KNOWN, NEW):
-        say(database, workspace, name, ADA)
-    work_off(database, workspace)
-    for name in (KNOWN, NEW):
-        say(database, workspace, name, MOVED, at=LATER)
-    for _ in range(2):
-        service.resolve(database, workspace, now=NOW, limit=1)
-        assert grouped(database, workspace) == {frozenset({KNOWN, NEW})}
-    assert [event["action"] for event in events(database, workspace)] == ["made"]
 
 
 def test_a_record_that_is_only_a_phone_is_looked_at_when_another_gives_the_phone_up(
