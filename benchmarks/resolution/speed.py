@@ -1,13 +1,13 @@
-"""CPU of comparing one more record, as the population grows: ours and Postgres', under row-level security.
+"""CPU of one more record, as the population grows: ours and Postgres', under row-level security.
 
-python -m benchmarks.resolution.speed [--sizes 10000 200000] [--more 330] [--settling 6] [--rounds 9] [--seeded]
+python -m benchmarks.resolution.speed [--sizes 10000 200000] [--turns 10] [--seeded]
 
-The people are the sandbox's. A workspace of each size is landed and compared. Then, by turns, so that a machine that
-becomes slower does so for all of them, ``--more`` records come to each, which a process of its own compares as a worker
-does, in batches; the middle one of some rounds is told, and what that process holds in memory. Some rounds before are
-not told: for half a minute after a table was filled, autovacuum goes over it and each page that is changed is logged
-whole. What shelving the keys of a record costs later is added. ``--seeded``: the populations are put there by COPY
-instead (see seeding); who comes then is landed and compared as ever.
+The people are the sandbox's. Workspaces of each size are landed and compared, and then grow by a tenth: who comes is
+compared, as a worker does it, by a process of its own; once all of the tenth is there names are counted anew, as they
+are then, and whom that concerns is compared again; last the keys that came lately are shelved. All of it is what the
+records of the tenth cost, and each part is told. The largest workspace grows by a part of its tenth in each turn, and
+another of each smaller size by the whole of its own: a machine that becomes slower does so for all of them.
+``--seeded``: the populations are put there by COPY (see seeding); who comes then is landed and compared as ever.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 from multiprocessing import get_context
@@ -37,57 +36,47 @@ from connector_runner.settings import Settings
 
 _CHUNK = 5_000
 _TODAY = date(2026, 1, 1)
+_FIRST = 330
+"""So many come to each workspace before anything is told: the first batch after a table was filled costs more."""
 
 
 def main() -> None:
-    """Fill a workspace of each size, and measure in each by turns."""
+    """Fill workspaces of each size, and have each grow by a tenth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 200_000])
-    parser.add_argument("--more", type=int, default=330)
-    parser.add_argument("--settling", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--seeded", action="store_true")
     arguments = parser.parse_args()
-    more, settling, rounds = arguments.more, arguments.settling, arguments.rounds
+    sizes, turns = sorted(arguments.sizes), arguments.turns
     with tempfile.TemporaryDirectory() as scratch, bench() as machine:
-        grown = [_grown(machine, Path(scratch), size, seeded=arguments.seeded) for size in arguments.sizes]
+        filled = {
+            size: [
+                _filled(machine, Path(scratch), size, number, seeded=arguments.seeded)
+                for number in range(1 if size == sizes[-1] else turns)
+            ]
+            for size in sizes
+        }
         analyze(machine.database())
         machine.checkpoint()
-        found: dict[int, list[Compared]] = defaultdict(list)
-        for _ in range(settling + rounds):
-            for one in grown:
-                one.clinic.land(islice(one.arriving, more))
-                found[one.size].append(_compared(machine, one.clinic.workspace))
-        first: float | None = None
-        for one in grown:
-            told = found[one.size][settling:]
-            compared = sorted(told, key=lambda round_: round_.cost.cpu_s)[rounds // 2]
-            shelving = _shelved(machine, one.clinic.workspace) * 1000
-            each = compared.cost.cpu_s / more * 1000 + shelving
-            first = first or each
-            figures = {
-                "records": one.size,
-                "cpu_ms_a_record_of_all": round(one.whole.cpu_s / one.whole.compared * 1000, 3) if one.whole else None,
-                "cpu_ms_a_new_record": round(each, 3),
-                "of_the_rounds": [round(round_.cost.cpu_s / more * 1000, 3) for round_ in told],
-                "of_that_postgres": round(compared.postgres_s / more * 1000, 3),
-                "of_that_shelving_keys": round(shelving, 3),
-                "compared": compared.cost.compared,
-                "pairs_a_record": round(compared.cost.pairs / compared.cost.compared, 2),
-                "against_the_first": round(each / first, 2),
-                "worker_mb": round(compared.megabytes),
-            }
-            report("resolution.speed", figures)
-
-
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """A workspace with so many records, and those that come next. ``whole``: what comparing all of them cost."""
-
-    size: int
-    clinic: Clinic
-    arriving: Iterator[Arrival]
-    whole: Cost | None
+        told = {size: Told(size) for size in sizes}
+        for clinic, arriving in (one for some in filled.values() for one in some):
+            clinic.land(islice(arriving, _FIRST))
+            _compared(machine, clinic.workspace)
+        for turn in range(turns):
+            for size, some in filled.items():
+                clinic, arriving = some[turn % len(some)]
+                tenth = len(some) == turns
+                more = int(service.SLACK * size / (1 if tenth else turns)) + 1
+                clinic.land(islice(arriving, more))
+                told[size].came += more
+                told[size].comparing.append(_compared(machine, clinic.workspace))
+                if tenth or turn == turns - 1:
+                    told[size].counting.append(_compared(machine, clinic.workspace))
+                    told[size].shelving.append(_shelved(machine, clinic.workspace))
+        first = told[sizes[0]].figures()["cpu_ms_a_record"]
+        for one in told.values():
+            figures = one.figures()
+            report("resolution.speed", figures | {"against_the_first": round(figures["cpu_ms_a_record"] / first, 2)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +86,37 @@ class Compared:
     cost: Cost
     postgres_s: float
     megabytes: float
+
+
+@dataclass(slots=True)
+class Told:
+    """What records that came to populations of one size cost. ``shelving``: of the keys of one record, CPU s."""
+
+    size: int
+    came: int = 0
+    comparing: list[Compared] = field(default_factory=list)
+    counting: list[Compared] = field(default_factory=list)
+    shelving: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        """CPU ms, and what else there is to tell, of each record that came."""
+        shelving = sum(self.shelving) / len(self.shelving)
+        newcomers, counting = self._a_record(self.comparing), self._a_record(self.counting)
+        return {
+            "records": self.size,
+            "came": self.came,
+            "cpu_ms_a_record": round((newcomers + counting + shelving) * 1000, 3),
+            "of_that_comparing_it": round(newcomers * 1000, 3),
+            "of_that_counting_names": round(counting * 1000, 3),
+            "of_that_shelving_keys": round(shelving * 1000, 3),
+            "postgres_of_comparing_it": round(sum(turn.postgres_s for turn in self.comparing) / self.came * 1000, 3),
+            "compared_anew": round(sum(turn.cost.compared for turn in self.counting) / self.came, 2),
+            "pairs": round(sum(turn.cost.pairs for turn in self.comparing) / self.came, 2),
+            "worker_mb": round(max(turn.megabytes for turn in (*self.comparing, *self.counting))),
+        }
+
+    def _a_record(self, turns: Sequence[Compared]) -> float:
+        return sum(turn.cost.cpu_s for turn in turns) / self.came
 
 
 def _compared(machine: Bench, workspace: str) -> Compared:
@@ -148,15 +168,17 @@ def _meet_every_page(database: Database, workspace: str) -> None:
             execute(tx, f"SELECT count({column}) FROM {table}")
 
 
-def _grown(machine: Bench, scratch: Path, size: int, *, seeded: bool) -> Grown:
-    clinic, arriving = Clinic(machine, f"of-{size}", scratch), arrivals()
+def _filled(machine: Bench, scratch: Path, size: int, number: int, *, seeded: bool) -> tuple[Clinic, Iterator[Arrival]]:
+    """A workspace with so many records, and those that come next."""
+    clinic, arriving = Clinic(machine, f"of-{size}-{number}", scratch), arrivals()
     first = islice(arriving, size)
     if seeded:
         seed(machine.database(), clinic.workspace, first)
-        return Grown(size, clinic, arriving, None)
+        return clinic, arriving
     while some := list(islice(first, _CHUNK)):
         clinic.land(some)
-    return Grown(size, clinic, arriving, clinic.compare(all_of_it=True))
+    clinic.compare(all_of_it=True)
+    return clinic, arriving
 
 
 def arrivals() -> Iterator[Arrival]:
