@@ -167,7 +167,7 @@ def test_explain_tells_people_in_tables_and_how_long_it_took(clinic: Clinic, ehr
 def test_quarantine_replays_what_is_named_or_a_cause(clinic: Clinic, ehr: System, store: System) -> None:
     clinic.source("ehr", ehr)
     clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
-    clinic.land("ehr", a_patient(), a_patient("bad", birthDate="1982-13-45"))
+    clinic.land("ehr", a_patient(), a_patient("thirteenth", birthDate="1982-13-45"))
     store.faults({"on": "PUT Patient", "kind": "status", "status": 422, "next": 1})
     clinic.flow("store")
     listed = run(clinic, "quarantine", "list")["entries"]
@@ -180,7 +180,7 @@ def test_quarantine_replays_what_is_named_or_a_cause(clinic: Clinic, ehr: System
     assert run(clinic, "quarantine", "replay", lane["quarantine_id"])["counts"] == {"put_back": 1}
     clinic.flow("store")
     assert len(store.all("Patient")) == 1
-    assert "bad" not in told(clinic, "quarantine", "replay", "--all", code=1)
+    assert "thirteenth" not in told(clinic, "quarantine", "replay", "--all", code=1)
     assert run(clinic, "quarantine", "discard", "--stage", "unify") == {"discarded": 1}
     assert run(clinic, "quarantine", "list")["entries"] == []
 
