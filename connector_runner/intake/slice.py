@@ -145,7 +145,9 @@ class Slice:
                 burial.proved(self._ended.window)
         finally:
             self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
-        self._settle(full_done=proved, read_all=self._ended.whole, moved=self.cursor != landed)
+        whole = self._ended.whole
+        moved = self.cursor != landed
+        self._settle(full_done=proved, read_all=whole, read_whole=whole or not self._ever_reads_all(), moved=moved)
 
     def _read(self, reader: Source, burial: Burial) -> _Ended | None:
         """Land pages until the window ends; None when the slice did before."""
@@ -260,10 +262,23 @@ class Slice:
 
     # -- ending
 
+    def _ever_reads_all(self) -> bool:
+        return self._claim.full_sync_every_s is not None or (
+            self._resource is not None and self._resource.full_every is not None
+        )
+
     def _settle(
-        self, *, more: bool = False, full_done: bool = False, read_all: bool = False, moved: bool = False
+        self,
+        *,
+        more: bool = False,
+        full_done: bool = False,
+        read_all: bool = False,
+        read_whole: bool = False,
+        moved: bool = False,
     ) -> None:
-        """Give the lease back, healthy. ``moved``: the cursor is not in its row yet."""
+        """Give the lease back, healthy. ``moved``: the cursor is not in its row yet. ``read_whole``: see store.settle;
+        so is a type whose settings never ask for all of it, at the end of any window.
+        """
         claim, now = self._claim, self._fence.now
         full_due = claim.full_sync_due_at
         if full_done:
@@ -284,6 +299,7 @@ class Slice:
                 ok_at=now,
                 cadence_s=cadence_s,
                 polls_since_full=since,
+                read_whole=read_whole,
             )
             if not settled:
                 raise FenceLost("another worker polls this record type now")

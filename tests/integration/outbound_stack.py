@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,9 +148,13 @@ class Clinic:
         """Where it is kept."""
         return self.outbound.database
 
-    def source(self, name: str, system: System, *, mapping: str = "fhir_r4", **sink: Any) -> str:
-        """Apply a FHIR source with a sink (none when ``sink`` is empty); its id."""
+    def source(
+        self, name: str, system: System, *, mapping: str = "fhir_r4", polled: Sequence[str] = (), **sink: Any
+    ) -> str:
+        """Apply a FHIR source with a sink (none when ``sink`` is empty); its id. Workers would poll ``polled``."""
         settings: dict[str, Any] = {"base_url": system.running.base_url, "mapping": mapping, "request_timeout_s": 2}
+        if polled:
+            settings["resources"] = {kind: {"cadence_s": 60} for kind in polled}
         if sink:
             settings["sink"] = {"quiet_period_s": 0.3, "rate": FAST, **sink}
         document = {"name": name, "source_type": "fhir_store", "settings": settings}

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from connector_runner.connectors import directory, registry
+from connector_runner.connectors import store as sources
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.client import BulkClient, Busy, ExportLost, Ready, Running, Started
 from connector_runner.connectors.fhir.bulk.manifest import Manifest, ManifestFile
@@ -238,6 +239,8 @@ class Work:
             whole = stands is not None and stands.complete
             if whole and next_since is not None:
                 store.mark(tx, job, next_since)
+            if whole and job.since is None:
+                sources.read_whole(tx, job.workspace_id, job.data_source_id, job.types, now)
             if whole and store.has_roster(tx, job.export_id):
                 store.keep_members(tx, job)
             imports.end_job(tx, job.import_id, now)

@@ -36,6 +36,35 @@ def end_expired(tx: Tx, workspace_id: str, limit: int) -> int:
     )
 
 
+_READ = "(r.read_whole_at IS NOT NULL OR NOT r.enabled)"
+_WAITS_FOR_IT = (
+    "l.workspace_id = r.workspace_id AND l.sink_id = r.data_source_id AND l.reason_detail = r.resource_type"
+    " AND l.state = 'waiting' AND l.reason = 'sink_not_read' AND l.due_at > clock_timestamp()"
+)
+
+
+def workspaces_with_read_sinks(tx: Tx) -> list[str]:
+    """Workspaces in which lanes wait for a reading of their sink that is done, or that nobody wants any more."""
+    found = rows(
+        tx,
+        f"SELECT DISTINCT r.workspace_id FROM source_resource r WHERE {_READ}"
+        f" AND EXISTS (SELECT 1 FROM sync_lane l WHERE {_WAITS_FOR_IT})",
+    )
+    return [row["workspace_id"] for row in found]
+
+
+def wake_read(tx: Tx, workspace_id: str, limit: int) -> int:
+    """Make lanes due that wait for a reading that is done; how many, at most ``limit``."""
+    return execute(
+        tx,
+        "UPDATE sync_lane SET due_at = clock_timestamp(), updated_at = clock_timestamp() WHERE workspace_id = :ws"
+        f" AND lane_id IN (SELECT l.lane_id FROM source_resource r JOIN sync_lane l ON {_WAITS_FOR_IT}"
+        f" WHERE r.workspace_id = :ws AND {_READ} ORDER BY l.lane_id LIMIT :limit FOR UPDATE OF l SKIP LOCKED)",
+        ws=workspace_id,
+        limit=limit,
+    )
+
+
 def pending_workspaces(tx: Tx, limit: int) -> list[str]:
     """Workspaces with entities that wait to be released."""
     found = rows(

@@ -8,6 +8,7 @@ from connector_runner.infra.database import Database
 from connector_runner.outbound.lanes import sweep_store
 
 LIMIT = 500
+AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Swept:
 def sweep(database: Database, *, hint_every_s: float = 2.0) -> Swept:
     """Reap expired leases everywhere, and find what is due and was not hinted within ``hint_every_s``."""
     reaped = reap(database)
+    wake_read(database)
     with database.sweep() as tx:
         releases = sweep_store.pending_workspaces(tx, LIMIT)
         found = sweep_store.due_sinks(tx, hint_every_s, LIMIT)
@@ -40,6 +42,17 @@ def sweep(database: Database, *, hint_every_s: float = 2.0) -> Swept:
         with database.begin(workspace_id) as tx:
             sweep_store.hinted(tx, workspace_id, [s.sink_id for s in sinks if s.workspace_id == workspace_id])
     return Swept(reaped, tuple(releases), sinks)
+
+
+def wake_read(database: Database) -> int:
+    """Have lanes looked at that waited until all was read of their sink, where that is done; how many."""
+    with database.sweep() as tx:
+        workspaces = sweep_store.workspaces_with_read_sinks(tx)
+    woken = 0
+    for workspace_id in workspaces:
+        with database.begin(workspace_id) as tx:
+            woken += sweep_store.wake_read(tx, workspace_id, AT_ONCE)
+    return woken
 
 
 def reap(database: Database) -> int:

@@ -30,7 +30,15 @@ from connector_runner.outbound.lanes.intents import Confirmed, Intent, SentClaim
 from connector_runner.outbound.lanes.lane import DEPENDENCY, HELD_AS_MEMBER, Lane, Withheld, client_ref
 from connector_runner.outbound.operating import undo_store
 from connector_runner.outbound.operating.undo_store import UNDONE
-from connector_runner.outbound.planning import creating, dependencies, member_store, members, ordered_store, outlived
+from connector_runner.outbound.planning import (
+    creating,
+    dependencies,
+    first_read,
+    member_store,
+    members,
+    ordered_store,
+    outlived,
+)
 from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, NOBODY, References
 from connector_runner.outbound.planning.held import edited, last_known, last_updated, ours
 from connector_runner.outbound.planning.patching import patch
@@ -159,8 +167,12 @@ class Planner:
             below = choice.withheld[0].code if choice.withheld else (IN_STEP if ref else NOTHING_ELIGIBLE)
             return Nothing(below, withheld=choice.withheld)
         wanted = self._wanted(tx, workspace_id, terms, view, ref, choice, removed, confirmed, mapping, along)
-        made = ref is None and isinstance(wanted, Wanted) and view.entity_type in KINDS
-        if made and member_store.not_compared(tx, workspace_id, view.entity_type, view.members):
+        if ref is not None or not isinstance(wanted, Wanted) or view.entity_type not in KINDS:
+            return wanted
+        unread = first_read.lacking(terms, mapping.resource_type)
+        if unread is not None:
+            return Wait(unread, wanted.withheld, first_read.SINK_NOT_READ)
+        if member_store.not_compared(tx, workspace_id, view.entity_type, view.members):
             return Wait(members.RECORD, wanted.withheld, members.RESOLUTION_PENDING)
         return wanted
 

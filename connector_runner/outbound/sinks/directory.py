@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from connector_runner.auth.opening import Credentials
 from connector_runner.connectors import directory, registry
+from connector_runner.connectors import store as sources
 from connector_runner.connectors.base import DataSource, Opening, site_of
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.probing.narrowing import narrowed
@@ -60,9 +61,11 @@ class DirectorySinks:
         if known is not None and now - known[0] < _FRESH_S and known[1] == enabled:
             return known[2]
         found: list[SinkTerms] = []
+        unread = sources.unread(tx, workspace_id)
         for row in enabled:
             try:
-                found.append(terms_of(load(tx, workspace_id, row["data_source_id"])))
+                terms = terms_of(load(tx, workspace_id, row["data_source_id"]))
+                found.append(replace(terms, unread=unread.get(terms.sink_id, frozenset())))
             except Misconfigured as exc:
                 sink_state.pause(tx, workspace_id, row["data_source_id"], exc.code, _FRESH_S)
         with self._lock:
@@ -79,7 +82,8 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
-        terms = terms_of(source)
+        unread = sources.unread(tx, workspace_id).get(source.data_source_id, frozenset())
+        terms = replace(terms_of(source), unread=unread)
         credentials = Credentials(self._database, self._http, self._sealer)
         passage = self._passage(terms) if source.settings.tokens_in_quota else None
         opened = credentials.opener(site_of(source), reveal, passage=passage)

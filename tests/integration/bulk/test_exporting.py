@@ -305,6 +305,27 @@ def test_a_type_that_is_read_by_exports_asks_for_one_when_it_is_polled(
     assert [(row["consecutive_errors"], row["full_sync_due_at"] > at) for row in due] == [(0, True)] * 2
 
 
+def test_a_type_counts_as_read_once_an_export_of_all_of_it_was_complete(clinic: Clinic, server: Server) -> None:
+    """To have asked for an export is not to have read it, nor is to have had all of its files but one."""
+
+    def read() -> dict[str, bool]:
+        found = clinic.query("SELECT resource_type, read_whole_at IS NOT NULL AS whole FROM source_resource")
+        return {row["resource_type"]: row["whole"] for row in found}
+
+    server.patients(1)
+    server.faults({"on": "GET $export-file/*", "kind": "status", "status": 500})
+    export_id = clinic.ask(types=["Patient"])
+    for _ in range(20):
+        clinic.hurry(export_id)
+        clinic.slice(export_id, s=0.3)
+        imports.run(clinic.deps, clinic.workspace, import_of(clinic, export_id), owner="w")
+    assert running.outcome_of(clinic.deps, clinic.workspace, export_id)["complete"] is False
+    assert read() == {"Observation": False, "Patient": False}
+    server.faults()
+    assert clinic.export(types=["Patient"])["complete"] is True
+    assert read() == {"Observation": False, "Patient": True}
+
+
 def test_the_sweep_finds_what_is_due_and_a_worker_does_it(clinic: Clinic, server: Server) -> None:
     server.patients(1)
     export_id = clinic.ask()

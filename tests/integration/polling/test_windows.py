@@ -52,6 +52,40 @@ def test_slices_go_on_where_they_stopped(clinic: Clinic, server: Server) -> None
     assert len(clinic.alive) == 45
 
 
+def test_a_type_counts_as_read_once_all_of_it_has_landed(clinic: Clinic, server: Server) -> None:
+    for number in range(25):
+        server.put(f"p{number}")
+    assert clinic.poll(slice_s=0).more
+    assert clinic.resource["read_whole_at"] is None, "half of it was read"
+    server.faults({"on": "GET Patient", "kind": "status", "status": 500, "next": 1})
+    assert clinic.poll(slice_s=0).status == "failed"
+    assert clinic.resource["read_whole_at"] is None
+    server.faults()
+    clinic.poll_on(slice_s=0)
+    first = clinic.resource["read_whole_at"]
+    assert first is not None
+    clinic.full_sync()
+    assert clinic.resource["read_whole_at"] == first
+
+
+@pytest.mark.parametrize("ever", [True, False])
+def test_changes_alone_are_not_all_unless_all_is_never_asked_for(
+    deps: Deps, workspace: str, server: Server, ever: bool
+) -> None:
+    """Some systems are never read in full: what waits for that would wait for ever."""
+    clinic = Clinic(deps, workspace, server.system.base_url, resources={"Patient": {"full_sync_every_s": 86400}})
+    server.put("p1")
+    clinic.poll_on()
+    every = 86400 if ever else None
+    with deps.database.begin(workspace) as tx:
+        execute(tx, "UPDATE source_resource SET read_whole_at = NULL, full_sync_every_s = :every", every=every)
+        if not ever:
+            execute(tx, "UPDATE source_resource SET full_sync_due_at = NULL")
+    server.put("p2")
+    clinic.poll_on()
+    assert (clinic.resource["read_whole_at"] is None) is ever
+
+
 def test_records_at_the_very_instant_of_the_cursor_are_not_skipped(deps: Deps, workspace: str) -> None:
     stamp = "2026-03-01T00:00:00.000Z"
     with scripted_server() as scripted:

@@ -1,0 +1,104 @@
+"""A sink that is polled, too: nobody is made there before all that it has was read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from connector_runner.connectors import store as sources
+from connector_runner.kernel.clock import utc_now
+from connector_runner.outbound.lanes import sweeping
+from connector_runner.outbound.planning.first_read import SINK_NOT_READ
+from tests.integration.merging_stack import VOICE, a_contact, clinic, compare, said, settle
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.test_drain import BOTH, PATIENTS
+
+__all__ = ["clinic"]
+
+
+def read_to_its_end(clinic: Clinic, name: str, *kinds: str) -> None:
+    """What the last poll of a window notes."""
+    with clinic.database.begin(clinic.workspace) as tx:
+        sources.read_whole(tx, clinic.workspace, clinic.ids[name], kinds, utc_now())
+
+
+def standing(clinic: Clinic, sink: str) -> Sequence[tuple[str, str, str]]:
+    return [(lane["state"], lane["reason"], lane["reason_detail"]) for lane in clinic.lanes(sink)]
+
+
+@pytest.fixture
+def of_both(clinic: Clinic, ehr: System, store: System) -> Clinic:
+    """One person in both systems, of whom only the EHR was heard so far."""
+    clinic.source("ehr", ehr, accept_from=["store"], **PATIENTS)
+    clinic.source("store", store, polled=["Patient"], accept_from=["ehr"], **BOTH)
+    store.put(a_contact(telecom=a_patient()["telecom"]))
+    ehr.put(a_patient())
+    clinic.poll("ehr", "Patient")
+    compare(clinic)
+    clinic.flow("store")
+    return clinic
+
+
+def test_nobody_is_made_in_a_sink_that_was_not_read_to_its_end_and_may_have_them(
+    of_both: Clinic, store: System
+) -> None:
+    """Compared with all that is known, and known to nobody: the sink's own record was not heard of yet."""
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
+    assert standing(of_both, "store") == [("waiting", SINK_NOT_READ, "Patient")]
+    assert of_both.lane("store")["attempts"] == 0
+    of_both.poll("store", "Patient")
+    read_to_its_end(of_both, "store", "Patient")
+    settle(of_both)
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
+
+
+def test_who_is_not_there_is_made_as_soon_as_the_sweep_finds_that_all_was_read(of_both: Clinic, store: System) -> None:
+    requests_before = len(store.writes())
+    assert sweeping.wake_read(of_both.database) == 0, "nothing is over yet"
+    read_to_its_end(of_both, "store", "Patient")
+    assert sweeping.wake_read(of_both.database) == 1
+    assert sweeping.wake_read(of_both.database) == 0, "one is woken once"
+    of_both.drain("store")
+    assert len(store.all("Patient")) == 2
+    assert len(store.writes()) == requests_before + 1
+
+
+def test_what_is_not_polled_any_more_is_not_waited_for(of_both: Clinic, store: System) -> None:
+    of_both.source("store", store, accept_from=["ehr"], **BOTH)
+    assert sweeping.wake_read(of_both.database) == 1
+    of_both.drain("store")
+    assert len(store.all("Patient")) == 2
+
+
+def test_another_type_that_was_not_read_holds_nobody_up(clinic: Clinic, ehr: System, store: System) -> None:
+    clinic.source("ehr", ehr, **PATIENTS)
+    clinic.source("store", store, polled=["Observation"], accept_from=["ehr"], **BOTH)
+    ehr.put(a_patient())
+    ehr.put(an_appointment("a1"))
+    for kind in ("Patient", "Appointment"):
+        clinic.poll("ehr", kind)
+    compare(clinic)
+    clinic.flow("store")
+    assert len(store.all("Patient")) == 1
+    assert len(store.all("Appointment")) == 1
+
+
+def test_who_has_a_record_there_is_written_to_all_the_same(of_both: Clinic, store: System) -> None:
+    of_both.poll("store", "Patient")
+    settle(of_both)
+    before = len(store.writes())
+    said(of_both, VOICE[0], "617-555-0177")
+    compare(of_both)
+    of_both.flow("store")
+    assert len(store.writes()) == before + 1
+    assert [each["id"] for each in store.all("Patient")] == ["c1"]
+
+
+def test_another_address_is_read_anew_first(of_both: Clinic, ehr: System) -> None:
+    read_to_its_end(of_both, "store", "Patient")
+    with of_both.database.begin(of_both.workspace) as tx:
+        assert of_both.ids["store"] not in sources.unread(tx, of_both.workspace)
+    of_both.source("store", ehr, polled=["Patient"], accept_from=["ehr"], **BOTH)
+    with of_both.database.begin(of_both.workspace) as tx:
+        assert sources.unread(tx, of_both.workspace)[of_both.ids["store"]] == {"Patient"}
