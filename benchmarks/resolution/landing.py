@@ -18,6 +18,7 @@ from connector_runner.bootstrap import Addresses, Runner, collect_rarely
 from connector_runner.infra.database import Database, rows
 from connector_runner.intake.imports import running
 from connector_runner.resolution import evidence_store, service
+from connector_runner.review.queue import Handlers
 from connector_runner.settings import Settings
 
 MAPPINGS = {source: system for _, source, system in FILES}
@@ -96,6 +97,16 @@ class Clinic:
         collect_rarely()
         self._runner = Runner(settings, Addresses(machine.database_url, machine.redis_url))
         self._spent = Cost(0.0, 0, 0)
+
+    @property
+    def database(self) -> Database:
+        """Where it is kept."""
+        return self._runner.database
+
+    @property
+    def handlers(self) -> Handlers:
+        """Who carries out what people answer."""
+        return self._runner.answer_handlers
 
     def land(self, arrivals: Iterable[Arrival]) -> None:
         """Import one chunk, a file for each source; two versions of one record are in two files."""
