@@ -120,12 +120,15 @@ _VIEWED = (
     "  FROM adopted_record a WHERE a.entity_id = e.entity_id) AS adopted,"
     " (SELECT cluster_id FROM cluster_member m WHERE m.entity_id = e.entity_id) AS cluster_id FROM entity e"
 )
-_HOLDER = "coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
+_NAMED = (
+    f"SELECT v.* FROM (SELECT CAST(:id AS uuid) AS id) i CROSS JOIN LATERAL {store.HOLDER}"
+    f" CROSS JOIN LATERAL ({_VIEWED} WHERE e.entity_id = h.id OFFSET 0) v"
+)
 
 
 def view(tx: Tx, workspace_id: str, name: str, *, together: bool = True) -> EntityView | None:
     """Fold an entity and show how it came out; None when there is no such entity. ``together`` as in ``views``."""
-    stored = one(tx, hot(f"{_VIEWED} WHERE entity_id = {_HOLDER}"), id=_record_id(workspace_id, name))
+    stored = one(tx, hot(_NAMED), id=_record_id(workspace_id, name))
     return None if stored is None else _views(tx, [stored], together)[0]
 
 
@@ -331,7 +334,8 @@ def related(tx: Tx, workspace_id: str, view: EntityView) -> list[Row]:
         " FROM unnest(CAST(:names AS text[]), CAST(:targets AS uuid[]), CAST(:tokens AS boolean[]))"
         "  AS r (name, target_id, by_identifier)"
         " LEFT JOIN business_identifier b ON r.by_identifier AND b.token = r.target_id"
-        " LEFT JOIN adopted_record a ON a.record_id = coalesce(b.record_id, r.target_id)"
+        " CROSS JOIN LATERAL (SELECT coalesce(b.record_id, r.target_id) AS id OFFSET 0) t"
+        " LEFT JOIN LATERAL (SELECT entity_id FROM adopted_record WHERE record_id = t.id OFFSET 0) a ON true"
         " UNION ALL"
         " SELECT 'in', r.name, r.entity_id FROM ("
         "  SELECT id AS target_id FROM records UNION SELECT b.token FROM records CROSS JOIN LATERAL"

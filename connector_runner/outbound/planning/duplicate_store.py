@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector_runner.infra.database import Tx, execute, hot, id_array, one, rows
+from connector_runner.world.store import HOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ def name_of(tx: Tx, entity_id: str) -> str | None:
     found = one(
         tx,
         hot(
-            "SELECT canonical_id FROM entity WHERE entity_id ="
-            " coalesce((SELECT entity_id FROM adopted_record WHERE record_id = :id), CAST(:id AS uuid))"
+            f"SELECT e.canonical_id FROM (SELECT CAST(:id AS uuid) AS id) i CROSS JOIN LATERAL {HOLDER}"
+            " CROSS JOIN LATERAL (SELECT canonical_id FROM entity WHERE entity_id = h.id OFFSET 0) e"
         ),
         id=entity_id,
     )

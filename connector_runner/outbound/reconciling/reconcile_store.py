@@ -184,7 +184,9 @@ def look(tx: Tx, workspace_id: str, sink_id: str, entity_type: str, after_id: st
         "  OR l.desired_revision < e.revision"
         # An idle lane that is due later than it was left has something that ends with time.
         "  OR (l.state = 'idle' AND l.due_at > l.updated_at AND l.due_at <= clock_timestamp()))"
-        " AND NOT EXISTS (SELECT 1 FROM pending_release p WHERE p.workspace_id = :ws AND p.entity_id = e.entity_id)",
+        # One by one (OFFSET): joined, all who wait may be read for each of those who do not.
+        " AND NOT EXISTS (SELECT 1 FROM pending_release p WHERE p.workspace_id = :ws AND p.entity_id = e.entity_id"
+        "  OFFSET 0)",
         ws=workspace_id,
         sink=sink_id,
         type=entity_type,
