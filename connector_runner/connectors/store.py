@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -122,7 +122,10 @@ def save_resource(
         " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE SET enabled = excluded.enabled,"
         " cadence_s = least(greatest(r.cadence_s, :shortest), :longest),"
         " full_sync_every_s = excluded.full_sync_every_s,"
-        " due_at = least(r.due_at, excluded.due_at)",
+        " due_at = least(r.due_at, excluded.due_at),"
+        # While it was off nobody told us what is new there.
+        " read_whole_at = CASE WHEN r.enabled THEN r.read_whole_at END,"
+        " compared_whole_at = CASE WHEN r.enabled THEN r.compared_whole_at END",
         ws=workspace_id,
         source=data_source_id,
         type=resource_type,
@@ -150,8 +153,9 @@ def forget_cursors(tx: Tx, workspace_id: str, data_source_id: str) -> None:
     """Begin every record type anew and void the leases of polls and exports under way: the address changed."""
     execute(
         tx,
-        "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, read_whole_at = NULL, fence = fence + 1,"
-        " lease_until = NULL, lease_owner = NULL WHERE workspace_id = :ws AND data_source_id = :source",
+        "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, read_whole_at = NULL,"
+        " compared_whole_at = NULL, fence = fence + 1, lease_until = NULL, lease_owner = NULL"
+        " WHERE workspace_id = :ws AND data_source_id = :source",
         ws=workspace_id,
         source=data_source_id,
     )
@@ -175,7 +179,8 @@ def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
     return rows(
         tx,
         "SELECT resource_type, enabled, cadence_s, full_sync_every_s, due_at, full_sync_due_at, polls_since_full,"
-        " lease_until, consecutive_errors, last_ok_at, read_whole_at, last_error_code FROM source_resource"
+        " lease_until, consecutive_errors, last_ok_at, read_whole_at, compared_whole_at,"
+        " last_error_code FROM source_resource"
         " WHERE workspace_id = :ws AND data_source_id = :source ORDER BY resource_type",
         ws=workspace_id,
         source=data_source_id,
@@ -277,13 +282,11 @@ def settle(
     cadence_s: float | None = None,
     polls_since_full: int | None = None,
     put_off: bool = False,
-    read_whole: bool = False,
 ) -> bool:
     """Give the lease back and say when to look again; with an error, count it; with ``ok_at``, forget them.
 
-    With neither, nothing is known that was not before; ``put_off``: it waits for the source. ``read_whole``: all that
-    the source holds of the type was read (see ``read_whole``). What was asked for since the claim (``make_due``)
-    stands. False when the fence is no longer ours.
+    With neither, nothing is known that was not before; ``put_off``: it waits for the source. What was asked for since
+    the claim (``make_due``) stands. False when the fence is no longer ours.
     """
     found = execute(
         tx,
@@ -296,7 +299,7 @@ def settle(
         " last_error_code = CASE WHEN CAST(:ok AS timestamptz) IS NOT NULL THEN NULL"
         "  ELSE coalesce(:code, last_error_code) END,"
         " cadence_s = coalesce(:cadence, cadence_s), polls_since_full = coalesce(:since_full, polls_since_full),"
-        " put_off = :put_off, read_whole_at = CASE WHEN :whole THEN coalesce(read_whole_at, :ok) ELSE read_whole_at END"
+        " put_off = :put_off"
         " WHERE workspace_id = :ws AND data_source_id = :source AND resource_type = :type AND fence = :fence",
         due=due_at,
         claimed_due=claim.due_at,
@@ -307,37 +310,9 @@ def settle(
         cadence=cadence_s,
         since_full=polls_since_full,
         put_off=put_off,
-        whole=read_whole,
         **_key(claim),
     )
     return found == 1
-
-
-def read_whole(tx: Tx, workspace_id: str, data_source_id: str, resource_types: Sequence[str], now: datetime) -> None:
-    """Note that all that a source holds of these record types has been read, of all types where there are none."""
-    execute(
-        tx,
-        "UPDATE source_resource SET read_whole_at = :now WHERE workspace_id = :ws AND data_source_id = :source"
-        " AND read_whole_at IS NULL AND (cardinality(CAST(:types AS text[])) = 0 OR resource_type = ANY(:types))",
-        ws=workspace_id,
-        source=data_source_id,
-        types=list(resource_types),
-        now=now,
-    )
-
-
-def unread(tx: Tx, workspace_id: str) -> Mapping[str, frozenset[str]]:
-    """By data source the record types that are polled there and of which not all was read yet."""
-    found = rows(
-        tx,
-        "SELECT data_source_id, resource_type FROM source_resource WHERE workspace_id = :ws AND enabled"
-        " AND read_whole_at IS NULL",
-        ws=workspace_id,
-    )
-    by_source: dict[str, set[str]] = {}
-    for row in found:
-        by_source.setdefault(str(row["data_source_id"]), set()).add(row["resource_type"])
-    return {source: frozenset(types) for source, types in by_source.items()}
 
 
 def _key(claim: Claim) -> dict[str, Any]:

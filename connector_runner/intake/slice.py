@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
-from connector_runner.connectors import directory, store
+from connector_runner.connectors import directory, first_read_store, store
 from connector_runner.connectors.base import BadEntry, DataSource, Page, Source, SourceRecord, WindowLost
 from connector_runner.connectors.gate import PACED
 from connector_runner.connectors.probing.findings import Known
@@ -109,7 +109,7 @@ class Slice:
         self._deps, self._fence, self._source, self._slice_s = deps, fence, source, slice_s
         self._claim = claim = fence.claim
         self._admission, self._known = admission, known
-        self._news, self._missed = not admission.clean, False
+        self._news, self._missed, self._read_whole = not admission.clean, False, False
         self._ended: _Ended | None = None
         self._origin = origin_of(source)
         self._scope = Scope(claim.workspace_id, claim.data_source_id, claim.resource_type)
@@ -145,9 +145,7 @@ class Slice:
                 burial.proved(self._ended.window)
         finally:
             self.outcome.deleted, self.outcome.parked = burial.deleted, burial.parked
-        whole = self._ended.whole
-        moved = self.cursor != landed
-        self._settle(full_done=proved, read_all=whole, read_whole=whole or not self._ever_reads_all(), moved=moved)
+        self._settle(full_done=proved, read_all=self._ended.whole, moved=self.cursor != landed)
 
     def _read(self, reader: Source, burial: Burial) -> _Ended | None:
         """Land pages until the window ends; None when the slice did before."""
@@ -192,6 +190,7 @@ class Slice:
             )
 
         self._missed = page.missed
+        self._read_whole = page.last and (page.whole or not self._ever_reads_all())
         land_apart(page.records, land, set_aside)
         self.cursor = cursor
         self.outcome.pages += 1
@@ -199,6 +198,11 @@ class Slice:
     def _write(self, work: Any) -> None:
         self.outcome.landed.add(self._fence.write(work))
         self._news = False
+
+    def _ever_reads_all(self) -> bool:
+        """Whether the settings ever ask for all of the type; where they do not, what a window has is all we get."""
+        often = self._resource is not None and self._resource.full_every is not None
+        return often or self._claim.full_sync_every_s is not None
 
     def _put(
         self,
@@ -220,6 +224,9 @@ class Slice:
             if self._missed:
                 ids = (source.workspace_id, source.data_source_id)
                 store.make_due(tx, *ids, now, resource_type=self._claim.resource_type, full=True)
+            if self._read_whole:
+                # Here, and not where the poll ends: what follows, as looking for deletes, may fail for ever.
+                first_read_store.read_whole(tx, source.workspace_id, source.data_source_id, [self._claim.resource_type])
         if self._news:
             admitting.worked(tx, source, self._admission, now)
         return landed
@@ -262,23 +269,10 @@ class Slice:
 
     # -- ending
 
-    def _ever_reads_all(self) -> bool:
-        return self._claim.full_sync_every_s is not None or (
-            self._resource is not None and self._resource.full_every is not None
-        )
-
     def _settle(
-        self,
-        *,
-        more: bool = False,
-        full_done: bool = False,
-        read_all: bool = False,
-        read_whole: bool = False,
-        moved: bool = False,
+        self, *, more: bool = False, full_done: bool = False, read_all: bool = False, moved: bool = False
     ) -> None:
-        """Give the lease back, healthy. ``moved``: the cursor is not in its row yet. ``read_whole``: see store.settle;
-        so is a type whose settings never ask for all of it, at the end of any window.
-        """
+        """Give the lease back, healthy. ``moved``: the cursor is not in its row yet."""
         claim, now = self._claim, self._fence.now
         full_due = claim.full_sync_due_at
         if full_done:
@@ -299,7 +293,6 @@ class Slice:
                 ok_at=now,
                 cadence_s=cadence_s,
                 polls_since_full=since,
-                read_whole=read_whole,
             )
             if not settled:
                 raise FenceLost("another worker polls this record type now")

@@ -26,8 +26,9 @@ def request(tx: Tx, workspace_id: str, kind: str, entity_ids: Iterable[str]) -> 
         tx,
         "INSERT INTO pending_resolution (workspace_id, entity_id, kind)"
         " SELECT :ws, id, :kind FROM unnest(CAST(:ids AS uuid[])) id ORDER BY id"
-        " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET requested_at = clock_timestamp(),"
-        "  identified = false",
+        # Since when it waits stays: else who changes again and again is passed for ever, and what waits for all that
+        # had landed by some time (outbound/lanes/sweep_store) would take it for compared.
+        " ON CONFLICT (workspace_id, kind, entity_id) DO UPDATE SET identified = false",
         ws=workspace_id,
         kind=kind,
         ids=id_array(sorted(set(entity_ids))),

@@ -1,4 +1,4 @@
-"""Whether all that a source holds of a record type was read once: before, nobody new is made there.
+"""Whether all that a source holds of a record type was read once, and compared: before, nobody new is made there.
 
 See connector_runner/outbound/planning/first_read.py.
 """
@@ -11,9 +11,9 @@ revision = "0031"
 down_revision = "0030"
 
 READ = """
-ALTER TABLE source_resource ADD COLUMN read_whole_at timestamptz;
+ALTER TABLE source_resource ADD COLUMN read_whole_at timestamptz, ADD COLUMN compared_whole_at timestamptz;
 ALTER TABLE source_resource NO FORCE ROW LEVEL SECURITY;
-UPDATE source_resource SET read_whole_at = last_ok_at;
+UPDATE source_resource SET read_whole_at = last_ok_at, compared_whole_at = last_ok_at WHERE NOT cursor ? 'priming';
 ALTER TABLE source_resource FORCE ROW LEVEL SECURITY;
 """
 
@@ -24,6 +24,6 @@ CREATE INDEX sync_lane_unread ON sync_lane (workspace_id, sink_id, reason_detail
 
 
 def upgrade() -> None:
-    """What is polled without an error already counts as read: an upgrade stops no sink."""
+    """What was polled without an error counts as read, but for a first reading under way: an upgrade stops no sink."""
     op.execute(READ)
     op.execute(WAITING)

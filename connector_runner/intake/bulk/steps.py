@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
-from connector_runner.connectors import directory, registry
-from connector_runner.connectors import store as sources
+from connector_runner.connectors import directory, first_read_store, registry
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.client import BulkClient, Busy, ExportLost, Ready, Running, Started
 from connector_runner.connectors.fhir.bulk.manifest import Manifest, ManifestFile
@@ -214,6 +213,18 @@ class Work:
             return
         self._complete(next_since)
 
+    def _read_whole(self) -> list[str]:
+        """Of which types a complete export had all that the source's own exports ever have."""
+        job, settings = self.job, self.source.settings
+        if (job.scope, job.group_id) != requesting.scope_of(self.source, None, None):
+            return []
+        polled = {name: item for name, item in settings.resources.items() if not job.types or name in job.types}
+        return [
+            name
+            for name, item in polled.items()
+            if job.since is None or (item.full_sync_every_s is None and item.full_every is None)
+        ]
+
     def _newcomers(self) -> bool:
         with self.deps.database.begin(self.job.workspace_id) as tx:
             return bool(store.newcomers(tx, self.job))
@@ -239,8 +250,8 @@ class Work:
             whole = stands is not None and stands.complete
             if whole and next_since is not None:
                 store.mark(tx, job, next_since)
-            if whole and job.since is None:
-                sources.read_whole(tx, job.workspace_id, job.data_source_id, job.types, now)
+            if whole:
+                first_read_store.read_whole(tx, job.workspace_id, job.data_source_id, self._read_whole())
             if whole and store.has_roster(tx, job.export_id):
                 store.keep_members(tx, job)
             imports.end_job(tx, job.import_id, now)

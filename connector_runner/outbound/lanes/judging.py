@@ -14,11 +14,14 @@ from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State
 from connector_runner.outbound.lanes.outcomes import Settled, Settler
 from connector_runner.outbound.lanes.together import Judged, Member
 from connector_runner.outbound.planning.dependencies import NOBODY
+from connector_runner.outbound.planning.first_read import SINK_NOT_READ
 from connector_runner.outbound.planning.members import RESOLUTION_PENDING
 from connector_runner.outbound.planning.plans import IN_STEP, Nothing, Wait
 from connector_runner.outbound.ports import Desk, LaneTx, Writable
 
 DEPENDENCY_RECHECK_S: Final = 300.0
+READ_RECHECK_S: Final = 3600.0
+"""Hundreds of thousands may wait for the first reading of a large sink, and the sweep tells them of its end."""
 INTERNAL_ERROR: Final = "internal_error"
 
 log = get_logger(__name__)
@@ -106,7 +109,7 @@ class Judging:
             State.WAITING,
             reason=reason,
             detail=wait.detail,
-            delay_s=DEPENDENCY_RECHECK_S,
+            delay_s=READ_RECHECK_S if reason == SINK_NOT_READ else DEPENDENCY_RECHECK_S,
             counts=False,
             withheld=wait.withheld,
         )

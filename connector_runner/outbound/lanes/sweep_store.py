@@ -36,30 +36,44 @@ def end_expired(tx: Tx, workspace_id: str, limit: int) -> int:
     )
 
 
-_READ = "(r.read_whole_at IS NOT NULL OR NOT r.enabled)"
+_COMPARED = (
+    "r.read_whole_at IS NOT NULL AND r.compared_whole_at IS NULL AND NOT EXISTS (SELECT 1 FROM pending_resolution p"
+    " WHERE p.workspace_id = r.workspace_id AND p.requested_at <= r.read_whole_at)"
+)
+_KNOWN = "(r.compared_whole_at IS NOT NULL OR NOT r.enabled)"
 _WAITS_FOR_IT = (
     "l.workspace_id = r.workspace_id AND l.sink_id = r.data_source_id AND l.reason_detail = r.resource_type"
-    " AND l.state = 'waiting' AND l.reason = 'sink_not_read' AND l.due_at > clock_timestamp()"
+    f" AND l.state = 'waiting' AND l.reason = 'sink_not_read' AND l.due_at > {NOW_ONCE}"
 )
 
 
-def workspaces_with_read_sinks(tx: Tx) -> list[str]:
-    """Workspaces in which lanes wait for a reading of their sink that is done, or that nobody wants any more."""
+def workspaces_read(tx: Tx) -> list[str]:
+    """Workspaces in which a first reading has been compared by now, or lanes wait for one that is over."""
     found = rows(
         tx,
-        f"SELECT DISTINCT r.workspace_id FROM source_resource r WHERE {_READ}"
-        f" AND EXISTS (SELECT 1 FROM sync_lane l WHERE {_WAITS_FOR_IT})",
+        f"SELECT DISTINCT r.workspace_id FROM source_resource r WHERE {_COMPARED}"
+        f" OR {_KNOWN} AND EXISTS (SELECT 1 FROM sync_lane l WHERE {_WAITS_FOR_IT})",
     )
     return [row["workspace_id"] for row in found]
 
 
+def note_compared(tx: Tx, workspace_id: str) -> None:
+    """Of which record types all that landed with their first reading has been compared."""
+    execute(
+        tx,
+        "UPDATE source_resource r SET compared_whole_at = clock_timestamp()"
+        f" WHERE r.workspace_id = :ws AND {_COMPARED}",
+        ws=workspace_id,
+    )
+
+
 def wake_read(tx: Tx, workspace_id: str, limit: int) -> int:
-    """Make lanes due that wait for a reading that is done; how many, at most ``limit``."""
+    """Make lanes due that wait for a first reading that is over, or not wanted any more; how many, up to ``limit``."""
     return execute(
         tx,
         "UPDATE sync_lane SET due_at = clock_timestamp(), updated_at = clock_timestamp() WHERE workspace_id = :ws"
         f" AND lane_id IN (SELECT l.lane_id FROM source_resource r JOIN sync_lane l ON {_WAITS_FOR_IT}"
-        f" WHERE r.workspace_id = :ws AND {_READ} ORDER BY l.lane_id LIMIT :limit FOR UPDATE OF l SKIP LOCKED)",
+        f" WHERE r.workspace_id = :ws AND {_KNOWN} ORDER BY l.due_at LIMIT :limit FOR UPDATE OF l SKIP LOCKED)",
         ws=workspace_id,
         limit=limit,
     )

@@ -45,12 +45,13 @@ def sweep(database: Database, *, hint_every_s: float = 2.0) -> Swept:
 
 
 def wake_read(database: Database) -> int:
-    """Have lanes looked at that waited until all was read of their sink, where that is done; how many."""
+    """Have lanes looked at that waited until all of their sink was read and compared, where that is so; how many."""
     with database.sweep() as tx:
-        workspaces = sweep_store.workspaces_with_read_sinks(tx)
+        workspaces = sweep_store.workspaces_read(tx)
     woken = 0
     for workspace_id in workspaces:
         with database.begin(workspace_id) as tx:
+            sweep_store.note_compared(tx, workspace_id)
             woken += sweep_store.wake_read(tx, workspace_id, AT_ONCE)
     return woken
 

@@ -1,4 +1,4 @@
-"""Whether a sink may have somebody of whom we have not heard: nobody is made where not all was read yet. Pure."""
+"""Whether a sink may have somebody of whom we know nothing, as not all of it was read and compared yet. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from connector_runner.connectors.terms import SinkTerms
 from connector_runner.unification.loader import record_name
 
 SINK_NOT_READ: Final = "sink_not_read"
-"""The sink is polled for records of this type, and was not read to its end yet: it may have the person."""
+"""The sink is polled for records of this type, and not all it has was read and compared yet: it may have the person."""
 
 
 def lacking(terms: SinkTerms, resource_type: str) -> str | None:
-    """The polled record type of which all has to be read before a record of ``resource_type`` is made there; or None.
+    """The polled record type of which all has to be known before a record of ``resource_type`` is made there, or None.
 
-    For entities of a kind that is compared: once all was read, they are held against all of it first.
+    Read, and compared: for entities of a kind that is.
     """
     made = record_name(resource_type)
     return next((name for name in sorted(terms.unread) if record_name(name) == made), None)

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from connector_runner.auth.opening import Credentials
-from connector_runner.connectors import directory, registry
-from connector_runner.connectors import store as sources
+from connector_runner.connectors import directory, first_read_store, registry
 from connector_runner.connectors.base import DataSource, Opening, site_of
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.probing.narrowing import narrowed
@@ -61,7 +60,7 @@ class DirectorySinks:
         if known is not None and now - known[0] < _FRESH_S and known[1] == enabled:
             return known[2]
         found: list[SinkTerms] = []
-        unread = sources.unread(tx, workspace_id)
+        unread = first_read_store.unread(tx, workspace_id)
         for row in enabled:
             try:
                 terms = terms_of(load(tx, workspace_id, row["data_source_id"]))
@@ -82,7 +81,7 @@ class DirectorySinks:
             with self._database.begin(workspace_id) as own:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
-        unread = sources.unread(tx, workspace_id).get(source.data_source_id, frozenset())
+        unread = first_read_store.unread(tx, workspace_id).get(source.data_source_id, frozenset())
         terms = replace(terms_of(source), unread=unread)
         credentials = Credentials(self._database, self._http, self._sealer)
         passage = self._passage(terms) if source.settings.tokens_in_quota else None

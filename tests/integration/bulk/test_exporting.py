@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors import directory
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.feed import ExportFeed
 from connector_runner.infra.queue import EXPORT
@@ -322,8 +323,29 @@ def test_a_type_counts_as_read_once_an_export_of_all_of_it_was_complete(clinic: 
     assert running.outcome_of(clinic.deps, clinic.workspace, export_id)["complete"] is False
     assert read() == {"Observation": False, "Patient": False}
     server.faults()
+    assert clinic.export(types=["Patient"], since=utc_now())["complete"] is True
+    server.group(1)
+    assert clinic.export(types=["Patient"], scope="group", group="panel")["complete"] is True
+    assert read() == {"Observation": False, "Patient": False}, "what changed lately, and a part of all"
+    clinic.run("DELETE FROM export_mark")
     assert clinic.export(types=["Patient"])["complete"] is True
     assert read() == {"Observation": False, "Patient": True}
+
+
+def test_of_a_type_of_which_all_is_never_asked_for_any_complete_export_is_all(clinic: Clinic, server: Server) -> None:
+    server.patients(1)
+    clinic.run("DELETE FROM source_resource")
+    clinic.export(types=["Patient"])
+    settings = {
+        "base_url": clinic.base_url,
+        "resources": {"Patient": {"full_sync_every_s": None}},
+        "bulk": {"poll_s": 0.05},
+    }
+    document = {"name": "ehr", "source_type": "fhir_store", "settings": settings}
+    with clinic.deps.database.begin(clinic.workspace) as tx:
+        clinic.source = directory.apply(tx, clinic.workspace, document, actor="test", now=utc_now())[0].source
+    assert clinic.export(types=["Patient"])["since"] is not None
+    assert clinic.query("SELECT read_whole_at IS NOT NULL AS whole FROM source_resource") == [{"whole": True}]
 
 
 def test_the_sweep_finds_what_is_due_and_a_worker_does_it(clinic: Clinic, server: Server) -> None:

@@ -68,6 +68,15 @@ def test_a_type_counts_as_read_once_all_of_it_has_landed(clinic: Clinic, server:
     assert clinic.resource["read_whole_at"] == first
 
 
+def test_a_type_counts_as_read_though_looking_for_deletes_fails(clinic: Clinic, server: Server) -> None:
+    """All has landed; what is asked next may fail for as long as the server is as it is."""
+    server.put("p1")
+    server.faults({"on": "GET Patient/_history", "kind": "status", "status": 500})
+    assert clinic.poll().status == "failed"
+    assert clinic.alive == {"p1"}
+    assert clinic.resource["read_whole_at"] is not None
+
+
 @pytest.mark.parametrize("ever", [True, False])
 def test_changes_alone_are_not_all_unless_all_is_never_asked_for(
     deps: Deps, workspace: str, server: Server, ever: bool
