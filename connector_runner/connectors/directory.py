@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field
 
 from connector_runner.audit import log as audit
-from connector_runner.connectors import registry, store
+from connector_runner.connectors import first_read_store, registry, store
 from connector_runner.connectors.base import DataSource, SourceKey
 from connector_runner.connectors.outgoing import CheckURL, require_callable, require_callable_documents
 from connector_runner.connectors.probing import capability_store
@@ -128,6 +128,8 @@ def _apply_one(
     if not document.enabled:
         alerts.end(tx, workspace_id, source_id, alerts.HEALTH, now=now)
     moved = before is not None and any(before["settings"].get(key) != kept.get(key) for key in settings.PLACE)
+    if moved or (before is not None and document.enabled and not before["enabled"]):
+        first_read_store.begin_anew(tx, workspace_id, source_id)
     if moved:
         store.forget_cursors(tx, workspace_id, source_id)
         store.forget_exports(tx, workspace_id, source_id)
@@ -163,6 +165,8 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 def _apply_resources(tx: Tx, source: DataSource, now: datetime) -> None:
     wanted = source.settings.resources
     for resource_type, resource in sorted(wanted.items()):
+        if resource.enabled:
+            first_read_store.begin_anew(tx, source.workspace_id, source.data_source_id, resource_type)
         store.save_resource(
             tx,
             source.workspace_id,

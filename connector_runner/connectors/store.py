@@ -122,10 +122,7 @@ def save_resource(
         " ON CONFLICT (workspace_id, data_source_id, resource_type) DO UPDATE SET enabled = excluded.enabled,"
         " cadence_s = least(greatest(r.cadence_s, :shortest), :longest),"
         " full_sync_every_s = excluded.full_sync_every_s,"
-        " due_at = least(r.due_at, excluded.due_at),"
-        # While it was off nobody told us what is new there.
-        " read_whole_at = CASE WHEN r.enabled THEN r.read_whole_at END,"
-        " compared_whole_at = CASE WHEN r.enabled THEN r.compared_whole_at END",
+        " due_at = least(r.due_at, excluded.due_at)",
         ws=workspace_id,
         source=data_source_id,
         type=resource_type,
@@ -153,9 +150,8 @@ def forget_cursors(tx: Tx, workspace_id: str, data_source_id: str) -> None:
     """Begin every record type anew and void the leases of polls and exports under way: the address changed."""
     execute(
         tx,
-        "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, read_whole_at = NULL,"
-        " compared_whole_at = NULL, fence = fence + 1, lease_until = NULL, lease_owner = NULL"
-        " WHERE workspace_id = :ws AND data_source_id = :source",
+        "UPDATE source_resource SET cursor = '{}', full_sync_due_at = NULL, fence = fence + 1, lease_until = NULL,"
+        " lease_owner = NULL WHERE workspace_id = :ws AND data_source_id = :source",
         ws=workspace_id,
         source=data_source_id,
     )
@@ -179,9 +175,8 @@ def resources(tx: Tx, workspace_id: str, data_source_id: str) -> Sequence[Row]:
     return rows(
         tx,
         "SELECT resource_type, enabled, cadence_s, full_sync_every_s, due_at, full_sync_due_at, polls_since_full,"
-        " lease_until, consecutive_errors, last_ok_at, read_whole_at, compared_whole_at,"
-        " last_error_code FROM source_resource"
-        " WHERE workspace_id = :ws AND data_source_id = :source ORDER BY resource_type",
+        " lease_until, consecutive_errors, last_ok_at, last_error_code, read_whole_at, compared_whole_at"
+        " FROM source_resource WHERE workspace_id = :ws AND data_source_id = :source ORDER BY resource_type",
         ws=workspace_id,
         source=data_source_id,
     )

@@ -109,7 +109,8 @@ class Slice:
         self._deps, self._fence, self._source, self._slice_s = deps, fence, source, slice_s
         self._claim = claim = fence.claim
         self._admission, self._known = admission, known
-        self._news, self._missed, self._read_whole = not admission.clean, False, False
+        self._news, self._missed, self._again = not admission.clean, False, False
+        self._over_whole: bool | None = None
         self._ended: _Ended | None = None
         self._origin = origin_of(source)
         self._scope = Scope(claim.workspace_id, claim.data_source_id, claim.resource_type)
@@ -190,7 +191,7 @@ class Slice:
             )
 
         self._missed = page.missed
-        self._read_whole = page.last and (page.whole or not self._ever_reads_all())
+        self._over_whole = page.whole or not self._ever_reads_all() if page.last else None
         land_apart(page.records, land, set_aside)
         self.cursor = cursor
         self.outcome.pages += 1
@@ -224,9 +225,12 @@ class Slice:
             if self._missed:
                 ids = (source.workspace_id, source.data_source_id)
                 store.make_due(tx, *ids, now, resource_type=self._claim.resource_type, full=True)
-            if self._read_whole:
+            if self._over_whole is not None:
                 # Here, and not where the poll ends: what follows, as looking for deletes, may fail for ever.
-                first_read_store.read_whole(tx, source.workspace_id, source.data_source_id, [self._claim.resource_type])
+                ids, kinds = (source.workspace_id, source.data_source_id), [self._claim.resource_type]
+                again = first_read_store.landed(tx, *ids, kinds, whole=self._over_whole)
+                # What is written there waits for it.
+                self._again = bool(again) and source.settings.sink is not None
         if self._news:
             admitting.worked(tx, source, self._admission, now)
         return landed
@@ -283,7 +287,7 @@ class Slice:
             since = 0 if read_all else since + 1
             if self._resource is not None:
                 cadence_s = self._resource.next_cadence_s(cadence_s, self.outcome.changes)
-        due_at = now if more else schedule.next_due(claim.due_at, cadence_s, now)
+        due_at = now if more or self._again else schedule.next_due(claim.due_at, cadence_s, now)
         with self._deps.database.begin(claim.workspace_id) as tx:
             settled = store.settle(
                 tx,

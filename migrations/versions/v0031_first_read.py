@@ -11,9 +11,11 @@ revision = "0031"
 down_revision = "0030"
 
 READ = """
-ALTER TABLE source_resource ADD COLUMN read_whole_at timestamptz, ADD COLUMN compared_whole_at timestamptz;
+ALTER TABLE source_resource ADD COLUMN listed_whole_at timestamptz,
+ ADD COLUMN read_whole_at timestamptz, ADD COLUMN compared_whole_at timestamptz;
 ALTER TABLE source_resource NO FORCE ROW LEVEL SECURITY;
-UPDATE source_resource SET read_whole_at = last_ok_at, compared_whole_at = last_ok_at WHERE NOT cursor ? 'priming';
+UPDATE source_resource SET listed_whole_at = last_ok_at, read_whole_at = last_ok_at, compared_whole_at = last_ok_at
+ WHERE NOT cursor ? 'priming';
 ALTER TABLE source_resource FORCE ROW LEVEL SECURITY;
 """
 

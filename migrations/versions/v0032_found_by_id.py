@@ -12,8 +12,8 @@ revision = "0032"
 down_revision = "0031"
 
 BY_TYPE = """
+CREATE INDEX entity_of_type ON entity (entity_type, workspace_id, status);
 DROP INDEX entity_type_idx;
-CREATE INDEX entity_type_idx ON entity (entity_type, workspace_id, status);
 """
 
 

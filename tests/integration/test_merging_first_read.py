@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from connector_runner.connectors import first_read_store
+from connector_runner.connectors import directory, first_read_store
 from connector_runner.infra.database import execute
+from connector_runner.kernel.clock import utc_now
 from connector_runner.outbound.lanes import sweeping
 from connector_runner.outbound.planning.first_read import SINK_NOT_READ
 from connector_runner.outbound.reconciling.reconcile_marks import terms_marks
@@ -22,9 +23,10 @@ __all__ = ["clinic"]
 
 
 def read_to_its_end(clinic: Clinic, name: str, *kinds: str) -> None:
-    """What the last page of a window notes."""
-    with clinic.database.begin(clinic.workspace) as tx:
-        first_read_store.read_whole(tx, clinic.workspace, clinic.ids[name], kinds)
+    """What the last pages of two windows note, of which the first had everything."""
+    for whole in (True, False):
+        with clinic.database.begin(clinic.workspace) as tx:
+            first_read_store.landed(tx, clinic.workspace, clinic.ids[name], kinds, whole=whole)
 
 
 def unread(clinic: Clinic, name: str) -> frozenset[str]:
@@ -121,6 +123,17 @@ def test_what_is_not_polled_any_more_is_not_waited_for_and_again_once_it_is(of_b
     sweeping.wake_read(of_both.database)
     of_both.source("store", store, polled=["Patient"], accept_from=["ehr"], **BOTH)
     assert unread(of_both, "store") == {"Patient"}, "meanwhile nobody told us what is new there"
+
+
+def test_a_system_that_was_off_as_a_whole_is_read_anew(of_both: Clinic, store: System) -> None:
+    read_to_its_end(of_both, "store", "Patient")
+    sweeping.wake_read(of_both.database)
+    settings = {"base_url": store.running.base_url, "mapping": "fhir_r4", "resources": {"Patient": {"cadence_s": 60}}}
+    document = {"name": "store", "source_type": "fhir_store", "settings": settings}
+    for enabled, waits in ((True, False), (False, False), (True, True)):
+        with of_both.database.begin(of_both.workspace) as tx:
+            directory.apply(tx, of_both.workspace, document | {"enabled": enabled}, actor="test", now=utc_now())
+        assert ("Patient" in unread(of_both, "store")) is waits
 
 
 def test_another_type_that_was_not_read_holds_nobody_up(clinic: Clinic, ehr: System, store: System) -> None:

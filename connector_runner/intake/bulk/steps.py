@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from connector_runner.connectors import directory, first_read_store, registry
+from connector_runner.connectors import store as sources
 from connector_runner.connectors.base import DataSource
 from connector_runner.connectors.fhir.bulk.client import BulkClient, Busy, ExportLost, Ready, Running, Started
 from connector_runner.connectors.fhir.bulk.manifest import Manifest, ManifestFile
@@ -213,17 +214,18 @@ class Work:
             return
         self._complete(next_since)
 
-    def _read_whole(self) -> list[str]:
-        """Of which types a complete export had all that the source's own exports ever have."""
+    def _landed(self, tx: Tx, now: datetime) -> None:
+        """Note it of the types of a complete export of the source's own scope; what changed meanwhile is asked for."""
         job, settings = self.job, self.source.settings
         if (job.scope, job.group_id) != requesting.scope_of(self.source, None, None):
-            return []
-        polled = {name: item for name, item in settings.resources.items() if not job.types or name in job.types}
-        return [
-            name
-            for name, item in polled.items()
-            if job.since is None or (item.full_sync_every_s is None and item.full_every is None)
-        ]
+            return
+        ids = (job.workspace_id, job.data_source_id)
+        for name, item in settings.resources.items():
+            if job.types and name not in job.types:
+                continue
+            whole = job.since is None or (item.full_sync_every_s is None and item.full_every is None)
+            if first_read_store.landed(tx, *ids, [name], whole=whole):
+                sources.make_due(tx, *ids, now, resource_type=name, full=False)
 
     def _newcomers(self) -> bool:
         with self.deps.database.begin(self.job.workspace_id) as tx:
@@ -251,7 +253,7 @@ class Work:
             if whole and next_since is not None:
                 store.mark(tx, job, next_since)
             if whole:
-                first_read_store.read_whole(tx, job.workspace_id, job.data_source_id, self._read_whole())
+                self._landed(tx, now)
             if whole and store.has_roster(tx, job.export_id):
                 store.keep_members(tx, job)
             imports.end_job(tx, job.import_id, now)

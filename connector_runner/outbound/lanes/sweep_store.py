@@ -58,11 +58,16 @@ def workspaces_read(tx: Tx) -> list[str]:
 
 
 def note_compared(tx: Tx, workspace_id: str) -> None:
-    """Of which record types all that landed with their first reading has been compared."""
+    """Of which record types all that landed with their first reading has been compared.
+
+    Not of one that is being polled: who lands its pages has its row until they have.
+    """
     execute(
         tx,
-        "UPDATE source_resource r SET compared_whole_at = clock_timestamp()"
-        f" WHERE r.workspace_id = :ws AND {_COMPARED}",
+        "UPDATE source_resource u SET compared_whole_at = clock_timestamp() FROM (SELECT r.data_source_id,"
+        f" r.resource_type FROM source_resource r WHERE r.workspace_id = :ws AND {_COMPARED}"
+        "  ORDER BY r.data_source_id, r.resource_type FOR UPDATE OF r SKIP LOCKED) c WHERE u.workspace_id = :ws"
+        " AND u.data_source_id = c.data_source_id AND u.resource_type = c.resource_type",
         ws=workspace_id,
     )
 

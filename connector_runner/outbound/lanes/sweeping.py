@@ -52,6 +52,7 @@ def wake_read(database: Database) -> int:
     for workspace_id in workspaces:
         with database.begin(workspace_id) as tx:
             sweep_store.note_compared(tx, workspace_id)
+        with database.begin(workspace_id) as tx:
             woken += sweep_store.wake_read(tx, workspace_id, AT_ONCE)
     return woken
 

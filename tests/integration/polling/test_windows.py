@@ -52,16 +52,23 @@ def test_slices_go_on_where_they_stopped(clinic: Clinic, server: Server) -> None
     assert len(clinic.alive) == 45
 
 
-def test_a_type_counts_as_read_once_all_of_it_has_landed(clinic: Clinic, server: Server) -> None:
+def test_a_type_counts_as_read_once_all_of_it_and_what_came_meanwhile_has_landed(
+    clinic: Clinic, server: Server
+) -> None:
+    """A window has what was there when it was opened; of a large system it is open for hours."""
     for number in range(25):
         server.put(f"p{number}")
     assert clinic.poll(slice_s=0).more
     assert clinic.resource["read_whole_at"] is None, "half of it was read"
+    server.put("registered-meanwhile")
     server.faults({"on": "GET Patient", "kind": "status", "status": 500, "next": 1})
     assert clinic.poll(slice_s=0).status == "failed"
-    assert clinic.resource["read_whole_at"] is None
     server.faults()
     clinic.poll_on(slice_s=0)
+    assert clinic.resource["listed_whole_at"] is not None
+    assert clinic.resource["read_whole_at"] is None
+    clinic.poll_on()
+    assert "registered-meanwhile" in clinic.alive
     first = clinic.resource["read_whole_at"]
     assert first is not None
     clinic.full_sync()
@@ -72,8 +79,25 @@ def test_a_type_counts_as_read_though_looking_for_deletes_fails(clinic: Clinic, 
     """All has landed; what is asked next may fail for as long as the server is as it is."""
     server.put("p1")
     server.faults({"on": "GET Patient/_history", "kind": "status", "status": 500})
-    assert clinic.poll().status == "failed"
+    for _ in range(2):
+        assert clinic.poll().status == "failed"
     assert clinic.alive == {"p1"}
+    assert clinic.resource["read_whole_at"] is not None
+
+
+def test_what_was_off_for_a_while_is_read_anew_and_counts_once_it_was(clinic: Clinic, server: Server) -> None:
+    """Not only at the next full sync, a day from now; nor with the second half of a window from before."""
+    for number in range(25):
+        server.put(f"p{number}")
+    assert clinic.poll(slice_s=0).more
+    settings: dict[str, Any] = {"base_url": server.system.base_url, "page_size": 10}
+    for enabled in (False, True):
+        resources = {"Patient": {"cadence_s": 30, "enabled": enabled}}
+        clinic.apply({"name": "ehr", "source_type": "fhir_store", "settings": settings | {"resources": resources}})
+    clinic.poll_on()
+    assert len(clinic.alive) == 25
+    assert clinic.resource["read_whole_at"] is None
+    clinic.poll_on()
     assert clinic.resource["read_whole_at"] is not None
 
 
@@ -87,11 +111,11 @@ def test_changes_alone_are_not_all_unless_all_is_never_asked_for(
     clinic.poll_on()
     every = 86400 if ever else None
     with deps.database.begin(workspace) as tx:
-        execute(tx, "UPDATE source_resource SET read_whole_at = NULL, full_sync_every_s = :every", every=every)
+        execute(tx, "UPDATE source_resource SET listed_whole_at = NULL, full_sync_every_s = :every", every=every)
         if not ever:
             execute(tx, "UPDATE source_resource SET full_sync_due_at = NULL")
-    server.put("p2")
-    clinic.poll_on()
+    for _ in range(2):
+        clinic.poll_on()
     assert (clinic.resource["read_whole_at"] is None) is ever
 
 
