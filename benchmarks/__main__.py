@@ -25,6 +25,7 @@ ALL = {
     "review_model": [],
     "review_volume": ["--decided", "100000", "--pending", "20000", "--items", "20000", "--labels", "20000"],
     "explain": [],
+    "lookup": [],
     "poll_cost": [],
     "cadence": ["--sources", "50", "--minutes", "2"],
 }
