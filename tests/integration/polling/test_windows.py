@@ -91,14 +91,15 @@ def test_what_was_off_for_a_while_is_read_anew_and_counts_once_it_was(clinic: Cl
         server.put(f"p{number}")
     assert clinic.poll(slice_s=0).more
     settings: dict[str, Any] = {"base_url": server.system.base_url, "page_size": 10}
-    for enabled in (False, True):
-        resources = {"Patient": {"cadence_s": 30, "enabled": enabled}}
-        clinic.apply({"name": "ehr", "source_type": "fhir_store", "settings": settings | {"resources": resources}})
-    clinic.poll_on()
-    assert len(clinic.alive) == 25
-    assert clinic.resource["read_whole_at"] is None
-    clinic.poll_on()
-    assert clinic.resource["read_whole_at"] is not None
+    for _ in ("in the middle of a window", "once all was read"):
+        for enabled in (False, True):
+            resources = {"Patient": {"cadence_s": 30, "enabled": enabled}}
+            clinic.apply({"name": "ehr", "source_type": "fhir_store", "settings": settings | {"resources": resources}})
+        clinic.poll_on()
+        assert len(clinic.alive) == 25
+        assert clinic.resource["read_whole_at"] is None
+        clinic.poll_on()
+        assert clinic.resource["read_whole_at"] is not None
 
 
 @pytest.mark.parametrize("ever", [True, False])
