@@ -26,10 +26,9 @@ class SinkTerms:
 
     ``per_second``, ``burst`` and ``concurrency`` (requests in flight) are promised of any moment, ``per_day`` of the
     calendar day in the zone of ``calendar``, ``per_minute_fixed`` of each minute of the wall clock.
-    ``unread`` are record types that are polled from the same system and of which not all was read
-    and compared yet.
     ``quiet_period_s`` is how long a request whose answer was lost may still land. ``capabilities`` are those that
-    the settings state over the usual ones; the open sink knows its own.
+    the settings state over the usual ones; the open sink knows its own. ``unread`` are record types that are polled
+    from the same system and of which not all was read and compared yet.
     """
 
     sink_id: str

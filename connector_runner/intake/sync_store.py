@@ -13,8 +13,6 @@ _ALIVE = (
     " AND v.record_id = {record} ORDER BY v.era DESC, coalesce(v.order_version, 0) DESC, v.order_at DESC, v.n DESC"
     " LIMIT 1) latest WHERE NOT latest.deleted)"
 )
-# Record by record (OFFSET keeps the planner from joining): of a table that is filled and emptied with each full sync
-# Postgres mostly knows that it is empty, and a million records would be held against a million one by one.
 _KNOWN = (
     "SELECT DISTINCT e.record_id, e.fhir_resource_id FROM event e WHERE e.workspace_id = :ws"
     " AND e.data_source_id = :source AND e.fhir_resource_type = :type AND e.record_id IS NOT NULL"
@@ -84,6 +82,8 @@ def missing(tx: Tx, scope: Scope, window_id: str) -> list[LiveRecord]:
     found = rows(
         tx,
         f"SELECT * FROM ({_KNOWN}) k WHERE {_ALIVE.format(record='k.record_id')}"
+        # Record by record (OFFSET keeps the planner from joining): of a table that is filled and emptied with each full
+        # sync Postgres mostly knows that it is empty, and a million records would be held against a million.
         " AND NOT EXISTS (SELECT 1 FROM full_sync_seen s WHERE s.workspace_id = :ws AND s.data_source_id = :source"
         "  AND s.resource_type = :type AND s.window_id = :window AND s.record_id = k.record_id OFFSET 0)"
         " ORDER BY k.fhir_resource_id",

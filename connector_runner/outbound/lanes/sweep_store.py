@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from connector_runner.infra.database import Row, Tx, execute, rows
 from connector_runner.outbound.lanes.store import NOW_ONCE
+from connector_runner.outbound.planning.first_read import SINK_NOT_READ
 
 
 def workspaces_with_expired_leases(tx: Tx, limit: int) -> list[str]:
@@ -43,7 +44,7 @@ _COMPARED = (
 _KNOWN = "(r.compared_whole_at IS NOT NULL OR NOT r.enabled)"
 _WAITS_FOR_IT = (
     "l.workspace_id = r.workspace_id AND l.sink_id = r.data_source_id AND l.reason_detail = r.resource_type"
-    f" AND l.state = 'waiting' AND l.reason = 'sink_not_read' AND l.due_at > {NOW_ONCE}"
+    f" AND l.state = 'waiting' AND l.reason = '{SINK_NOT_READ}' AND l.due_at > {NOW_ONCE}"
 )
 
 
