@@ -163,8 +163,19 @@ class Stack:
         found: dict[str, Any] = self.cli("status")
         return found
 
+    def taken_in(self, ehr: Sandbox) -> None:
+        """Wait until a sandbox EHR was read: all that sinks get, some of the rest."""
+        names = {kind: kind.lower() for kind in POLLED}
+        there = {name: len(ehr.every(kind)) if name in WRITTEN else 1 for kind, name in names.items()}
+
+        def look() -> bool:
+            known = self.status()["entities"]
+            return all(known.get(kind, 0) >= n for kind, n in there.items())
+
+        wait_for(f"{there} of the population", look, every_s=1)
+
     def settled(self, *, timeout_s: float = 120) -> dict[str, Any]:
-        """Wait until nothing is on its way to any sink; the status then."""
+        """Wait until nothing is on its way to any sink; the status then. What was not read yet is not on its way."""
 
         def look() -> dict[str, Any] | None:
             status = self.status()
@@ -174,7 +185,7 @@ class Stack:
                 for state, n in sink["lanes"].items()
                 if state not in ("idle", "quarantined")
             )
-            return status if not moving and not self.pending() else None
+            return status if not moving and not status["folding"]["pending"] and not self.pending() else None
 
         try:
             return wait_for("the lanes to settle", look, timeout_s=timeout_s, every_s=1)

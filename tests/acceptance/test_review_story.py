@@ -52,7 +52,7 @@ def flowing(stack: Stack, ehr: Sandbox) -> Stack:
     stack.cli("review", "policy", stack.write("policy.json", {"sample": 0}))
     for arguments in (("worker", "--pool", "io"), ("worker", "--pool", "cpu"), ("beat",)):
         stack.start(*arguments)
-    wait_for("the population", lambda: stack.status()["entities"].get("observation", 0) > 0, every_s=1)
+    stack.taken_in(ehr)
     stack.settled()
     return stack
 

@@ -35,7 +35,7 @@ def flowing(stack: Stack, ehr: Sandbox, store: Sandbox) -> Stack:
     stack.cli("source", "apply", stack.write("store.json", store_settings(store.fhir, polled=("Patient",))))
     for arguments in (("worker", "--pool", "io"), ("worker", "--pool", "cpu"), ("beat",)) * 2:
         stack.start(*arguments)
-    wait_for("the population", lambda: stack.status()["entities"].get("observation", 0) > 0, every_s=1)
+    stack.taken_in(ehr)
     stack.settled()
     return stack
 
