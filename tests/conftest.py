@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg2
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from psycopg2 import sql
 from sqlalchemy import text
 
@@ -24,6 +25,12 @@ from connector_runner.infra.database import Database
 from connector_runner.infra.embedded import Services
 from connector_runner.infra.embedded.ephemeral import EphemeralServices
 from connector_runner.kernel.ids import new_id
+
+# How long an example takes says how busy the machine is. Before a change is merged the same examples are tried again
+# and again, so that what fails is the change; HYPOTHESIS_PROFILE=explore looks for others.
+settings.register_profile("gate", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("explore", settings.get_profile("gate"), derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 @pytest.fixture(scope="session", autouse=True)

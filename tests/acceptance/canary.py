@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,6 +11,7 @@ import redis
 import requests
 
 from connector_runner.infra.database import Database, Tx, rows
+from connector_runner.infra.embedded.home import choose_port
 from tests.acceptance.stack import Stack, wait_for
 
 CANARY = ("Zyzzyvacanary", "zyzzyva@canary.example", "617-555-0142", "6175550142", "1931-07-09")
@@ -41,9 +41,8 @@ def a_newborn(resource_id: str) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Out of the range from which connections get theirs: it is still free when somebody listens there later."""
+    return choose_port()
 
 
 def start_flower(stack: Stack) -> str:
@@ -52,7 +51,7 @@ def start_flower(stack: Stack) -> str:
     stack.environment["PORT"] = str(port)
     stack.start("flower")
     url = f"http://127.0.0.1:{port}"
-    wait_for("Flower", lambda: _answers(url), timeout_s=60)
+    wait_for("Flower", lambda: _answers(url))
     return url
 
 
@@ -61,20 +60,20 @@ def start_web(stack: Stack) -> str:
     port = free_port()
     stack.start("web", "--port", str(port))
     url = f"http://127.0.0.1:{port}"
-    wait_for("the pages", lambda: _answers(url), timeout_s=60)
+    wait_for("the pages", lambda: _answers(url))
     return url
 
 
 def _answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).status_code in (200, 401)
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
 def pages_of(web: str) -> dict[str, str]:
     """What it shows to everybody."""
-    return {path: requests.get(web + path, timeout=20).text for path in ("/metrics", "/", "/ready")}
+    return {path: requests.get(web + path, timeout=60).text for path in ("/metrics", "/", "/ready")}
 
 
 def look_for_her(stack: Stack, flower: str, **more: str) -> None:
@@ -83,9 +82,9 @@ def look_for_her(stack: Stack, flower: str, **more: str) -> None:
     seen = more | {
         "logs": "".join(log.read_text(errors="replace") for log in logs),
         "redis": redis_dump(stack.services.services.redis_url),
-        "flower tasks": requests.get(f"{flower}/api/tasks", auth=FLOWER, timeout=10).text,
-        "flower workers": requests.get(f"{flower}/api/workers", auth=FLOWER, timeout=10).text,
-        "flower page": requests.get(f"{flower}/tasks", auth=FLOWER, timeout=10).text,
+        "flower tasks": requests.get(f"{flower}/api/tasks", auth=FLOWER, timeout=60).text,
+        "flower workers": requests.get(f"{flower}/api/workers", auth=FLOWER, timeout=60).text,
+        "flower page": requests.get(f"{flower}/tasks", auth=FLOWER, timeout=60).text,
         "status": json.dumps(stack.status()),
         "quarantine list": json.dumps(stack.cli("quarantine", "list")),
         **tables_without_phi(stack),

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +28,7 @@ POLLED = ("Organization", "Location", "Practitioner", "Patient", "Appointment", 
 WRITTEN = ("organization", "location", "practitioner", "patient", "appointment")
 
 
-def wait_for(what: str, look: Callable[[], T | None], *, timeout_s: float = 60, every_s: float = 0.2) -> T:
+def wait_for(what: str, look: Callable[[], T | None], *, timeout_s: float = 240, every_s: float = 0.2) -> T:
     """Look until there is something truthy; the deadline only bounds a failing run."""
     end = time.monotonic() + timeout_s
     while True:
@@ -76,9 +78,19 @@ class Sandbox:
             url = next((link["url"] for link in bundle.get("link", ()) if link["relation"] == "next"), None)
         return resources
 
+    def repeated(self) -> list[str]:
+        """Resources that were written as they were already: each write must have had something to say."""
+        writes = Counter(entry["resource"] for entry in self.journal() if entry["committed"])
+        found = []
+        for resource, count in writes.items():
+            versions = [self.get(f"fhir/{resource}/_history/{number}") for number in range(1, count + 1)]
+            said = [{name: value for name, value in each.items() if name != "meta"} for each in versions]
+            found += [resource for before, after in pairwise(said) if before == after]
+        return found
+
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(15)
+        self.process.wait(60)
 
 
 class Stack:
@@ -174,7 +186,7 @@ class Stack:
 
         wait_for(f"{there} of the population", look, every_s=1)
 
-    def settled(self, *, timeout_s: float = 120) -> dict[str, Any]:
+    def settled(self, *, timeout_s: float = 300) -> dict[str, Any]:
         """Wait until nothing is on its way to any sink; the status then. What was not read yet is not on its way."""
 
         def look() -> dict[str, Any] | None:

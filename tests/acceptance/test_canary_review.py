@@ -87,15 +87,14 @@ USELESS: list[tuple[int, Callable[[dict[str, Any]], str]]] = [
 def test_a_canary_is_nowhere_in_review_and_policy(stack: Stack, model: Model) -> None:
     """Judged by a model of no use, asked about, answered wrongly, kept back by policy, and on record."""
     flower, web = start_flower(stack), start_web(stack)
-    wait_for("her in the store", lambda: written(stack), timeout_s=120, every_s=1)
+    wait_for("her in the store", lambda: written(stack), every_s=1)
     stack.cli("event", "append", stack.write("sister.json", [SISTER]))
     for number in range(len(USELESS)):
         stack.cli("event", "append", stack.write("heard.json", heard(number)))
-    wait_for("the model to be asked", lambda: len(model.asked) >= len(USELESS), timeout_s=120, every_s=0.5)
+    wait_for("the model to be asked", lambda: len(model.asked) >= len(USELESS), every_s=0.5)
     events = wait_for(
         "the questions",
         lambda: len(asked_about(stack, "events")) >= len(USELESS) and asked_about(stack, "events"),
-        timeout_s=120,
         every_s=1,
     )
     match = wait_for("a question about two records", lambda: asked_about(stack, "match"), every_s=1)[0]

@@ -93,8 +93,8 @@ class Drill:
             self.stack.start("worker", "--pool", pool)
         self.stack.start("beat")
         wait_for("the imports", self._imported, every_s=0.5)
-        wait_for("the polls", self._caught_up, every_s=0.5, timeout_s=90)
-        self.stack.settled(timeout_s=180)
+        wait_for("the polls", self._caught_up, every_s=0.5)
+        self.stack.settled()
 
     def _query(self, sql: str) -> list[dict[str, Any]]:
         database = Database(self.stack.services.services.database_url)

@@ -112,7 +112,7 @@ class Drill:
         token = self.stack.folder / "token"
         token.touch()
         process = self.stack.start(*(command or ("worker", "--pool", "io")), crash_at=f"{point}:{token}")
-        process.wait(60)
+        process.wait(240)
         assert process.returncode == -9, f"{point} was not come to"
         self.stack.end(process)
         workspace = self.stack.cli("workspace", "list")["workspaces"][0]["workspace_id"]

@@ -64,14 +64,15 @@ def test_a_bad_mapping_is_undone_but_for_what_others_edited(stack: Stack, tmp_pa
     stack.cli("source", "apply", stack.write("ehr.json", ehr_settings(ehr.fhir)))
     stack.cli("source", "apply", stack.write("store.json", store_settings(store.fhir)))
     switch(stack, stack.environment["CONNECTOR_RUNNER_MAPPINGS"])
-    wait_for("the copies", lambda: len(store.every("Patient")) == 4, timeout_s=120, every_s=0.5)
+    wait_for("the copies", lambda: len(store.every("Patient")) == 4, timeout_s=240, every_s=0.5)
+    stack.taken_in(ehr)
     stack.settled()
     before = copies(store)
 
     switch(stack, release_of(tmp_path, 92, bad=True))
     for patient in ehr.every("Patient"):
         ehr.put(f"fhir/Patient/{patient['id']}", patient | {"communication": FRENCH})
-    spoilt = wait_for("the harm", lambda: harmed(store), timeout_s=120, every_s=0.5)
+    spoilt = wait_for("the harm", lambda: harmed(store), timeout_s=240, every_s=0.5)
     stack.settled()
     theirs, *others = sorted(spoilt)
     store.put(f"fhir/Patient/{spoilt[theirs]['id']}", copies(store)[theirs] | {"maritalStatus": {"text": "Widowed"}})

@@ -14,9 +14,12 @@ PROCESSES = ("release", "web", "worker_cpu", "worker_io", "beat", "flower")
 
 
 def a_free_base() -> int:
-    """A port from which on honcho's (one a line of the Procfile, a hundred apart) are free."""
+    """A port from which on honcho's (one a line of the Procfile, a hundred apart) are free.
+
+    Below those of embedded servers, and of connections: what is free now is not taken by chance before honcho binds it.
+    """
     while True:
-        base = random.randrange(20_000, 50_000)
+        base = random.randrange(10_000, 13_800)
         try:
             for number in range(len(PROCESSES) * 2):
                 with socket.socket() as listener:
@@ -29,7 +32,7 @@ def a_free_base() -> int:
 def ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/ready", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 
@@ -42,12 +45,12 @@ def test_honcho_runs_the_procfile_and_twice_the_workers_need_no_other_change(tmp
         base = a_free_base()
         stack.environment["PATH"] = f"{Path(stack.python).parent}:{stack.environment['PATH']}"
         stack.start("start", "-p", str(base), "-c", "all=1,worker_io=2,worker_cpu=2", module="honcho")
-        wait_for("the web process", lambda: ready(f"http://127.0.0.1:{base + 100}"), timeout_s=90)
+        wait_for("the web process", lambda: ready(f"http://127.0.0.1:{base + 100}"))
         wait_for("four workers", lambda: len(stack.status()["workers"]) >= 4, every_s=1)
         wait_for("the population", lambda: len(store.every("Patient")) == len(ehr.every("Patient")), every_s=1)
         stack.settled()
-        written = [entry["resource"] for entry in store.journal() if entry["committed"]]
-        assert len(written) == len(set(written))
+        # Who was read before their doctor was is told of twice, and has something to say each time.
+        assert store.repeated() == []
         page = requests.get(f"http://127.0.0.1:{base + 100}/", timeout=10).text
         assert "store" in page
         names = [part for patient in ehr.every("Patient") for name in patient["name"] for part in name["given"]]

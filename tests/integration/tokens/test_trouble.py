@@ -32,6 +32,7 @@ def test_a_token_server_that_does_not_answer_leaves_no_doubt_about_the_write(
     bench.behave(fault="slow", seconds=1.0)
     reply = sink.create({"resourceType": "Patient", "id": "one"}, "one")
     assert (reply.outcome, reply.code) == (Outcome.NOT_SENT, "token_server_failed")
+    monkeypatch.setattr("connector_runner.auth.minting.REQUEST_S", 20.0)
     bench.behave(fault="")
     bench.change("retry_at = NULL")
     assert sink.create({"resourceType": "Patient", "id": "one"}, "one").outcome is Outcome.LANDED
