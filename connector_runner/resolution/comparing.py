@@ -39,8 +39,8 @@ def compare(one: Identity, other: Identity) -> Levels:
 
 
 def contradiction(one: Identity, other: Identity) -> str | None:
-    """Why two records cannot be one person whatever else agrees, or None: another SSN."""
-    ssn, others = _values(one, SSN_SYSTEM), _values(other, SSN_SYSTEM)
+    """Why two records cannot be one person whatever else agrees, or None: another SSN, as it was given out."""
+    ssn, others = (_values(person, SSN_SYSTEM) - _TYPED_SSNS for person in (one, other))
     if ssn and others and not ssn & others:
         return "ssn"
     return None

@@ -21,7 +21,7 @@ from connector_runner.resolution.practitioners import VETO, judge_practitioners
 from connector_runner.resolution.thresholds import thresholds
 from connector_runner.resolution.weights import SAME, UNRELATED, VERSION, Weights
 
-RULES: Final = 2
+RULES: Final = 3
 """Raised with whatever decides what is compared, and how, beside the weights: readings, keys, guards, thresholds."""
 _SAME_RECORD_BITS: Final = 40.0
 """For a source's own word that two records are of one person, which no table of chances is asked about."""
@@ -99,7 +99,8 @@ def judge(one: Identity, other: Identity, weights: Weights, population: Populati
         each["identifier"] = _SAME_RECORD_BITS
     common = max(population.share("given", p.given) * population.share("family", p.family) for p in (one, other))
     clear = bits >= thresholds(population.size).link + CLEAR
-    held = held_back(one, other, levels, name_share=common, clear=clear)
+    names = all(population.share("given", person.given) > RAREST for person in (one, other))
+    held = held_back(one, other, levels, name_share=common, clear=clear, names=names)
     if held == "generation":
         each["generation"] = _GENERATION_BITS
     bits += _SAME_RECORD_BITS * said + each.get("generation", 0.0)

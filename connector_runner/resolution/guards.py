@@ -30,6 +30,9 @@ _SAYS_NOTHING: Final = frozenset({"different", "region_differs"})
 _BESIDES_NAMES: Final = frozenset({"phone", "email", "place"})
 _ONE_MAILBOX: Final = frozenset({"equal", "close"})
 _BORN_ALIKE: Final = frozenset({"equal", "one_digit", "one_part", "swapped"})
+_BORN_APART: Final = frozenset({"same_year", "same_decade", "different"})
+_ALMOST: Final = frozenset({"close", "near"})
+_ONE_GIVEN: Final = frozenset({"equal", "nickname", "swapped"})
 _AT_HOME: Final = frozenset({"equal", "equal_and_code", "alike_and_code", "house_and_code"})
 
 
@@ -38,15 +41,20 @@ def counted_bits(bits: float, held: str | None) -> float:
     return min(bits, HELD_BITS) if held else bits
 
 
-def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: float, clear: bool) -> str | None:
-    """Why a pair may not link by itself, or None. ``clear``: it has CLEAR bits more than a link needs.
+def held_back(
+    one: Identity, other: Identity, levels: Levels, *, name_share: float, clear: bool, names: bool
+) -> str | None:
+    """Why a pair may not link by itself, or None. ``clear``: it has CLEAR bits more than a link needs. ``names``: the
+    given name of either is one that others have.
 
     ``generation``: senior and junior, or a child and somebody old enough to be a parent, whose phone and mailbox the
     child goes by. ``given_name``: another given name, and nothing that twins and siblings do not share too (see
-    _is_beyond_twins): all the rest they have in common, and a family a number of its insurance.
+    _is_beyond_twins): all the rest they have in common, and a family a number of its insurance; or one as twins have
+    (see _are_called_as_twins).
     ``only_phone``: one of the two is nothing but a phone, which both have (see phones); ``phone_alone``: they have
     nothing but a phone to compare. ``family_name``: another family name, and nothing in common by which to reach
-    them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, for the rest _by_name. What a source says
+    them. For ``perhaps_parent`` and ``other_birth`` see _of_one_family, and of a number in common
+    _have_a_familys_number; for the rest _by_name. What a source says
     itself is never held back, and a number in common only by the first two.
     """
     number = levels.get("identifier")
@@ -56,8 +64,10 @@ def held_back(one: Identity, other: Identity, levels: Levels, *, name_share: flo
         return "generation"
     if levels.get("given") == "different" and not _is_beyond_twins(one, other, levels, clear):
         return "given_name"
+    if levels.get("given") in _ALMOST and _are_called_as_twins(one, other, levels, names):
+        return "given_name"
     if number == "equal":
-        return None
+        return "other_birth" if _have_a_familys_number(one, other, levels) else None
     if levels.keys() <= {"phone", "sex", "identifier"}:
         lone = (one.is_only_phone or other.is_only_phone) and bool(one.phones & other.phones)
         return ONLY_PHONE if lone else "phone_alone"
@@ -113,6 +123,24 @@ def _are_of_two_generations(one: Identity, other: Identity) -> bool:
         return False
     younger, older = max(one.birth[0], other.birth[0]), min(one.birth[0], other.birth[0])
     return younger >= _CHILD_SINCE and younger - older >= _A_GENERATION
+
+
+def _are_called_as_twins(one: Identity, other: Identity, levels: Levels, names: bool) -> bool:
+    """Whether given names that are nearly one are of two: a boy's and a girl's, or two that rhyme and of one day of
+    birth. A slip of the hand is seldom at the beginning, and seldom makes a name that others have.
+    """
+    if levels.get("sex") == "different":
+        return True
+    return names and levels.get("birth") == "equal" and one.given[0] != other.given[0]
+
+
+def _have_a_familys_number(one: Identity, other: Identity, levels: Levels) -> bool:
+    """Whether two have a number in common as relatives have that of their insurance: born on days that are no slip of
+    one another, with another given name, or a generation apart with one.
+    """
+    if one.birth is None or other.birth is None or levels.get("birth") not in _BORN_APART:
+        return False
+    return levels.get("given") not in _ONE_GIVEN or abs(one.birth[0] - other.birth[0]) >= _A_GENERATION
 
 
 def _is_beyond_twins(one: Identity, other: Identity, levels: Levels, clear: bool) -> bool:

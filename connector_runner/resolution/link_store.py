@@ -61,6 +61,17 @@ def add_label(
     )
 
 
+def types_of(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[str]:
+    """Of which types these entities are, as far as they are known."""
+    found = rows(
+        tx,
+        "SELECT DISTINCT entity_type FROM entity WHERE workspace_id = :ws AND entity_id = ANY(CAST(:ids AS uuid[]))",
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+    )
+    return {row["entity_type"] for row in found}
+
+
 def carry_labels_over(tx: Tx, workspace_id: str, record_ids: Sequence[str], ids: Iterable[str]) -> set[Pair]:
     """Append what people last said of records that were adopted as said of their adopters, with the same date.
 

@@ -27,14 +27,21 @@ def with_lone_phones(
     sizes: dict[str, list[str]] = {}
     for record, cluster in found.of.items():
         sizes.setdefault(cluster, []).append(record)
-    joined: dict[str, str] = {}
+    into: dict[str, list[str]] = {}
     for record, others in sorted(holders.items()):
         held_by = {found.of[other] for other in others}
         if len(held_by) != 1 or len(sizes[found.of[record]]) > 1:
             continue
-        if any(kept_apart(pair(record, member)) for member in sizes[next(iter(held_by))]):
-            continue
-        joined[record] = min(others)
+        cluster = held_by.pop()
+        if not any(kept_apart(pair(record, member)) for member in sizes[cluster]):
+            into.setdefault(cluster, []).append(record)
+    # Of two that are kept apart from one another neither joins: which of them the phone's owner is, nothing says.
+    joined = {
+        record: min(holders[record])
+        for records in into.values()
+        for record in records
+        if not any(kept_apart(pair(record, other)) for other in records if other != record)
+    }
     return _joined(found, joined) if joined else found
 
 

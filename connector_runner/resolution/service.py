@@ -38,6 +38,7 @@ NOT_BY_A_LINK: Final = (
     "both names are of one entity: one record was adopted by the other, which no link holds together; take back what it"
     " was sent (outbound undo --entity … --since …), and have its own system put right what it says of another person"
 )
+OTHER_KIND: Final = f"only two records of one type can be the same, and only of these: {', '.join(KINDS)}"
 SLACK: Final = 0.1
 """A population is counted anew when it changed by such a share, between the exact counts of an export."""
 RECENT_KEYS: Final = 20_000
@@ -199,13 +200,17 @@ def decide(
 ) -> None:
     """Keep a person's word about two entities, which outranks the rules, and compare them anew.
 
-    A record that was adopted stands for its adopter. Raises BadRecord (``one_entity``) where both are one record, or
-    one was adopted by the other: no link holds them together, so none can be made or taken back.
+    A record that was adopted stands for its adopter. Raises BadRecord: ``one_entity`` where both are one record, or
+    one was adopted by the other (no link holds them together, so none can be made or taken back), and ``other_kind``
+    where two are called the same that are of different types, or of one that is not resolved.
     """
     holders = adopted(tx, [one, other])
     one, other = holders.get(one, one), holders.get(other, other)
     if one == other:
         raise BadRecord(ONE_ALREADY if same else NOT_BY_A_LINK, code="one_entity", where=one)
+    types = link_store.types_of(tx, workspace_id, (one, other))
+    if same and (len(types) > 1 or not types <= set(KINDS)):
+        raise BadRecord(OTHER_KIND, code="other_kind", where=one)
     label = next(new_ids())
     # First, as a batch takes who waits before it writes about them: the other way round they could wait for each other.
     for known_as, entity in sorted(store.kinds_of(tx, workspace_id, [one, other], KINDS)):

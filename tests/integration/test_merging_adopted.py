@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from connector_runner.infra.database import rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
@@ -153,3 +155,45 @@ def test_what_a_poll_saw_before_it_was_known_to_have_landed_is_nobodys_own_word(
     assert [content(ehr.get(f"Patient/{each}")) for each in ("p1", "p2")] == before
     assert [state(clinic, name) for name in (EHR, second)] == apart
     assert sorted(map(phones, store.all("Patient"))) == [["617-555-0101"], ["617-555-0102"]]
+
+
+@pytest.mark.parametrize("born", ["2015-03-04", None])
+def test_a_number_of_the_family_adopts_nobody_of_another_name(clinic: Clinic, store: System, born: str | None) -> None:
+    """Twins under one number of their insurance, or a caller who says no day of birth."""
+    number = [{"system": "urn:insurer", "value": "FAM-778"}]
+    clinic.source("store", store, **PATIENTS)
+    name = [{"family": "Okafor", "given": ["Ngozi"]}]
+    store.put(a_patient("c1", "617-555-0777", name=name, birthDate="2015-03-04", identifier=number))
+    for _ in range(2):
+        clinic.poll("store", "Patient")
+    compare(clinic)
+    before = content(store.get("Patient/c1"))
+    said(clinic, CALL, "617-555-0199", birth_date=born, identifier=number)
+    compare(clinic)
+    for _ in range(2):
+        clinic.flow("store")
+    assert content(store.get("Patient/c1")) == before, "Ngozi's chart"
+    lane = lane_of(clinic, "store", CALL)
+    assert lane is not None
+    assert lane["reason"] == "possible_duplicate"
+
+
+def test_the_name_of_a_source_is_no_pattern(clinic: Clinic, ehr: System, store: System) -> None:
+    """In LIKE an underscore is any character: Patient/p1 of one clinic is not Patient/p1 of the other."""
+    clinic.source("clinic-a", ehr, accept_from=["clinic_a"], **BOTH)
+    incomplete = {"entity_types": {"patient": {"required": ["address"]}, "appointment": {}}}
+    clinic.source("clinic_a", store, accept_from=["clinic-a"], **incomplete)
+    stranger = [{"family": "Lindqvist", "given": ["Tuva"]}]
+    store.put(a_patient("p1", "617-555-0999", name=stranger, birthDate="1955-01-30"))
+    ehr.put(a_patient("p1"))
+    ehr.put(an_appointment("a1", "p1"))
+    for name in ("clinic-a", "clinic_a"):
+        clinic.poll(name, "Patient")
+    clinic.poll("clinic-a", "Appointment")
+    decide(clinic, "clinic-a:Patient:p1", "clinic_a:Patient:p1", same=False)
+    for _ in range(3):
+        for name in ("clinic-a", "clinic_a"):
+            clinic.flow(name)
+        compare(clinic)
+    booked = {each["participant"][0]["actor"]["reference"] for each in store.all("Appointment")}
+    assert "Patient/p1" not in booked, "that is Tuva Lindqvist's chart"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from connector_runner.infra.database import Database, rows
+from connector_runner.kernel.errors import BadRecord
 from connector_runner.kernel.ids import derived_id
 from connector_runner.resolution import evidence_store, service
 from connector_runner.resolution.answering import MatchHandler
@@ -74,6 +75,20 @@ def test_an_answer_about_a_record_that_was_adopted_meanwhile_is_refused(
     assert (refused.code, "outbound undo" in refused.message) == ("one_entity", True)
     work_off(database, workspace)
     assert open_items(database, workspace) == [], "nobody is asked any more"
+
+
+@pytest.mark.parametrize("other", ["ehr:Practitioner:1", "ehr:Appointment:1"])
+def test_a_patient_is_neither_a_practitioner_nor_an_appointment(database: Database, workspace: str, other: str) -> None:
+    """Two of different types in one cluster would be folded together, each under the lock of its own kind."""
+    patient, another = (say(database, workspace, name, ADA) for name in ("ehr:Patient:1", other))
+    work_off(database, workspace)
+    with pytest.raises(BadRecord, match="of one type") as refused, database.begin(workspace) as tx:
+        service.decide(tx, workspace, patient, another, same=True, actor="nurse", reason="x", now=NOW)
+    assert refused.value.code == "other_kind"
+    with database.begin(workspace) as tx:
+        service.decide(tx, workspace, patient, another, same=False, actor="nurse", reason="x", now=NOW)
+    work_off(database, workspace)
+    assert {len(group) for group in grouped(database, workspace)} == {1}
 
 
 def test_what_links_by_itself_is_not_asked_about(database: Database, workspace: str) -> None:

@@ -31,8 +31,9 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
         hot(
             "SELECT w.id, w.entity_id AS of_id, e.entity_id, e.entity_type, l.sink_ref,"
             " coalesce(l.state = 'waiting', false) AS waits, CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
-            " l.state <> 'idle' AS moves, CASE WHEN e.canonical_id LIKE :prefix THEN e.canonical_id END AS record_key,"
-            " e.canonical_id LIKE :prefix AND e.status <> 'active' AS gone"
+            " l.state <> 'idle' AS moves,"
+            " CASE WHEN starts_with(e.canonical_id, :prefix) THEN e.canonical_id END AS record_key,"
+            " starts_with(e.canonical_id, :prefix) AND e.status <> 'active' AS gone"
             " FROM (SELECT i.id, coalesce(a.entity_id, i.id) AS entity_id FROM unnest(CAST(:ids AS uuid[])) i(id)"
             "  LEFT JOIN adopted_record a ON a.record_id = i.id) w"
             " CROSS JOIN LATERAL (SELECT w.entity_id AS id UNION SELECT n.entity_id FROM cluster_member m"
@@ -43,7 +44,7 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
         ),
         ids=id_array(record_ids),
         sink=sink_id,
-        prefix=sink_name + ":%",
+        prefix=sink_name + ":",
     )
     members: dict[str, list[Row]] = {}
     for row in found:

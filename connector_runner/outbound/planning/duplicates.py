@@ -49,8 +49,9 @@ def judge(meant: Facts, found: Iterable[tuple[str, Facts]]) -> Judged:
 def like(one: Facts, other: Facts) -> Likeness:
     """How alike two records of people are.
 
-    Strong: a number of the same system in common; or name, birth date and a telephone. A birth date or a number
-    that contradicts, or a record that was put out of use, leaves it possible at most.
+    Strong: a number of the same system in common; or name, birth date and a telephone. A birth date, a given name (a
+    family has one number of its insurance) or a number that contradicts, or a record that was put out of use, leaves
+    it possible at most.
     """
     mine, theirs = _numbers(one), _numbers(other)
     shared = bool(mine & theirs)
@@ -68,7 +69,8 @@ def like(one: Facts, other: Facts) -> Likeness:
     if contradicted and not shared and not born:
         # Somebody of the same name in the same household.
         return Likeness.NONE
-    return Likeness.STRONG if not contradicted and (shared or (named and born and phoned)) else Likeness.POSSIBLE
+    sure = not contradicted and not _are_called_differently(one, other)
+    return Likeness.STRONG if sure and (shared or (named and born and phoned)) else Likeness.POSSIBLE
 
 
 def unlike(one: Facts, other: Facts) -> bool:
@@ -77,6 +79,12 @@ def unlike(one: Facts, other: Facts) -> bool:
     apart = named is not None and others_name is not None and named != others_name
     born = _differ(one.get("birth_date"), other.get("birth_date"))
     return apart and born and not (_numbers(one) & _numbers(other)) and not (_phones(one) & _phones(other))
+
+
+def _are_called_differently(one: Facts, other: Facts) -> bool:
+    """By their given names; a family name changes with a marriage."""
+    mine, theirs = _given(one), _given(other)
+    return mine is not None and theirs is not None and mine != theirs
 
 
 def _differ(one: Any, other: Any) -> bool:
@@ -96,10 +104,15 @@ def _numbers(facts: Facts) -> set[tuple[str, str]]:
 
 
 def _name(facts: Facts) -> tuple[str, str] | None:
-    name = facts.get("name")
-    if not isinstance(name, dict) or not name.get("family") or not name.get("given"):
+    given, name = _given(facts), facts.get("name")
+    if given is None or not isinstance(name, dict) or not name.get("family"):
         return None
-    return _plain(name["family"]), _plain(name["given"][0])
+    return _plain(name["family"]), given
+
+
+def _given(facts: Facts) -> str | None:
+    name = facts.get("name")
+    return _plain(name["given"][0]) if isinstance(name, dict) and name.get("given") else None
 
 
 def _plain(text: Any) -> str:

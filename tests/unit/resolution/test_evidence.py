@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector_runner.resolution.evidence import Evidence, judge
+from connector_runner.resolution.evidence import RAREST, Evidence, judge
 from connector_runner.resolution.guards import CLEAR
 from connector_runner.resolution.identity import NPI_SYSTEM, SSN_SYSTEM, Kind, identity_of
 from connector_runner.resolution.practitioners import is_same_specialty
@@ -18,12 +18,14 @@ PHONE, OTHER_PHONE = "+16175550101", "+16175559999"
 
 
 class Town:
-    """Ten thousand people, of whom one in a thousand is called alike."""
+    """Ten thousand people, of whom one in a thousand is called alike, and nobody Nayden."""
 
     size = 10_000
     crowded = False
 
     def share(self, name_field: str, value: str) -> float:
+        if value == "nayden":
+            return RAREST
         return 0.02 if value in ("john", "smith") else 0.0005
 
     def given_names_on(self, phone: str) -> int:
@@ -105,7 +107,7 @@ def test_a_phone_of_many_says_nothing() -> None:
 
 
 def test_another_ssn_is_a_veto_whatever_else_agrees() -> None:
-    ssn = [{"system": SSN_SYSTEM, "value": "123-45-6789"}], [{"system": SSN_SYSTEM, "value": "987-65-4321"}]
+    ssn = [{"system": SSN_SYSTEM, "value": "123-45-6788"}], [{"system": SSN_SYSTEM, "value": "587-65-4321"}]
     assert judged(ADA | HOME | {"identifier": ssn[0]}, ADA | HOME | {"identifier": ssn[1]}).veto == "ssn"
 
 
@@ -114,6 +116,48 @@ def test_an_ssn_that_anybody_types_says_nothing_of_who_it_is() -> None:
     mother = {"given": "Ngozi", "family": "Okafor", "birth_date": "1955-01-30"}
     assert "identifier" not in judged(ADA | {"identifier": typed}, mother | {"identifier": typed}).weights
     assert "identifier" in judged(ADA | {"identifier": given_out}, mother | {"identifier": given_out}).weights
+
+
+def test_an_ssn_that_anybody_types_parts_nobody() -> None:
+    typed, given_out = ([{"system": SSN_SYSTEM, "value": value}] for value in ("123-45-6789", "219-45-6789"))
+    evidence = judged(ADA | HOME | {"identifier": typed}, ADA | HOME | {"identifier": given_out})
+    assert evidence.veto is None
+    assert evidence.counted > LINKS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"given": "Daniel", "gender": "male"}, {"given": "Daniela", "gender": "female"}),
+        ({"given": "Eric", "gender": "male"}, {"given": "Erica", "gender": "female"}),
+        ({"given": "Jayden", "gender": "male"}, {"given": "Hayden", "gender": "male"}),
+        ({"given": "Mia"}, {"given": "Lia"}),
+    ],
+)
+def test_twins_of_nearly_one_name_are_a_question(one: dict[str, Any], other: dict[str, Any]) -> None:
+    at_home = HOME | {"family": "Okafor", "birth_date": "2015-03-04", "phones": [PHONE]}
+    assert judged(at_home | one, at_home | other).held == "given_name"
+
+
+@pytest.mark.parametrize("slip", ["Jaydn", "Nayden"])
+def test_a_slip_in_a_name_is_none_of_a_twin(slip: str) -> None:
+    at_home = HOME | {"family": "Okafor", "birth_date": "2015-03-04", "phones": [PHONE]}
+    assert judged(at_home | {"given": "Jayden"}, at_home | {"given": slip}).counted > LINKS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"given": "Emeka", "birth_date": "1979-01-09"}, {"given": "Emeka", "birth_date": "2007-05-23"}),
+        ({"given": "Mia", "birth_date": "2010-03-04"}, {"given": "Mya", "birth_date": "2012-05-09"}),
+        ({"given": "Mia", "birth_date": "2010-03-04"}, {"birth_date": "2012-05-09"}),
+    ],
+)
+def test_a_number_that_a_family_has_does_not_outweigh_other_days_of_birth(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    number = HOME | {"family": "Okafor", "identifier": [{"system": "urn:member", "value": "W17"}]}
+    assert judged(number | one, number | other).held == "other_birth"
 
 
 def test_two_record_numbers_of_one_system_are_no_veto() -> None:
