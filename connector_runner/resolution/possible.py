@@ -49,22 +49,27 @@ def follow(
     bounds: Thresholds,
     now: datetime,
 ) -> None:
-    """Ask about the possible matches of these entities, and withdraw questions that ask themselves no more."""
+    """Ask about the possible matches of these entities, and withdraw questions that are settled.
+
+    What others ask about two who are one, as that a sink has them twice, is settled once they are two.
+    """
     least = min(bounds.possible, bounds.held)
     found = [Weighed(**row) for row in possible_store.touching(tx, workspace_id, component, least)]
     asked = possible_store.open_pairs(tx, workspace_id, component)
     if not found and not asked:
         return
-    outside = {entity for e in found for entity in (e.one, e.other)} - of.keys()
+    outside = {entity for two in (*((e.one, e.other) for e in found), *asked) for entity in two} - of.keys()
     clusters = {**evidence_store.clusters_of(tx, workspace_id, outside), **of}
     across = [e for e in found if clusters.get(e.one, e.one) != clusters.get(e.other, e.other)]
     apart = possible_store.called_different(tx, workspace_id, clusters.values()) if across else []
     unknown = {entity for two in apart for entity in two} - clusters.keys()
     clusters |= evidence_store.clusters_of(tx, workspace_id, unknown) if unknown else {}
     wanted = questions(across, clusters, apart, bounds)
-    for one, other in sorted(asked - wanted.keys()):
+    ours = {two for two, reason in asked.items() if reason in (REASON, REFUSED)}
+    parted = {two for two in asked if clusters.get(two[0], two[0]) != clusters.get(two[1], two[1])}
+    for one, other in sorted((ours - wanted.keys()) | (parted - ours)):
         items.withdraw(tx, workspace_id, kind=items.MATCH, entity_id=one, other_id=other, now=now)
-    for two in sorted(wanted.keys() - asked):
+    for two in sorted(wanted.keys() - ours):
         _ask(tx, workspace_id, kind, wanted[two], wanted[two].held is None and wanted[two].bits >= bounds.link, now)
 
 

@@ -24,18 +24,18 @@ def touching(tx: Tx, workspace_id: str, entity_ids: Sequence[str], least: float)
     )
 
 
-def open_pairs(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> set[Pair]:
-    """The pairs of which people are being asked whether they are the same, of which one at least is among these."""
+def open_pairs(tx: Tx, workspace_id: str, entity_ids: Sequence[str]) -> dict[Pair, str]:
+    """The pairs of which people are being asked, of which one at least is among these, and for which reason."""
     wanted = "workspace_id = :ws AND {side} = ANY(CAST(:ids AS uuid[])) AND kind = 'match'"
     still = "AND status IN ('pending', 'in_progress')"
-    kept = "SELECT entity_id, other_id FROM review_item WHERE "
+    kept = "SELECT entity_id, other_id, reason FROM review_item WHERE "
     found = tuples(
         tx,
         f"{kept}{wanted.format(side='entity_id')} {still} UNION {kept}{wanted.format(side='other_id')} {still}",
         ws=workspace_id,
         ids=id_array(entity_ids),
     )
-    return {(one, other) for one, other in found}
+    return {(one, other): reason for one, other, reason in found}
 
 
 def called_different(tx: Tx, workspace_id: str, clusters: Iterable[str]) -> list[Pair]:

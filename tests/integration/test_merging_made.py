@@ -174,3 +174,25 @@ def test_two_that_were_made_before_the_link_are_shown_and_kept_in_step(clinic: C
     decide(clinic, small, large, same=False)
     clinic.flow("store")
     assert {tuple(phones(each)) for each in store.all("Patient")} == {("617-555-0200",), ("617-555-0201",)}
+
+
+def test_that_a_sink_has_somebody_twice_is_asked_until_it_is_answered_or_they_are_two(
+    clinic: Clinic, store: System
+) -> None:
+    """Comparing withdraws its own questions about two who are one; this is asked because they are."""
+    small, large = two_calls(clinic, store)
+    decide(clinic, small, large, same=False)
+    clinic.flow("store")
+    decide(clinic, small, large, same=True)
+    clinic.flow("store")
+
+    def asked() -> list[tuple[str, str]]:
+        with clinic.database.begin(clinic.workspace) as tx:
+            return [(row["reason"], row["status"]) for row in rows(tx, "SELECT reason, status FROM review_item")]
+
+    said(clinic, small, "617-555-0333")
+    compare(clinic)
+    clinic.flow("store")
+    assert asked() == [(DUPLICATE_IN_SINK, "pending")]
+    decide(clinic, small, large, same=False)
+    assert asked() == [(DUPLICATE_IN_SINK, "expired")]
