@@ -13,6 +13,7 @@ import typer
 from connector_runner.audit import log as audit
 from connector_runner.bootstrap import Runner
 from connector_runner.cli.console import ACTOR, Json, Workspace, open_runner, show, table, watching, workspace_of
+from connector_runner.infra.database import Tx
 from connector_runner.kernel.clock import utc_now
 from connector_runner.resolution import evidence_store, link_store, service, store
 from connector_runner.world import reading
@@ -130,9 +131,13 @@ def _decide(one: str, other: str, same: bool, reason: str, actor: str, workspace
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
     now = utc_now()
-    with runner.database.begin(workspace_id) as tx:
+
+    def decide(tx: Tx) -> list[str]:
         ids = [reading.entity_id(tx, workspace_id, name) for name in (one, other)]
         service.decide(tx, workspace_id, ids[0], ids[1], same=same, actor=actor, reason=reason, now=now)
+        return ids
+
+    ids = runner.database.retrying(workspace_id, decide)
     done = service.resolve(runner.database, workspace_id, now=now, tell=runner.resolved)
     outcome = {"one": ids[0], "other": ids[1], "same": same, "made": done.made, "parted": done.parted}
     word = "the same" if same else "not the same"

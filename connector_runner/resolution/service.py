@@ -204,8 +204,10 @@ def decide(
     one was adopted by the other (no link holds them together, so none can be made or taken back), and ``other_kind``
     where two are called the same that are of different types, or of one that is not resolved.
     """
-    holders = adopted(tx, [one, other])
-    one, other = holders.get(one, one), holders.get(other, other)
+    for kind in sorted(link_store.types_of(tx, workspace_id, _adopters(tx, one, other)).intersection(KINDS)):
+        # Nobody adopts the record of one for the other meanwhile: that is not taken back by a word that comes after it.
+        store.lock_kind(tx, workspace_id, kind)
+    one, other = _adopters(tx, one, other)
     if one == other:
         raise BadRecord(ONE_ALREADY if same else NOT_BY_A_LINK, code="one_entity", where=one)
     types = link_store.types_of(tx, workspace_id, (one, other))
@@ -222,6 +224,11 @@ def decide(
     action = "link.same" if same else "link.different"
     detail = {"other": other, "label": label}
     audit.append(tx, workspace_id, actor=actor, action=action, object=one, detail=detail, now=now)
+
+
+def _adopters(tx: Tx, one: str, other: str) -> tuple[str, str]:
+    holders = adopted(tx, [one, other])
+    return holders.get(one, one), holders.get(other, other)
 
 
 def _weigh(tx: Tx, workspace_id: str, kind: Kind, two: Pair) -> None:

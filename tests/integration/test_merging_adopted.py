@@ -9,7 +9,9 @@ import pytest
 from connector_runner.infra.database import rows
 from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.ids import entity_id_of
+from connector_runner.outbound.planning import duplicate_search
 from connector_runner.outbound.planning.duplicate_search import decide as decide_duplicate
+from connector_runner.review import items
 from connector_runner.world import reading
 from tests.integration.merging_stack import (
     EHR,
@@ -197,3 +199,59 @@ def test_the_name_of_a_source_is_no_pattern(clinic: Clinic, ehr: System, store: 
         compare(clinic)
     booked = {each["participant"][0]["actor"]["reference"] for each in store.all("Appointment")}
     assert "Patient/p1" not in booked, "that is Tuva Lindqvist's chart"
+
+
+def never_compared(clinic: Clinic, store: System) -> None:
+    """A call of somebody who is for certain whom the store has, and of whom resolution has not heard."""
+    clinic.source("store", store, **PATIENTS)
+    store.put(a_contact())
+    for _ in range(2):
+        clinic.poll("store", "Patient")
+    compare(clinic)
+    said(clinic, CALL, "617-555-0888")
+    clinic.execute("DELETE FROM pending_resolution")
+
+
+def is_adopted(clinic: Clinic) -> bool:
+    with clinic.database.begin(clinic.workspace) as tx:
+        return bool(rows(tx, "SELECT 1 FROM adopted_record WHERE record_key = :key", key=STORE))
+
+
+def test_who_is_told_apart_while_the_sink_is_searched_is_not_adopted(
+    clinic: Clinic, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was looked up what people said of them; an adopted record is not given back by a word."""
+    never_compared(clinic, store)
+    judge = duplicate_search.judge
+
+    def told_apart_meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(duplicate_search, "judge", judge)
+        decide(clinic, CALL, STORE, same=False)
+        return judge(*arguments)
+
+    monkeypatch.setattr(duplicate_search, "judge", told_apart_meanwhile)
+    for _ in range(2):
+        clinic.flow("store")
+    assert not is_adopted(clinic)
+    assert len(store.all("Patient")) == 2, "two people"
+
+
+def test_of_whom_a_person_is_being_asked_is_not_adopted(clinic: Clinic, store: System) -> None:
+    never_compared(clinic, store)
+    one, other = (entity_id_of(clinic.workspace, name) for name in (CALL, STORE))
+    with clinic.database.begin(clinic.workspace) as tx:
+        items.ask(
+            tx, clinic.workspace, kind=items.MATCH, entity_id=one, entity_type="patient", other_id=other,
+            reason="possible_match", priority=70, now=utc_now(),
+        )  # fmt: skip
+    clinic.flow("store")
+    assert not is_adopted(clinic)
+    lane = lane_of(clinic, "store", CALL)
+    assert lane is not None
+    assert lane["reason"] == "possible_duplicate"
+
+
+def test_who_is_for_certain_in_the_sink_is_adopted(clinic: Clinic, store: System) -> None:
+    never_compared(clinic, store)
+    clinic.flow("store")
+    assert is_adopted(clinic)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final, Protocol
 
 from connector_runner.audit import log as audit
@@ -24,9 +25,10 @@ from connector_runner.outbound.planning.duplicate_store import Decision
 from connector_runner.outbound.planning.duplicates import SEARCHED, judge
 from connector_runner.outbound.planning.strangers import OTHER_PERSON
 from connector_runner.outbound.releasing import release_store as sink_store
-from connector_runner.resolution import evidence_store
+from connector_runner.resolution import evidence_store, possible_store
 from connector_runner.resolution import service as resolution
 from connector_runner.resolution.clusters import pair
+from connector_runner.resolution.store import lock_kind
 from connector_runner.world import store as world_store
 
 log = get_logger(__name__)
@@ -77,11 +79,24 @@ def search(
     decide.
     """
     found = look(outbound, workspace_id, terms, lane, intent, sink, known)
-    if isinstance(found, Looked) and found.ref is not None and not found.decided:
-        ref = found.ref
-        outbound.database.retrying(workspace_id, lambda tx: _adopt(tx, outbound, terms, lane, ref, _ACTOR))
-        log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
-    return found.ref if isinstance(found, Looked) else found
+    if not isinstance(found, Looked):
+        return found
+    if found.ref is None or found.decided:
+        return found.ref
+    ref = found.ref
+
+    def adopt(tx: Tx) -> bool:
+        # What people say of who is the same waits for this, or was said before.
+        lock_kind(tx, workspace_id, lane.entity_type, shared=True)
+        if _in_doubt(tx, workspace_id, terms, lane, [ref]):
+            return False
+        _adopt(tx, outbound, terms, lane, ref, _ACTOR)
+        return True
+
+    if not outbound.database.retrying(workspace_id, adopt):
+        return search(outbound, workspace_id, terms, lane, intent, sink, known)
+    log.info("record_adopted", lane_id=lane.lane_id, sink=terms.name)
+    return ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +138,9 @@ def look(
         found |= {f"{item['resourceType']}/{item['id']}": item for item in answer.resources if item.get("id")}
     if not found:
         return Looked(None)
-    if found:
-        with outbound.database.begin(workspace_id) as tx:
-            others = _of_others(tx, workspace_id, terms, lane, found)
-        found = {ref: item for ref, item in found.items() if ref not in others}
+    with outbound.database.begin(workspace_id) as tx:
+        doubts = _in_doubt(tx, workspace_id, terms, lane, found)
+    found = {ref: item for ref, item in found.items() if doubts.get(ref) is not Doubt.TOLD_APART}
     judged = judge(
         outbound.planner.facts(terms, {**intent.body, "id": lane.client_ref}),
         [(ref, outbound.planner.facts(terms, item)) for ref, item in found.items()],
@@ -137,7 +151,7 @@ def look(
     if judged.same is not None:
         with outbound.database.begin(workspace_id) as tx:
             taken = _adopter(tx, workspace_id, terms, lane, judged.same) is not None
-        if taken:
+        if taken or judged.same in doubts:
             raise BadRecord(f"may be the same as {judged.same} of the sink", code=POSSIBLE_DUPLICATE, where=judged.same)
     return Looked(judged.same)
 
@@ -150,20 +164,34 @@ def _adopter(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, ref: str) 
     return None if holder == lane.entity_id else holder
 
 
-def _of_others(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, found: Mapping[str, Json]) -> set[str]:
-    """Which of these records count for somebody whom a person told apart from whoever is one with the lane's entity.
+class Doubt(Enum):
+    """What people said, or are asked, of whether a record of the sink is that of a lane's entity."""
+
+    TOLD_APART = "told_apart"
+    ASKED = "asked"
+
+
+def _in_doubt(tx: Tx, workspace_id: str, terms: SinkTerms, lane: Lane, refs: Collection[str]) -> dict[str, Doubt]:
+    """Which of these records count for somebody whom a person told apart from whoever is one with the lane's entity,
+    or of whom a person is asked whether they are the same.
 
     An adopted record is not given back by a later word, so no word that was said is passed over for it.
     """
-    records = {ref: entity_id_of(workspace_id, canonical_id(terms.name, *ref.split("/", 1))) for ref in found}
+    records = {ref: entity_id_of(workspace_id, canonical_id(terms.name, *ref.split("/", 1))) for ref in refs}
     adopted = world_store.adopted(tx, sorted(records.values()))
     owners = {ref: adopted.get(record, record) for ref, record in records.items()}
     together = evidence_store.together(tx, workspace_id, {lane.entity_id, *owners.values()})
     us = together.get(lane.entity_id, {lane.entity_id})
     them = {owner: together.get(owner, {owner}) for owner in owners.values()}
     decided = evidence_store.decisions_among(tx, workspace_id, us.union(*them.values()))
-    apart = {two for two, same in decided.items() if not same}
-    return {ref for ref, owner in owners.items() if any(pair(a, b) in apart for a in us for b in them[owner] - {a})}
+    words = dict.fromkeys(possible_store.open_pairs(tx, workspace_id, sorted(us)), Doubt.ASKED)
+    words |= {two: Doubt.TOLD_APART for two, same in decided.items() if not same}
+    found: dict[str, Doubt] = {}
+    for ref, owner in owners.items():
+        said = {words[two] for a in us for b in them[owner] - {a} if (two := pair(a, b)) in words}
+        if said:
+            found[ref] = Doubt.TOLD_APART if Doubt.TOLD_APART in said else Doubt.ASKED
+    return found
 
 
 def decide(outbound: Outbound, workspace_id: str, lane_id: str, ref: str | None, *, actor: str) -> None:
