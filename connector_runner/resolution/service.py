@@ -7,13 +7,13 @@ them, and the clusters of both: what it costs does not grow with the population.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from connector_runner.audit import log as audit
-from connector_runner.infra.database import Database, Tx
+from connector_runner.infra.database import Database, Row, Tx
 from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.kernel.ids import new_ids
 from connector_runner.resolution import crowds, evidence_store, key_store, link_store, population_store, store
@@ -25,6 +25,7 @@ from connector_runner.resolution.identity import Identity, Kind, identity_of
 from connector_runner.resolution.judging import Judging
 from connector_runner.resolution.store import Saved
 from connector_runner.resolution.thresholds import SMALLEST, Thresholds, thresholds
+from connector_runner.world import reading
 from connector_runner.world.changes import EntitiesResolved, EntityChange, nobody
 from connector_runner.world.store import adopted
 
@@ -277,16 +278,12 @@ def _identify(
 ) -> tuple[dict[Identity, Sequence[int]], Met]:
     """Who those are that were taken (see store.take), and who is ``known``, with the keys under which each is found.
 
-    Those who changed are read as they stand, and what is stored of them brought up to date: one that is deleted or
-    retracted identifies nobody; one that is not there, or of another kind, is forgotten. Also whom all the keys bring
-    together.
+    Those who changed are read as they stand, and what is stored of them brought up to date: one that is not there, or
+    of another kind, is forgotten. Also whom all the keys bring together.
     """
     changed = sorted(entity for entity, identified in taken.items() if not identified)
     others = store.found_under(tx, workspace_id, taken.keys() - set(changed), kind) if len(changed) < len(taken) else {}
-    read = [
-        identity_of(row["entity_id"], kind, row["state"] if row["status"] == "active" else {}, row["canonical_id"])
-        for row in (store.states(tx, workspace_id, changed, kind) if changed else ())
-    ]
+    read = list(_who_they_are(tx, workspace_id, kind, store.states(tx, workspace_id, changed, kind))) if changed else []
     found_under = {person: key_store.tokens(person) for person in read}
     saved = store.save_identities(tx, workspace_id, kind, found_under) if read else Saved()
     gone = sorted(set(changed) - {person.record for person in read})
@@ -297,6 +294,17 @@ def _identify(
     found: dict[Identity, Sequence[int]] = {**found_under, **others, **known}
     met = crowds.follow(tx, workspace_id, kind, read, saved, {value for tokens in found.values() for value in tokens})
     return found, met
+
+
+def _who_they_are(tx: Tx, workspace_id: str, kind: Kind, stored: Sequence[Row]) -> Iterator[Identity]:
+    """What identifies entities as they stand: one that is retracted nothing; one whose system deleted it, in place of
+    which other record it said last to be, or which in its own: systems delete what they merged.
+    """
+    gone = [row["entity_id"] for row in stored if row["status"] == "deleted"]
+    links = reading.last_said(tx, workspace_id, gone, "link") if gone else {}
+    for row in stored:
+        state = row["state"] if row["status"] == "active" else {"link": links.get(row["entity_id"])}
+        yield identity_of(row["entity_id"], kind, state, row["canonical_id"])
 
 
 def _judge(

@@ -289,6 +289,26 @@ def before_deletion(tx: Tx, view: EntityView) -> tuple[EntityView, datetime] | N
     return replace(view, events=tuple(known), folded=folded, after=view.state), until
 
 
+def last_said(tx: Tx, workspace_id: str, entity_ids: Sequence[str], name: str) -> dict[str, Any]:
+    """Entity -> the fact ``name`` in the last version of its own record that is no deletion; without it, None.
+
+    Of one that was entered in error nothing.
+    """
+    found = rows(
+        tx,
+        "SELECT DISTINCT ON (v.record_id) v.record_id AS entity_id, e.fact FROM record_version v CROSS JOIN LATERAL"
+        "  (SELECT CASE WHEN event_type NOT LIKE '%.retracted' THEN facts->:name END AS fact FROM event"
+        "   WHERE workspace_id = :ws AND id = v.event_id OFFSET 0) e"
+        " WHERE v.workspace_id = :ws AND v.record_id = ANY(CAST(:ids AS uuid[])) AND NOT v.deleted"
+        # As RecordVersion.order.
+        " ORDER BY v.record_id, v.era DESC, coalesce(v.order_version, 0) DESC, v.order_at DESC, v.n DESC",
+        ws=workspace_id,
+        ids=id_array(entity_ids),
+        name=name,
+    )
+    return {row["entity_id"]: row["fact"] for row in found}
+
+
 def _records(events: Sequence[StoredEvent]) -> dict[str, str]:
     return {e.record_key: e.data_source_id for e in events if e.record_key and e.data_source_id}
 

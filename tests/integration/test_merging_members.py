@@ -308,6 +308,29 @@ def test_who_was_merged_at_the_source_goes_on_under_one_record(clinic: Clinic, e
     assert phones(store.get(f"Patient/{made['id']}")) == ["617-555-0101"]
 
 
+def test_who_was_merged_at_the_source_goes_on_once_the_old_record_is_deleted_there(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """Only the record that is gone said so: the one in its place names no other."""
+    two_systems(clinic, ehr, store, **BOTH)
+    ehr.put(a_patient())
+    ehr.put(an_appointment("a1"))
+    clinic.poll("ehr", "Appointment")
+    settle(clinic, 3)
+    [made] = store.all("Patient")
+    ehr.put(a_patient("p2"))
+    ehr.put(a_patient(active=False, link=[{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}]))
+    settle(clinic, 3)
+    requests.delete(f"{ehr.running.base_url}/Patient/p1", timeout=10).raise_for_status()
+    clinic.delete("ehr", "p1")
+    ehr.put(a_patient("p2", "617-555-0778"))
+    settle(clinic, 3)
+    [kept] = store.all("Patient")
+    assert (kept["id"], phones(kept)) == (made["id"], ["617-555-0778"])
+    [booked] = store.all("Appointment")
+    assert booked["participant"][0]["actor"]["reference"] == f"Patient/{made['id']}"
+
+
 def test_a_record_that_its_system_replaced_is_not_written_beside_the_one_in_its_place(
     clinic: Clinic, ehr: System, store: System
 ) -> None:
