@@ -78,6 +78,7 @@ _NEWBORN: Final = frozenset(
     }
 )  # fmt: skip
 _NUMBER = re.compile(r"\d+")
+_EXTENSION = re.compile(r"[;#x]|ext", re.IGNORECASE)
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
 
@@ -214,10 +215,9 @@ def birth_date(value: Any) -> tuple[int, int, int] | None:
 
 def phone(value: str) -> str | None:
     """Ten national digits of a North American number, else its digits; None for a placeholder."""
-    digits = re.sub(r"\D", "", value.partition(";")[0])
+    digits = re.sub(r"\D", "", _EXTENSION.split(value, 1)[0])
     if len(digits) >= 11 and digits.startswith("1"):
         digits = digits[1:]
-    digits = digits[:10] if 10 < len(digits) <= 13 and not value.startswith("+") else digits
     repeated = len(set(digits[-7:])) == 1 or (len(digits) > 7 and len(set(digits)) == 2)
     if len(digits) < 7 or repeated or digits.endswith(_DIRECTORY) or _is_counted(digits):
         return None
