@@ -11,6 +11,7 @@ from itertools import combinations
 
 from connector_runner.resolution.blocking import is_broad, is_loose, keys, phone_key
 from connector_runner.resolution.clusters import Clusters, Pair
+from connector_runner.resolution.comparing import is_silent
 from connector_runner.resolution.crowds import MANY_NAMES
 from connector_runner.resolution.evidence import RAREST, Evidence, judge
 from connector_runner.resolution.grouping import Weighed, group
@@ -45,7 +46,7 @@ class Memory:
 
         def weigh(two: Pair) -> Weighed | None:
             one, other = (self._people[record] for record in two)
-            if not keys(one) or not keys(other):
+            if is_silent(one, other):
                 return None
             return _weighed(judge(one, other, weights, self._population))
 

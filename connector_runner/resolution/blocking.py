@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from connector_runner.resolution.identity import Identity
+from connector_runner.resolution.identity import CANONICAL, Identity
 from connector_runner.resolution.names import sound
 
 _BESIDE: Final = "\N{INFORMATION SEPARATOR ONE}"
@@ -18,11 +18,11 @@ _LOOSE: Final = "zn|"
 
 def keys(person: Identity) -> frozenset[str]:
     """The blocking keys of a record, about 10 to 20 short texts. They hold parts of what identifies a person: keep
-    digests of them where they are stored. A record that must never match has none. One that says too little, or was
-    deleted, is found by its own name alone: another may say that it is in its place.
+    digests of them where they are stored. One that must never match, says too little or was deleted is found by its own
+    name alone, and by those in whose place it says to be: another may say that it is in its place.
     """
     if person.never:
-        return frozenset()
+        return frozenset(f"i|{system}|{value}" for system, value in person.identifiers if system == CANONICAL)
     if person.is_empty:
         return frozenset(_of_numbers(person))
     if person.kind == "practitioner":

@@ -46,6 +46,11 @@ def contradiction(one: Identity, other: Identity) -> str | None:
     return None
 
 
+def is_silent(one: Identity, other: Identity) -> bool:
+    """Whether nothing can be told of two, as one is called what nobody is, and neither says to be the other."""
+    return (one.never or other.never) and not any(of == CANONICAL for of, _ in one.identifiers & other.identifiers)
+
+
 def shared_identifiers(one: Identity, other: Identity) -> frozenset[tuple[str, str]]:
     """Business identifiers that both carry, system and value."""
     shared = one.identifiers & other.identifiers

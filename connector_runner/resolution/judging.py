@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Set
 from connector_runner.infra.database import Tx
 from connector_runner.resolution import crowds, population_store, store
 from connector_runner.resolution.clusters import Pair
-from connector_runner.resolution.comparing import contradiction
+from connector_runner.resolution.comparing import contradiction, is_silent
 from connector_runner.resolution.evidence import Evidence, judge
 from connector_runner.resolution.grouping import Weighed
 from connector_runner.resolution.identity import Identity, Kind
@@ -69,7 +69,7 @@ class Judging:
                 self._note_crowds(people)
                 looked_up = True
             one, other = self._known.get(two[0]), self._known.get(two[1])
-            if one is None or other is None:
+            if one is None or other is None or is_silent(one, other):
                 return None
             found = judge(one, other, shipped(), self._population)
             return Weighed(found.one, found.other, found.bits, found.veto, found.held)

@@ -20,10 +20,10 @@ from connector_runner.kernel.clock import EARLIEST
 from connector_runner.world.atoms import SAFETY_FIELDS, field_of, join, split
 from connector_runner.world.confidence import AUTHORITATIVE, HIGH, NONE, confidence_class
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
+from connector_runner.world.replacing import replaced, still_said
 from connector_runner.world.statuses import statuses, together
 
 VERDICT_PREFIX = "review."
-_REPLACED_BY: Final = "replaced-by"
 _SILENT: Final = object()
 """In place of a value that a record does not have."""
 
@@ -139,21 +139,18 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for claim in _event_claims(event):
             claims.setdefault(claim.atom, []).append(claim)
     found = statuses(histories, events)
-    replaced = frozenset(by_id[claim.event_id].entity_id for claim in claims.get("link", ()) if _is_replaced(claim))
-    if replaced and any(status == "active" for entity, status in found.items() if entity not in replaced):
+    gone = replaced(claims.get("link", ()), by_id)
+    if gone:
+        claims = {atom: still_said(candidates, gone, by_id) for atom, candidates in claims.items()}
+    if gone and any(status == "active" for entity, status in found.items() if entity not in gone):
         # That a record is out of use says nothing of the person, who goes on under another.
-        claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in replaced]
+        claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in gone]
     settled = {
         atom: chosen
         for atom, candidates in claims.items()
         if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
     }
-    return Folded(settled, together(found.values()), found, replaced)
-
-
-def _is_replaced(claim: Claim) -> bool:
-    links = claim.value if isinstance(claim.value, list) and not claim.echo else ()
-    return any(isinstance(link, dict) and link.get("type") == _REPLACED_BY for link in links)
+    return Folded(settled, together(found.values()), found, gone)
 
 
 def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:

@@ -331,6 +331,33 @@ def test_who_was_merged_at_the_source_goes_on_once_the_old_record_is_deleted_the
     assert booked["participant"][0]["actor"]["reference"] == f"Patient/{made['id']}"
 
 
+@pytest.mark.parametrize("word", ["replaced-by", "replaces"])
+def test_whom_nobody_knew_is_who_the_source_says_in_the_end(
+    clinic: Clinic, ehr: System, store: System, word: str
+) -> None:
+    """John Doe of the emergency room, who never matches anybody by what he is called."""
+    two_systems(clinic, ehr, store, **BOTH)
+    doe = {"resourceType": "Patient", "id": "p1", "name": [{"family": "Doe", "given": ["John"]}]}
+    ehr.put(doe)
+    ehr.put(an_appointment("a1"))
+    ehr.put(a_patient("p2", "617-555-0777"))
+    clinic.poll("ehr", "Appointment")
+    settle(clinic, 3)
+    assert len(store.all("Patient")) == 2
+    if word == "replaces":
+        named = [{"other": {"reference": "Patient/p1"}, "type": "replaces"}]
+        ehr.put(a_patient("p2", "617-555-0777", link=named))
+    named = [{"other": {"reference": "Patient/p2"}, "type": "replaced-by"}]
+    ehr.put(doe | {"active": False} | ({"link": named} if word == "replaced-by" else {}))
+    settle(clinic, 3)
+    with clinic.database.begin(clinic.workspace) as tx:
+        view = reading.view(tx, clinic.workspace, "ehr:Patient:p2")
+    assert view is not None
+    assert len(view.members) == 2
+    assert view.state["name"]["family"] == "Okafor", "a name of nobody is no name of hers"
+    assert {each["name"][0]["family"] for each in store.all("Patient") if each.get("active") is not False} >= {"Okafor"}
+
+
 def test_a_record_that_its_system_replaced_is_not_written_beside_the_one_in_its_place(
     clinic: Clinic, ehr: System, store: System
 ) -> None:

@@ -127,9 +127,12 @@ NOBODY = [("John", "Doe"), ("Test", "Patient"), ("Baby", "Okafor"), ("BabyBoy", 
 
 @pytest.mark.parametrize(("given", "family"), NOBODY)
 def test_nobody_is_told_by_such_a_name(given: str, family: str) -> None:
-    person = patient(name={"family": family, "given": [given]}, birth_date="2024-02-03")
+    number, link = {"system": "urn:mrn", "value": "M17"}, {"other": {"ref": "ehr:Patient:2"}, "type": "replaced-by"}
+    said = {"name": {"family": family, "given": [given]}, "birth_date": "2024-02-03", "identifier": [number]}
+    person = patient(**said)
     assert person.never
-    assert keys(person) == frozenset()
+    assert keys(person) == {"i|canonical_id|ehr:Patient:1"}, "another may say that it is in its place"
+    assert keys(patient(**said, link=[link])) == keys(person) | {"i|canonical_id|ehr:Patient:2"}
 
 
 @pytest.mark.parametrize("state", [{}, {"birth_date": "1982-03-04", "gender": "female"}, {"name": {}, "telecom": [{}]}])

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import pytest
+
 from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import EARLIEST
 from connector_runner.world.events import RecordVersion, SentValue, StoredEvent
@@ -327,3 +329,34 @@ def test_a_record_that_was_replaced_says_of_itself_alone_that_it_is_out_of_use()
     assert fold([gone], []).state["active"] is False
     left = an_event({"active": False}, day=2, entity_id="A")
     assert fold([left, there], []).state["active"] is False, "who left the practice did so under every record"
+
+
+def merged(word: str, *, day: int) -> list[StoredEvent]:
+    """One chart of a system in place of another, by the word of either; the old one is as of ``day``."""
+    old, kept = "ehr:Patient:1", "ehr:Patient:2"
+    link = [{"other": {"ref": kept if word == "replaced-by" else old}, "type": word}]
+    nobody = {"name": {"family": "Doe", "given": ["John"]}, "gender": "male", "active": False}
+    ada = {"name": {"family": "Okafor", "given": ["Ada"]}, "birth_date": "1982-03-04"}
+    source = {"source": "ehr", "data_source_id": "1", "snapshot": False}
+    gone = an_event(nobody | ({"link": link} if word == "replaced-by" else {}), day=day, entity_id="A",
+                    record_id="A", record_key=old, **source)  # fmt: skip
+    there = an_event(ada | ({"link": link} if word == "replaces" else {}), day=1, entity_id="B",
+                     record_id="B", record_key=kept, **source)  # fmt: skip
+    return [gone, there]
+
+
+@pytest.mark.parametrize("word", ["replaced-by", "replaces"])
+def test_a_record_that_was_replaced_says_only_what_the_one_in_its_place_does_not(word: str) -> None:
+    """John Doe was merged into Ada's chart: whatever is younger, her name is hers, and she is there."""
+    both = fold(merged(word, day=5), [])
+    assert both.replaced == {"A"}
+    assert both.state["name"]["family"] == "Okafor"
+    assert "active" not in both.state
+    assert both.state["gender"] == "male", "her chart says nothing of it"
+
+
+def test_another_systems_word_stands_against_a_record_that_was_replaced() -> None:
+    crm = an_event({"name": {"family": "Obi", "given": ["Ada"]}}, day=0, source="crm", data_source_id="2",
+                   record_id="C", record_key="crm:contact:1", snapshot=False)  # fmt: skip
+    alone = [merged("replaced-by", day=5)[0], crm]
+    assert fold(alone, []).state["name"]["family"] == "Doe", "nobody of its own system says otherwise"
