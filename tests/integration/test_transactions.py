@@ -49,9 +49,10 @@ def once(clinic: Clinic) -> Drained:
 
 
 def patiently(clinic: Clinic) -> None:
-    """Past quiet periods and pauses."""
+    """Past quiet periods, pauses and backoffs."""
     for _ in range(8):
         time.sleep(0.35)
+        clinic.execute("UPDATE sync_lane SET due_at = now() WHERE state = 'ready'")
         clinic.flow("ehr")
         if all(lane["state"] == "idle" for lane in clinic.lanes("ehr")):
             return

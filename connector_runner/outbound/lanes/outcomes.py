@@ -33,8 +33,10 @@ DROPPED_S: Final = 3600.0
 """When a sink that dropped our identity is tried again: its settings, or the sink, may have been mended."""
 _OTHERS_FIRST_S: Final = 5.0
 _REFUSED_S: Final = 1.0
-_AT_ONCE: Final = 3
-"""So many conflicts in a row are met without a pause."""
+_MEANWHILE_S: Final = 600.0
+"""Where no other lane landed for so long, it is not known whether a sink's fault is about the sink or a record."""
+AT_ONCE: Final = 3
+"""So many conflicts, or lost answers, in a row are met without a pause."""
 _NOT_ACCEPTED: Final = {
     Outcome.POISON: "the sink does not accept this resource",
     Outcome.DUPLICATES: "more than one resource of the sink carries our identifier",
@@ -181,13 +183,16 @@ class Settler:
             self.faulted(tx, reply)
             quiet_s = self._terms.quiet_period_s
             tx.resolve_later(lane, intent.intent_id, quiet_s)
-            tx.give_back(lane, State.UNKNOWN, reason="unknown", detail=code, delay_s=quiet_s, status=reply.status)
+            # The attempt ends with the read-back, and is counted there.
+            tx.give_back(
+                lane, State.UNKNOWN, reason="unknown", detail=code, delay_s=quiet_s, counts=False, status=reply.status
+            )
             return Settled("unknown")
         if outcome is Outcome.CONFLICT and intent.operation == UPDATE:
             return self._conflict(tx, lane, intent, reply, code)
         tx.close_intent(lane, intent.intent_id)
         if outcome is Outcome.CONFLICT:
-            if lane.attempts >= _AT_ONCE and self._desk.refused(tx, lane, intent, code):
+            if lane.attempts >= AT_ONCE and self._desk.refused(tx, lane, intent, code):
                 return self.quarantine(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
             return self.retry(tx, lane, CONFLICT, code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
@@ -200,7 +205,7 @@ class Settler:
 
         So it is read back before anything else is decided, at once: the sink has answered.
         """
-        at_once = lane.attempts <= _AT_ONCE
+        at_once = lane.attempts <= AT_ONCE
         delay_s = 0.0 if at_once else backoff_s(lane.attempts, self._chance)
         tx.resolve_later(lane, intent.intent_id, delay_s)
         tx.give_back(
@@ -209,6 +214,7 @@ class Settler:
             reason=CONFLICT,
             detail=code,
             delay_s=delay_s,
+            counts=False,
             status=reply.status,
             forget_version=True,
         )
@@ -258,9 +264,14 @@ class Settler:
         *,
         delay_s: float | None = None,
         status: int | None = None,
+        faulted: bool = False,
     ) -> Settled:
-        """Again from the start, after reading the resource anew; too often is a case for a person."""
-        if lane.attempts >= MAX_ATTEMPTS:
+        """Again from the start, after reading the resource anew; too often is a case for a person.
+
+        ``faulted``: it failed by a fault of the sink, so it may be this record's only where others land meanwhile.
+        """
+        spent = lane.attempts >= MAX_ATTEMPTS
+        if spent and not (faulted and not tx.others_landed(lane, _MEANWHILE_S)):
             return self.quarantine(tx, lane, "attempts", f"{reason} after {lane.attempts} attempts")
         tx.give_back(
             lane,
@@ -268,6 +279,7 @@ class Settler:
             reason=reason,
             detail=detail,
             delay_s=backoff_s(lane.attempts, self._chance) if delay_s is None else delay_s,
+            counts=not spent,
             status=status,
             forget_version=True,
         )

@@ -19,10 +19,10 @@ from connector_runner.connectors.sinks import (
 from connector_runner.kernel.errors import BadRecord
 from connector_runner.outbound.lanes.intents import CREATE, Intent
 from connector_runner.outbound.lanes.lane import MAX_ATTEMPTS, Lane, State, backoff_s
-from connector_runner.outbound.lanes.outcomes import CONFLICT, Settled, Settler, heed
+from connector_runner.outbound.lanes.outcomes import AT_ONCE, CONFLICT, Settled, Settler, heed
 from connector_runner.outbound.ports import Desk, LaneStore, LaneTx
 from connector_runner.outbound.sinks.pacing import Pacer
-from connector_runner.outbound.sinks.sink_state import sink_fault
+from connector_runner.outbound.sinks.sink_state import server_fault, sink_fault
 
 _CREATED: Final = 201
 _NOT_SHOWN: Final = "the sink answered that it made a record, and does not show it under our identity"
@@ -108,7 +108,17 @@ class ReadBack:
             return self._settler.quarantine(tx, lane, POSSIBLE_DUPLICATE, _NOT_SHOWN, reply=reply)
         if refusal is not None:
             return self._settler.quarantine(tx, lane, reply.code or str(reply.outcome), refusal, reply=reply)
-        return self._settler.retry(tx, lane, "absent", "read_back", delay_s=0.0)
+        statuses = [status for status, _ in tx.answered(lane, intent.intent_id)]
+        # Where no answer came, the quiet period was all there is to wait for, unless that goes on and on.
+        at_once = lane.attempts <= AT_ONCE and all(status is None for status in statuses)
+        return self._settler.retry(
+            tx,
+            lane,
+            "absent",
+            "read_back",
+            delay_s=0.0 if at_once else None,
+            faulted=any(server_fault(status) for status in statuses),
+        )
 
     def _said_made(self, tx: LaneTx, lane: Lane, intent: Intent) -> bool:
         return _made(tx.answered(lane, intent.intent_id), our_id=intent.body.get("id") == lane.client_ref)

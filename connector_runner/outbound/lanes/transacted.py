@@ -101,7 +101,9 @@ class Transacted:
     def _unknown(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, reason: str) -> Settled:
         quiet_s = self.terms.quiet_period_s
         tx.resolve_later(lane, intent.intent_id, quiet_s)
-        tx.give_back(lane, State.UNKNOWN, reason=reason, detail=reply.code, delay_s=quiet_s, status=reply.status)
+        tx.give_back(
+            lane, State.UNKNOWN, reason=reason, detail=reply.code, delay_s=quiet_s, counts=False, status=reply.status
+        )
         return Settled("unknown")
 
     def _back(self, tx: LaneTx, lane: Lane, whole: Reply, wait_s: float) -> Settled:

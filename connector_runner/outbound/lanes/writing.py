@@ -126,7 +126,7 @@ class Hands:
     def _mend(self, settled: Settled) -> None:
         if settled.outcome in ("unknown", "not_read"):
             self._watch.doubt()
-        elif not self._watch.state.clean and settled.outcome in ("landed", "conflict", "absent", "quarantined"):
+        elif not self._watch.state.clean and settled.outcome in ("landed", "conflict", "quarantined"):
             with self._store.begin() as tx:
                 self._watch.told(tx.works(self._terms.sink_id))
 

@@ -133,7 +133,12 @@ def sink_fault(reply: Reply) -> bool:
         return True
     if reply.outcome is not Outcome.UNKNOWN:
         return False
-    return reply.status is None or reply.status >= 500 or reply.status in _SERVER_FAULTS
+    return server_fault(reply.status)
+
+
+def server_fault(status: int | None) -> bool:
+    """The same of the status of an answer that left open what became of a request; None: no answer came."""
+    return status is None or status >= 500 or status in _SERVER_FAULTS
 
 
 class StateTx(Protocol):
