@@ -125,3 +125,43 @@ def test_a_record_that_alone_makes_the_sink_fail_is_put_aside(clinic: Clinic, eh
     later(clinic)
     later(clinic)
     assert put_aside(clinic) == [("attempts", f"absent after {MAX_ATTEMPTS} attempts")]
+
+
+def test_reads_that_fail_for_hours_before_an_update_put_nobody_aside(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    a_pair(clinic, ehr, store, "p1", capabilities={"if_match": "none"})
+    clinic.flow("store")
+    store.faults({"on": "GET Patient", **FAILING})
+    clinic.land("ehr", at(11, gender="male"))
+    clinic.release()
+    for _ in range(MAX_ATTEMPTS + 2):
+        later(clinic)
+    assert (clinic.lane("store")["state"], clinic.lane("store")["reason"]) == ("ready", "not_read")
+
+    # Where others land meanwhile, it is this record that cannot be read.
+    store.faults()
+    clinic.execute("UPDATE sync_lane SET state = 'waiting', due_at = now() + interval '1 hour'")
+    clinic.land("ehr", at(10, "p2"))
+    clinic.flow("store")
+    store.faults({"on": "GET Patient", **FAILING})
+    clinic.execute("UPDATE sync_lane SET state = 'ready' WHERE state = 'waiting'")
+    later(clinic)
+    assert put_aside(clinic) == [("attempts", f"not_read after {MAX_ATTEMPTS} attempts")]
+
+
+def test_read_backs_that_fail_for_hours_leave_a_write_its_attempts(clinic: Clinic, ehr: System, store: System) -> None:
+    """When the sink works again others are quicker, and whoever was being looked for has yet to be written."""
+    a_pair(clinic, ehr, store, "p1")
+    store.faults({"on": "* *", **FAILING})
+    for _ in range(MAX_ATTEMPTS + 2):
+        later(clinic)
+    assert clinic.lane("store")["state"] == "unknown"
+    store.faults()
+    clinic.execute("UPDATE sync_lane SET state = 'paused'")
+    clinic.land("ehr", at(10, "p2"))
+    clinic.flow("store")
+    clinic.execute("UPDATE sync_lane SET state = 'unknown' WHERE state = 'paused'")
+    healed(clinic, store)
+    assert [lane["state"] for lane in clinic.lanes("store")] == ["idle", "idle"]
+    assert len(store.all("Patient")) == 2

@@ -78,9 +78,12 @@ class ReadBack:
         elif reply.outcome is Outcome.ABSENT and intent.operation != CREATE and lane.reason == CONFLICT:
             return self._behind(lane, intent)
         elif reply.outcome is Outcome.UNKNOWN or reply.outcome is Outcome.LANDED:
-            if lane.attempts >= MAX_ATTEMPTS and not sink_fault(reply):
+            faulted = sink_fault(reply)
+            if lane.attempts >= MAX_ATTEMPTS and not faulted:
                 return self._store.retrying(lambda tx: self._given_up(tx, lane, reply))
-            self._again(lane, backoff_s(lane.attempts, self._chance), counts=True, reply=reply)
+            # A sink that is out of order leaves the write an attempt, if it is to go again in the end.
+            counts = lane.attempts < MAX_ATTEMPTS - 1 or not faulted
+            self._again(lane, backoff_s(lane.attempts, self._chance), counts=counts, reply=reply)
             return Settled("unknown")
         return self._store.retrying(lambda tx: self._not_there(tx, lane, intent, reply))
 

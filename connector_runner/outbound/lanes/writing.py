@@ -23,7 +23,7 @@ from connector_runner.outbound.lanes.transacted import Transacted
 from connector_runner.outbound.planning.plans import IN_STEP, SINK_NEWER, Nothing, Wait
 from connector_runner.outbound.ports import LaneTx, Problem, Writable
 from connector_runner.outbound.sinks.pacing import Pacer, limit_of
-from connector_runner.outbound.sinks.sink_state import SinkState, Watch
+from connector_runner.outbound.sinks.sink_state import SinkState, Watch, sink_fault
 from connector_runner.outbound.validation import refused_by_sink
 
 PLANNING_LEASE_S: Final = 10.0
@@ -296,7 +296,7 @@ class Hands:
             return self._settler.held_up(tx, lane, reply, State.WAITING)
         if reply.outcome in (Outcome.UNKNOWN, Outcome.CONFLICT, Outcome.LANDED):
             self._settler.faulted(tx, reply)
-            return self._settler.retry(tx, lane, "not_read", reply.code, status=reply.status)
+            return self._settler.retry(tx, lane, "not_read", reply.code, status=reply.status, faulted=sink_fault(reply))
         return self._settler.quarantine(
             tx, lane, reply.code or str(reply.outcome), "the resource is no longer in the sink", reply=reply
         )
