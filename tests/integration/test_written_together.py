@@ -62,24 +62,27 @@ def test_what_was_written_while_release_looked_is_put_right(
     assert [item["value"] for item in patient["telecom"]] == ["617-555-0101"]
 
 
-def test_a_lane_that_was_claimed_since_is_looked_at_again_at_once(clinic: Clinic, ehr: System, store: System) -> None:
+def test_a_lane_that_was_claimed_or_woken_since_is_looked_at_again_at_once(clinic: Clinic, ehr: System, store: System) -> None:
     clinic.source("ehr", ehr, **PATIENTS)
     clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
     clinic.land("ehr", a_patient())
     clinic.flow("store")
-    lane = clinic.lane("store")
+    lane, fence = clinic.lane("store"), clinic.lane("store")["fence"]
 
-    def wanted(fence: int) -> State:
+    def wanted(fence: int, more: int = 0) -> State:
+        seen = clinic.lane("store")["desired_revision"] - more
         wish = release_store.Wish(
             sink_id=lane["sink_id"], lane_id=lane["lane_id"], entity_id=lane["entity_id"], entity_type="patient",
             client_ref=lane["client_ref"], state=State.IDLE, prio=20, policy="latest", revision=1, delay_s=3600,
-            reason="consent", fence=fence,
+            reason="consent", fence=fence, seen=seen,
         )  # fmt: skip
         with clinic.database.begin(clinic.workspace) as tx:
             return release_store.want(tx, clinic.workspace, [wish])[lane["lane_id"]]
 
-    assert wanted(lane["fence"]) is State.IDLE
-    assert wanted(lane["fence"] - 1) is State.READY
+    assert wanted(fence) is State.IDLE
+    assert wanted(fence, more=1) is State.READY
+    assert wanted(fence) is State.IDLE
+    assert wanted(fence - 1) is State.READY
     assert clinic.drain("store").outcomes["idle"] == 1
 
 

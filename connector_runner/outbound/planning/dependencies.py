@@ -140,6 +140,11 @@ def missing(references: References, entity_type: str, dependencies: Sequence[Dep
     )
 
 
+def lacks(reason: str | None, withheld: Iterable[str]) -> bool:
+    """Whether a lane shows, by its reason or the codes of what it withholds, that it is woken by who lands there."""
+    return reason in (DEPENDENCY, DEPENDENCY_BELOW_THRESHOLD) or DEPENDENCY in withheld
+
+
 def refs_in(value: Any) -> set[str]:
     """Every canonical id that a value refers to, however deep."""
     if isinstance(value, dict):

@@ -30,7 +30,8 @@ def held(tx: Tx, sink_id: str, sink_name: str, record_ids: Sequence[str]) -> dic
         tx,
         hot(
             "SELECT w.id, w.entity_id AS of_id, e.entity_id, e.entity_type, l.sink_ref,"
-            " coalesce(l.state = 'waiting', false) AS waits, CASE WHEN l.state = 'idle' THEN l.reason END AS stopped,"
+            " coalesce(l.state = 'waiting', false) AS waits, CASE WHEN l.state = 'idle'"
+            " OR l.state = 'waiting' AND l.reason = 'dependency_below_threshold' THEN l.reason END AS stopped,"
             " l.state <> 'idle' AS moves,"
             " CASE WHEN starts_with(e.canonical_id, :prefix) THEN e.canonical_id END AS record_key,"
             " starts_with(e.canonical_id, :prefix) AND e.status <> 'active' AS gone"
@@ -96,7 +97,8 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequenc
     """Make ready the lanes of a sink that wait for entities which are there now, or left out a reference to them.
 
     All lanes that refer to one are locked first: one that is being planned at this moment has either seen the
-    entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards.
+    entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards, and
+    so does a release that planned one before.
     """
     names = {"ws": workspace_id, "sink": sink_id, "entities": id_array(entity_ids)}
     found = rows(
@@ -113,9 +115,10 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequenc
     return execute(
         tx,
         hot(
-            "UPDATE sync_lane l SET state = CASE WHEN l.state = 'leased' THEN l.state ELSE 'ready' END,"
-            " due_at = clock_timestamp(), desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
-            " WHERE (l.state = 'leased' OR (l.state IN ('waiting', 'idle')"
+            "UPDATE sync_lane l SET state = CASE WHEN l.state IN ('waiting', 'idle') THEN 'ready' ELSE l.state END,"
+            " due_at = CASE WHEN l.state IN ('waiting', 'idle') THEN clock_timestamp() ELSE l.due_at END,"
+            " desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
+            " WHERE (l.state IN ('ready', 'leased') OR (l.state IN ('waiting', 'idle')"
             "  AND (l.reason IN ('dependency', 'dependency_below_threshold')"
             '   OR l.withheld @> \'[{"code": "dependency"}]\'))) AND' + _DEPENDENTS
         ),

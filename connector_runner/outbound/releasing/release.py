@@ -24,7 +24,7 @@ from connector_runner.outbound.operating import naming, overtaken, parting, undo
 from connector_runner.outbound.operating.undo_store import UNDONE
 from connector_runner.outbound.planning import gap_store, member_store
 from connector_runner.outbound.planning.creating import MISSING_REQUIRED
-from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, rank
+from connector_runner.outbound.planning.dependencies import DEPENDENCY_BELOW_THRESHOLD, lacks, rank
 from connector_runner.outbound.planning.dependency_store import recheck_dependents, wake_dependents
 from connector_runner.outbound.planning.members import DUPLICATE_IN_SINK, RESOLUTION_PENDING
 from connector_runner.outbound.planning.plans import IN_STEP, NOT_ACTIVE, WITHDRAWN, Nothing, Plan, Wait, Wanted
@@ -43,7 +43,6 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 INTERNAL_ERROR: Final = "internal_error"
-DEPENDENCY_RECHECK_S: Final = 300.0
 FIRST_RECHECK_S: Final = 2.0
 """A lane that release makes wait is looked at again soon: what it waits for may have landed, and woken whom it
 saw waiting, while release had not committed yet. The drain looks under the lane's own lock, so it can wait."""
@@ -285,7 +284,7 @@ class Releasing:
                 undo_store.wake(tx, workspace_id, place)
                 return True
         reason = decided.wish.reason
-        if now is State.IDLE and reason in _STOPPED and (lane is None or lane.reason != reason):
+        if now in (State.IDLE, State.WAITING) and reason in _STOPPED and (lane is None or lane.reason != reason):
             recheck_dependents(tx, workspace_id, decided.terms.sink_id, decided.view.entity_id)
         return now is State.READY
 
@@ -293,6 +292,10 @@ class Releasing:
 def _wish(terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan, asked: int) -> sink_store.Wish:
     """Where a lane belongs by its plan."""
     state, reason, detail, withheld = goes_to(plan, lane)
+    told = lane is not None and lacks(lane.reason, (item["code"] for item in lane.withheld))
+    if state is State.IDLE and not told and lacks(reason, (item.code for item in withheld)):
+        # What it lacks may have landed meanwhile, and woken only whom it saw lacking it.
+        state = State.WAITING
     still = lane is not None and lane.state not in (State.LEASED, State.UNKNOWN)
     return sink_store.Wish(
         sink_id=terms.sink_id,
@@ -310,6 +313,7 @@ def _wish(terms: SinkTerms, view: EntityView, lane: Lane | None, plan: Plan, ask
         withheld=withheld,
         sink_ref=plan.ref if isinstance(plan, Wanted) else _adopted(terms, view),
         fence=lane.fence if lane is not None and still else 0,
+        seen=lane.desired_revision if lane is not None else 0,
     )
 
 

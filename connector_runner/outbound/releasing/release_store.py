@@ -130,7 +130,8 @@ def released(tx: Tx, workspace_id: str, taken: Sequence[Pending]) -> int:
 class Wish:
     """Where a lane belongs: ``state`` is idle, ready or waiting.
 
-    ``fence`` is that of the lane when it was looked at; 0 where there was none, or something was under way.
+    ``fence`` and ``seen``, how much was desired of it, are of the lane when it was looked at; 0 where there was none,
+    and the fence where something was under way.
     """
 
     sink_id: str
@@ -148,29 +149,34 @@ class Wish:
     withheld: Sequence[Withheld] = ()
     sink_ref: str | None = None
     fence: int = 0
+    seen: int = 0
 
 
-# What a lane holds may have changed with every claim since it was looked at: then it is looked at again.
-_CLAIMED_SINCE: Final = "excluded.state = 'idle' AND l.fence <> excluded.fence"
+# What a lane holds may have changed with every claim since it was looked at, and what it waits for may have come:
+# then it is looked at again. What was seen to be desired comes in a column that a lane without writes has at 0.
+_OUTDATED: Final = (
+    "excluded.state = 'idle' AND (l.fence <> excluded.fence OR l.desired_revision <> excluded.synced_revision)"
+)
 _WANT: Final = hot(
     "INSERT INTO sync_lane AS l (workspace_id, sink_id, lane_id, entity_id, entity_type, client_ref, state,"
-    " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, fence, wanted_at)"
+    " prio, policy, due_at, desired_revision, reason, reason_detail, withheld, sink_ref, fence, synced_revision,"
+    " wanted_at)"
     " SELECT :ws, w.sink, w.lane, w.entity, w.type, w.client, w.state, w.prio, w.policy,"
     " clock_timestamp() + w.delay * interval '1 second', w.revision, w.reason, w.detail, CAST(w.withheld AS jsonb),"
-    " w.ref, w.fence, clock_timestamp() FROM unnest(CAST(:sinks AS uuid[]), CAST(:lanes AS uuid[]),"
+    " w.ref, w.fence, w.seen, clock_timestamp() FROM unnest(CAST(:sinks AS uuid[]), CAST(:lanes AS uuid[]),"
     " CAST(:entities AS uuid[]), CAST(:types AS text[]), CAST(:clients AS text[]), CAST(:states AS text[]),"
     " CAST(:prios AS int[]), CAST(:policies AS text[]), CAST(:delays AS float8[]), CAST(:revisions AS bigint[]),"
     " CAST(:reasons AS text[]), CAST(:details AS text[]), CAST(:withheld AS text[]), CAST(:refs AS text[]),"
-    " CAST(:fences AS bigint[])) w(sink, lane, entity, type, client, state, prio, policy, delay, revision, reason,"
-    " detail, withheld, ref, fence)"
+    " CAST(:fences AS bigint[]), CAST(:seen AS bigint[])) w(sink, lane, entity, type, client, state, prio, policy,"
+    " delay, revision, reason, detail, withheld, ref, fence, seen)"
     " ON CONFLICT (workspace_id, lane_id) DO UPDATE SET"
     " desired_revision = greatest(l.desired_revision + 1, excluded.desired_revision),"
     " wanted_at = CASE WHEN l.state IN ('idle', 'waiting') AND excluded.state = 'ready' THEN excluded.wanted_at"
     "  ELSE l.wanted_at END,"
     " state = CASE WHEN l.state NOT IN ('idle', 'ready', 'waiting') THEN l.state"
-    f"  WHEN {_CLAIMED_SINCE} THEN 'ready' ELSE excluded.state END,"
+    f"  WHEN {_OUTDATED} THEN 'ready' ELSE excluded.state END,"
     " due_at = CASE WHEN l.state NOT IN ('idle', 'ready', 'waiting') THEN l.due_at"
-    f"  WHEN {_CLAIMED_SINCE} THEN clock_timestamp() ELSE excluded.due_at END,"
+    f"  WHEN {_OUTDATED} THEN clock_timestamp() ELSE excluded.due_at END,"
     " prio = CASE WHEN l.state = 'idle' THEN excluded.prio ELSE least(l.prio, excluded.prio) END,"
     " reason = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason ELSE l.reason END,"
     " reason_detail = CASE WHEN l.state IN ('idle', 'ready', 'waiting') THEN excluded.reason_detail"
@@ -209,6 +215,7 @@ def want(tx: Tx, workspace_id: str, wishes: Sequence[Wish]) -> dict[str, State]:
         withheld=array_of(withheld_json(wish.withheld) for wish in ordered),
         refs=array_of(wish.sink_ref for wish in ordered),
         fences=array_of(wish.fence for wish in ordered),
+        seen=array_of(wish.seen for wish in ordered),
     )
     if len(found) != len(ordered):
         raise LookupError("a lane is not visible in this transaction")
