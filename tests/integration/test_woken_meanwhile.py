@@ -155,3 +155,29 @@ def test_a_reference_that_came_is_not_forgotten_by_a_release_that_looked_before(
     assert clinic.lane("store", "encounter")["state"] == "ready"
     due_now(clinic)
     assert "reasonReference" in store.all("Encounter")[0]
+
+
+@pytest.mark.parametrize("state", ["unknown", "paused"])
+def test_a_reference_that_came_while_a_write_was_in_doubt_is_written(
+    clinic: Clinic, ehr: System, store: System, state: str
+) -> None:
+    """``paused``: an operator stopped the lane before its answer was looked for."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **TYPES)
+    clinic.land("ehr", a_patient(meta=SEEN_AT))
+    clinic.flow("store")
+    store.faults({"on": "PUT Encounter", "kind": "drop_answer", "next": 1})
+    clinic.land("ehr", an_encounter())
+    clinic.flow("store")
+    assert clinic.lane("store", "encounter")["state"] == "unknown"
+    if state == "paused":
+        clinic.execute("UPDATE sync_lane SET state = 'paused' WHERE entity_type = 'encounter'")
+    clinic.land("ehr", a_condition())
+    clinic.release()
+    written_by_another(clinic)
+    assert clinic.lane("store", "encounter")["state"] == state, "what is open there is settled first"
+    if state == "paused":
+        clinic.execute("UPDATE sync_lane SET state = 'unknown' WHERE entity_type = 'encounter'")
+    due_now(clinic)
+    assert clinic.lane("store", "encounter")["state"] == "idle"
+    assert "reasonReference" in store.all("Encounter")[0]

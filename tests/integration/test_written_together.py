@@ -62,7 +62,7 @@ def test_what_was_written_while_release_looked_is_put_right(
     assert [item["value"] for item in patient["telecom"]] == ["617-555-0101"]
 
 
-def test_a_lane_that_was_claimed_or_woken_since_is_looked_at_again_at_once(clinic: Clinic, ehr: System, store: System) -> None:
+def test_a_lane_that_was_claimed_or_woken_since_is_looked_at_again(clinic: Clinic, ehr: System, store: System) -> None:
     clinic.source("ehr", ehr, **PATIENTS)
     clinic.source("store", store, accept_from=["ehr"], **PATIENTS)
     clinic.land("ehr", a_patient())

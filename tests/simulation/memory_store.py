@@ -19,6 +19,8 @@ from tests.simulation.tables import LaneRow, Logged, OpenIntent, Tables
 
 T = TypeVar("T")
 
+_RESTS = (State.WAITING, State.IDLE)
+
 
 class MemoryLaneStore:
     """Opens transactions. ``clock``: seconds, on any one clock."""
@@ -146,14 +148,15 @@ class MemoryLaneTx(SinkVerbs):
         """Lanes that wait for an entity which is there now, or may have been planned without it."""
         woken = [row for row in self.lanes.values() if row.lane.sink_id == sink_id and self._misses(row, entity_id)]
         for row in woken:
-            state = State.LEASED if row.lane.state is State.LEASED else State.READY
+            rests = row.lane.state in _RESTS
+            state = State.READY if rests else row.lane.state
             lane = replace(row.lane, state=state, desired_revision=row.lane.desired_revision + 1)
-            self.lanes[lane.lane_id] = replace(row, lane=lane, due_at=self.now)
+            self.lanes[lane.lane_id] = replace(row, lane=lane, due_at=self.now if rests else row.due_at)
         return len(woken)
 
     def _misses(self, row: LaneRow, entity_id: str) -> bool:
-        rests = row.lane.state in (State.WAITING, State.IDLE) and row.lane.reason == DEPENDENCY
-        return self.refers.get(row.lane.entity_id) == entity_id and (rests or row.lane.state is State.LEASED)
+        misses = row.lane.state not in _RESTS or row.lane.reason == DEPENDENCY
+        return self.refers.get(row.lane.entity_id) == entity_id and misses
 
     def place(self, sink_id: str, entity_id: str) -> str | None:
         """Where the sink has an entity's record."""

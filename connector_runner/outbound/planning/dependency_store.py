@@ -97,17 +97,13 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequenc
     """Make ready the lanes of a sink that wait for entities which are there now, or left out a reference to them.
 
     All lanes that refer to one are locked first: one that is being planned at this moment has either seen the
-    entity there, or has gone back to waiting by the time it is looked at. One under way looks again afterwards, and
-    so does a release that planned one before.
+    entity there, or has gone back to waiting by the time it is looked at. One under way, in doubt or
+    put aside looks again afterwards, and so does a release that planned one before.
     """
     names = {"ws": workspace_id, "sink": sink_id, "entities": id_array(entity_ids)}
     found = rows(
         tx,
-        hot(
-            "SELECT l.lane_id FROM sync_lane l WHERE l.state IN ('ready', 'leased', 'waiting', 'idle') AND"
-            + _DEPENDENTS
-            + " ORDER BY l.lane_id FOR UPDATE"
-        ),
+        hot("SELECT l.lane_id FROM sync_lane l WHERE" + _DEPENDENTS + " ORDER BY l.lane_id FOR UPDATE"),
         **names,
     )
     if not found:
@@ -118,9 +114,8 @@ def wake_dependents(tx: Tx, workspace_id: str, sink_id: str, entity_ids: Sequenc
             "UPDATE sync_lane l SET state = CASE WHEN l.state IN ('waiting', 'idle') THEN 'ready' ELSE l.state END,"
             " due_at = CASE WHEN l.state IN ('waiting', 'idle') THEN clock_timestamp() ELSE l.due_at END,"
             " desired_revision = l.desired_revision + 1, updated_at = clock_timestamp()"
-            " WHERE (l.state IN ('ready', 'leased') OR (l.state IN ('waiting', 'idle')"
-            "  AND (l.reason IN ('dependency', 'dependency_below_threshold')"
-            '   OR l.withheld @> \'[{"code": "dependency"}]\'))) AND' + _DEPENDENTS
+            " WHERE (l.state NOT IN ('waiting', 'idle') OR l.reason IN ('dependency', 'dependency_below_threshold')"
+            '  OR l.withheld @> \'[{"code": "dependency"}]\') AND' + _DEPENDENTS
         ),
         **names,
     )
