@@ -116,6 +116,9 @@ class LaneTx(Protocol):
     def log_outcome(self, lane: Lane, intent: Intent, outcome: str, reply: Reply | None, code: str) -> None:
         """Append to the write log what became of an intent; also where the claim was lost."""
 
+    def more_desired(self, lane: Lane) -> bool:
+        """Whether more is desired of a lane by now than when it was claimed; its row is held, as by ``lock``."""
+
     def set_aside(
         self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
     ) -> bool:

@@ -175,6 +175,14 @@ def test_given_back(bench: Bench, to: State) -> None:
         assert (again.attempts, again.reason) == (2, "why")
 
 
+def test_whether_more_is_desired_by_now(bench: Bench) -> None:
+    lane = bench.claimed()
+    assert not bench.do("more_desired", lane)
+    bench.do("want", bench.sink, lane.entity_id)
+    assert bench.do("more_desired", lane)
+    assert not bench.do("more_desired", replace(lane, fence=lane.fence - 1)), "who lost the claim decides nothing"
+
+
 def test_what_was_no_attempt_is_not_counted(bench: Bench) -> None:
     lane = bench.claimed()
     bench.do("give_back", lane, State.READY, reason=None, counts=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from connector_runner.infra.database import Row, rows
+from connector_runner.outbound.lanes.writing import Hands
 from connector_runner.outbound.operating import status
 from connector_runner.outbound.releasing.release import request_all
 from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
@@ -150,6 +152,78 @@ def test_what_was_corrected_at_its_origin_goes_without_an_operator(
     assert there["gender"] == "male"
     with clinic.database.begin(clinic.workspace) as tx:
         assert clinic.outbound.quarantine.count_open(tx, clinic.workspace) == 0
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
+    """``work`` is done while the first request is under way."""
+    call, done = Hands._call, []
+
+    def after_work(hands: Hands, *planned: Any) -> Any:
+        if not done:
+            done.append(work())
+        return call(hands, *planned)
+
+    monkeypatch.setattr(Hands, "_call", after_work)
+
+
+def test_what_was_corrected_while_it_was_being_refused_goes(
+    clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what only was looked at again meanwhile is refused once more, and put aside."""
+    clinic.source("ehr", ehr)
+    clinic.source("store", store, accept_from=["ehr"], **BOTH)
+    clinic.land("ehr", a_patient())
+    clinic.release()
+    store.faults({"on": "PUT Patient", "kind": "status", "status": 422, "next": 1})
+
+    def corrected() -> None:
+        clinic.land("ehr", a_patient(gender="male"))
+        clinic.release()
+
+    meanwhile(monkeypatch, corrected)
+    clinic.flow("store")
+    assert (clinic.lane("store")["state"], clinic.lane("store")["reason"]) == ("idle", "landed")
+    assert [patient["gender"] for patient in store.all("Patient")] == ["male"]
+
+    store.faults({"on": "PUT Patient", "kind": "status", "status": 422})
+    clinic.land("ehr", a_patient(gender="other"))
+    clinic.release()
+    tried = len(store.writes())
+
+    def looked_at() -> None:
+        with clinic.database.begin(clinic.workspace) as tx:
+            request_all(tx, clinic.workspace)
+        clinic.release()
+
+    meanwhile(monkeypatch, looked_at)
+    clinic.flow("store")
+    assert (clinic.lane("store")["state"], len(store.writes())) == ("quarantined", tried + 2)
+
+
+def test_another_slot_that_was_promised_while_the_first_was_being_refused_goes(
+    clinic: Clinic, ehr: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sink says that the slot is taken, three times, before it counts as refused."""
+    entity = told_yes(clinic, ehr)
+    ehr.faults({"on": "PUT Appointment", "kind": "status", "status": 409})
+    clinic.flow("ehr")
+    clinic.execute("UPDATE sync_lane SET due_at = now(), attempts = 2 WHERE state = 'ready'")
+
+    def another() -> None:
+        said = clinic.say(
+            entity_id=entity, confidence=0.5, facts={"start": "2026-12-03T09:00:00Z", "end": "2026-12-03T09:20:00Z"}
+        )
+        clinic.judge(said.events[0]["id"])
+        clinic.release()
+
+    def refused_then_free() -> None:
+        another()
+        ehr.faults({"on": "PUT Appointment", "kind": "status", "status": 409, "next": 1})
+
+    meanwhile(monkeypatch, refused_then_free)
+    clinic.flow("ehr")
+    [held] = ehr.all("Appointment")
+    assert (held["start"], state(clinic, entity)["sync_status"]) == ("2026-12-03T09:00:00Z", "synced")
 
 
 def test_what_is_not_about_content_waits_for_a_person_whatever_is_said(

@@ -304,6 +304,11 @@ class MemoryLaneTx(SinkVerbs):
         """Whoever's claim it is."""
         self._log(lane, intent.intent_id, "outcome", outcome, reply.status if reply else None, code)
 
+    def more_desired(self, lane: Lane) -> bool:
+        """More is desired by now."""
+        row = self._ours(lane)
+        return row is not None and row.lane.desired_revision > lane.desired_revision
+
     def set_aside(
         self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
     ) -> bool:

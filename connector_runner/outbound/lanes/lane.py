@@ -62,7 +62,7 @@ LEGAL: Final[dict[State, dict[State, str]]] = {
     },
     State.LEASED: {
         State.IDLE: "nothing to do, or landed",
-        State.READY: "landed and the entity changed meanwhile; conflict; or the lease ended with nothing sent",
+        State.READY: "landed or refused, and the entity changed since; conflict; or the lease ended with nothing sent",
         State.WAITING: "refused, not sent, or a dependency is missing",
         State.UNKNOWN: "sent, and the outcome is not known",
         State.QUARANTINED: "will never be accepted, or too many attempts",

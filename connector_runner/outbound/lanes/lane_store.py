@@ -191,6 +191,10 @@ class SqlLaneTx:
         """See the port."""
         intents.log_outcome(self.tx, self.of.sealer, lane, intent, outcome, reply, code)
 
+    def more_desired(self, lane: Lane) -> bool:
+        """See the port."""
+        return store.more_desired(self.tx, lane)
+
     def set_aside(
         self, lane: Lane, code: str, message: str, *, sink: str, body: Json | None = None, status: int | None = None
     ) -> bool:

@@ -193,11 +193,12 @@ class Settler:
         tx.close_intent(lane, intent.intent_id)
         if outcome is Outcome.CONFLICT:
             if lane.attempts >= AT_ONCE and self._desk.refused(tx, lane, intent, code):
-                return self.quarantine(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
+                return self.refused(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
             return self.retry(tx, lane, CONFLICT, code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
             self._desk.refused(tx, lane, intent, code)
-            return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
+            put_aside = self.refused if outcome is Outcome.POISON else self.quarantine
+            return put_aside(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
         return self.held_up(tx, lane, reply, State.WAITING)
 
     def _conflict(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str) -> Settled:
@@ -284,6 +285,15 @@ class Settler:
             forget_version=True,
         )
         return Settled(reason)
+
+    def refused(
+        self, tx: LaneTx, lane: Lane, code: str, message: str, *, body: Json | None = None, reply: Reply | None = None
+    ) -> Settled:
+        """Put the lane aside for what it says, unless it is to say another thing by now: nobody has refused that."""
+        if not tx.more_desired(lane):
+            return self.quarantine(tx, lane, code, message, body=body, reply=reply)
+        tx.give_back(lane, State.READY, reason=code, detail=message, status=reply.status if reply else None)
+        return Settled("outdated")
 
     def quarantine(
         self, tx: LaneTx, lane: Lane, code: str, message: str, *, body: Json | None = None, reply: Reply | None = None

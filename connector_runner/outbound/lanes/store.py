@@ -108,6 +108,19 @@ def lock_lane(tx: Tx, lane: Lane) -> bool:
     return row is not None
 
 
+def more_desired(tx: Tx, lane: Lane) -> bool:
+    """Lock a claimed lane's row; whether more is desired of it by now, and the claim is ours."""
+    row = one(
+        tx,
+        "SELECT desired_revision > :seen AS more FROM sync_lane WHERE lane_id = :lane AND fence = :fence"
+        " AND state = 'leased' FOR UPDATE",
+        lane=lane.lane_id,
+        fence=lane.fence,
+        seen=lane.desired_revision,
+    )
+    return row is not None and bool(row["more"])
+
+
 def give_back(
     tx: Tx,
     lane: Lane,

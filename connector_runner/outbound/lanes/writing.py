@@ -309,7 +309,7 @@ class Hands:
         with self._store.begin() as tx:
             if not final:
                 return self._judging.waits(tx, lane, shown[0].reason, Wait(detail, planned.withheld))
-            return self._settler.quarantine(tx, lane, shown[0].reason, detail, body=intent.body)
+            return self._settler.refused(tx, lane, shown[0].reason, detail, body=intent.body)
 
     def _in_step(
         self, lane: Lane, planned: Writable, nothing: Nothing, seen: tuple[Json, str] | None = None
