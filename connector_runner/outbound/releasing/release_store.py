@@ -45,10 +45,15 @@ def enabled_sinks(tx: Tx, workspace_id: str) -> list[Row]:
 
 
 def forget_versions(tx: Tx, workspace_id: str, sink_id: str) -> None:
-    """The versions at which a sink's records were written: each is read before it is written again."""
+    """The versions at which a sink's records were written: each is read before it is written again.
+
+    Who has a lane now has lost it: what is planned is not sent, and what was sent is looked for where the sink is now.
+    """
     execute(
         tx,
-        "UPDATE sync_lane SET sink_etag = NULL WHERE workspace_id = :ws AND sink_id = :sink AND sink_etag IS NOT NULL",
+        "UPDATE sync_lane SET sink_etag = NULL, fence = CASE WHEN state = 'leased' THEN fence + 1 ELSE fence END"
+        " WHERE lane_id IN (SELECT lane_id FROM sync_lane WHERE workspace_id = :ws AND sink_id = :sink"
+        "  AND (sink_etag IS NOT NULL OR state = 'leased') ORDER BY lane_id FOR UPDATE)",
         ws=workspace_id,
         sink=sink_id,
     )
