@@ -23,6 +23,8 @@ from connector_runner.kernel import exact_json
 from connector_runner.kernel.clock import parse_instant, utc_now
 from connector_runner.outbound.engine import Outbound
 from connector_runner.outbound.lanes.drain import Drained, drain
+from connector_runner.outbound.lanes.rounds import Rounds
+from connector_runner.outbound.lanes.together import Together
 from connector_runner.outbound.lanes.writing import Hands
 from connector_runner.outbound.releasing.release import applied, release, subscriber
 from connector_runner.outbound.sinks.directory import DirectorySinks
@@ -292,16 +294,18 @@ class Clinic:
             execute(tx, sql, **values)
 
 
-def once_planned(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
-    """``work`` is done between the first plan of a write and the intent that is opened for it."""
-    opened, done = Hands._open, []
+def once_planned(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any], by: type[Hands | Rounds | Together] = Hands
+) -> None:
+    """``work`` is done between the first plan of a write and the intent that is opened for it, ``by`` whomever."""
+    opened, done = by._open, []
 
-    def after_work(hands: Hands, *planned: Any) -> Any:
+    def after_work(opening: Any, *planned: Any) -> Any:
         if not done:
             done.append(work())
-        return opened(hands, *planned)
+        return opened(opening, *planned)
 
-    monkeypatch.setattr(Hands, "_open", after_work)
+    monkeypatch.setattr(by, "_open", after_work)
 
 
 def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -23,10 +23,16 @@ from connector_runner.outbound.lanes.lane import Lane, Withheld
 from connector_runner.outbound.lanes.lane_store import SqlLaneTx
 from connector_runner.outbound.operating import naming, overtaken, parting, undo, undo_store
 from connector_runner.outbound.operating.undo import Inverse
-from connector_runner.outbound.planning import duplicate_search, member_store, ordered_store, strangers
+from connector_runner.outbound.planning import (
+    dependency_store,
+    duplicate_search,
+    member_store,
+    ordered_store,
+    strangers,
+)
 from connector_runner.outbound.planning.checking import problems_of
 from connector_runner.outbound.planning.dependencies import NOBODY
-from connector_runner.outbound.planning.dependency_store import wake_dependents
+from connector_runner.outbound.planning.dependency_store import Held
 from connector_runner.outbound.planning.duplicate_search import Standing
 from connector_runner.outbound.planning.planner import Planner
 from connector_runner.outbound.planning.plans import Nothing, Wait, Wanted, with_ref
@@ -177,34 +183,40 @@ class SqlDesk:
         return f"{kind}/{lane.client_ref}" if self.terms.client_id else f"{URN}{lane.client_ref}"
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
-        """Whether the entity was not folded anew since, nobody asks for an undo first and consent still allows it.
+        """Whether the entity was not folded anew since, nobody asks for an undo first, what it refers to is where it
+        was and consent still allows it.
 
         Of an undo: whether it is asked still.
         """
-        if isinstance(planned, Inverse):
-            asked = undo_store.open_request(_own(tx), lane.lane_id)
-            return asked is not None and asked["undo_id"] == planned.undo_id
-        if not isinstance(planned, Planned):
-            raise TypeError("this desk carries out its own plans only")
-        own = _own(tx)
-        if store.stamps_of(own, [lane]).get(lane.lane_id) != planned.wanted.stamp:
-            return False
-        return self._allowed(own, lane, planned)
+        return lane.lane_id in self.still_all(tx, [(lane, planned)])
 
     def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
-        """The same of several, their revisions read at once."""
+        """The same of several, their revisions read at once, and where all is that they refer to."""
         own, found = _own(tx), set()
         now = store.stamps_of(own, [lane for lane, _ in plans])
+        there = self._there(own, [planned for _, planned in plans])
         for lane, planned in plans:
-            if not isinstance(planned, Planned):
-                kept = self.still(tx, lane, planned)
-            elif now.get(lane.lane_id) != planned.wanted.stamp:
-                kept = False
+            if isinstance(planned, Inverse):
+                kept = self._asked(own, lane, planned)
+            elif isinstance(planned, Planned):
+                wanted = planned.wanted
+                kept = now.get(lane.lane_id) == wanted.stamp and wanted.references.hold(there)
+                kept = kept and self._allowed(own, lane, planned)
             else:
-                kept = self._allowed(own, lane, planned)
+                raise TypeError("this desk carries out its own plans only")
             if kept:
                 found.add(lane.lane_id)
         return found
+
+    def _there(self, tx: Tx, plans: Iterable[Writable]) -> dict[str, Held]:
+        """Where the sink has now what plans refer to."""
+        asked = {record for each in plans if isinstance(each, Planned) for record in each.wanted.references.asked_for}
+        return dependency_store.held(tx, self.terms.sink_id, self.terms.name, sorted(asked)) if asked else {}
+
+    @staticmethod
+    def _asked(tx: Tx, lane: Lane, inverse: Inverse) -> bool:
+        asked = undo_store.open_request(tx, lane.lane_id)
+        return asked is not None and asked["undo_id"] == inverse.undo_id
 
     def _allowed(self, tx: Tx, lane: Lane, planned: Planned) -> bool:
         """Whether consent allows still what was planned."""
@@ -250,7 +262,7 @@ class SqlDesk:
         """Wake who waited for their entities, and have those looked at that are one with them."""
         own, entities = _own(tx), sorted(lane.entity_id for lane in lanes)
         member_store.release_others(own, self.workspace_id, entities)
-        wake_dependents(own, self.workspace_id, self.terms.sink_id, entities)
+        dependency_store.wake_dependents(own, self.workspace_id, self.terms.sink_id, entities)
 
     def refused(self, tx: LaneTx, lane: Lane, intent: Intent, code: str) -> bool:
         """Where a patient was told otherwise, put it on the record and ask for the patient to be told."""

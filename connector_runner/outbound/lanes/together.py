@@ -199,9 +199,9 @@ class Together:
                 for member, _ in _by_lane(steps):
                     if not tx.extend(member.lane, self.lease_s):
                         raise Apart("fence_lost")
+                if len(self.desk.still_all(tx, [(member.lane, member.planned) for member, _ in steps])) < len(steps):
+                    raise Apart("outdated")
                 for member, intent in sorted(steps, key=lambda step: step[0].lane.entity_id):
-                    if not self.desk.still(tx, member.lane, member.planned):
-                        raise Apart("outdated")
                     tx.open_intent(member.lane, intent, self.quiet_s)
                 self.desk.announce(tx, [(member.lane, intent) for member, intent in steps])
         except Apart as why:

@@ -55,18 +55,34 @@ class References:
     ) -> None:
         self._terms = terms
         self._found: dict[str, Held] = {}
-        foreign: dict[str, str] = {}
+        self._foreign: dict[str, str] = {}
+        # As of now: more may come along than what is written by this knows of.
+        self._along = dict(along)
         for canonical in canonical_ids:
             own = self._own(canonical)
             if own is not None:
                 self._found[canonical] = Held(None, own)
             else:
-                foreign[canonical] = entity_id_of(workspace_id, canonical)
-        there = held(tx, terms.sink_id, terms.name, sorted(set(foreign.values()))) if foreign else {}
-        for canonical, record_id in foreign.items():
-            found = there[record_id]
-            comes = along.get(found.entity_id or "") if found.ref is None else None
-            self._found[canonical] = found if comes is None else replace(found, ref=comes)
+                self._foreign[canonical] = entity_id_of(workspace_id, canonical)
+        there = held(tx, terms.sink_id, terms.name, sorted(self.asked_for)) if self._foreign else {}
+        for canonical, record_id in self._foreign.items():
+            self._found[canonical] = self._coming(there[record_id])
+
+    @property
+    def asked_for(self) -> set[str]:
+        """The records of which the sink was asked whether it has them, by their ids."""
+        return set(self._foreign.values())
+
+    def hold(self, there: Mapping[str, Held]) -> bool:
+        """Whether each is written as it was found: ``there`` is where the sink has by now what was asked for."""
+        return all(
+            self._coming(there[record_id]).ref == self._found[canonical].ref
+            for canonical, record_id in self._foreign.items()
+        )
+
+    def _coming(self, found: Held) -> Held:
+        comes = self._along.get(found.entity_id or "") if found.ref is None else None
+        return found if comes is None else replace(found, ref=comes)
 
     def _own(self, canonical: str) -> str | None:
         try:
