@@ -28,7 +28,8 @@ class SinkTerms:
     calendar day in the zone of ``calendar``, ``per_minute_fixed`` of each minute of the wall clock.
     ``quiet_period_s`` is how long a request whose answer was lost may still land. ``capabilities`` are those that
     the settings state over the usual ones; the open sink knows its own. ``unread`` are record types that are polled
-    from the same system and of which not all was read and compared yet.
+    from the same system and of which not all was read and compared yet. ``mark`` stands for what the terms were read
+    from: while a sink has the same mark, these are its terms.
     """
 
     sink_id: str
@@ -58,3 +59,4 @@ class SinkTerms:
     breaker: BreakerLimits = field(default_factory=BreakerLimits)
     unread: frozenset[str] = frozenset()
     workspace_id: str = ""
+    mark: str = ""

@@ -241,6 +241,9 @@ class Desk(Protocol):
     def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
         """As ``still``, for several at once: the ids of the lanes of which it is so."""
 
+    def terms_changed(self, tx: LaneTx) -> bool:
+        """Whether the sink has other terms by now: nothing more is to be planned by those that the desk goes by."""
+
     def announce(self, tx: LaneTx, opened: Sequence[tuple[Lane, Intent]]) -> None:
         """In the transaction that opens the intents: whose the records are that may come to be."""
 

@@ -110,10 +110,10 @@ def test_who_was_compared_while_a_drain_took_up_a_lane_that_waited_for_something
         compare(clinic)
         return waits(*arguments)
 
-    monkeypatch.setattr(Judging, "waits", staticmethod(compared_meanwhile))
+    monkeypatch.setattr(Judging, "waits", compared_meanwhile)
     clinic.drain("store")
     assert {(lane["state"], lane["reason"]) for lane in clinic.lanes("store")} == {("waiting", RESOLUTION_PENDING)}
-    monkeypatch.setattr(Judging, "waits", staticmethod(waits))
+    monkeypatch.setattr(Judging, "waits", waits)
     clinic.release()
     assert {lane["state"] for lane in clinic.lanes("store")} == {"ready"}
 

@@ -159,6 +159,10 @@ class Clinic:
         """Those of which it is so still."""
         return {lane.lane_id for lane, planned in plans if self.still(tx, lane, planned)}
 
+    def terms_changed(self, tx: LaneTx) -> bool:
+        """Nobody changes them here."""
+        return False
+
     def announce(self, tx: LaneTx, opened: Sequence[tuple[Lane, Intent]]) -> None:
         """Nobody else needs to know."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from connector_runner.connectors import terms_store
 from connector_runner.connectors.sinks import Json, Reply, Sink
 from connector_runner.connectors.terms import SinkTerms
 from connector_runner.infra.database import Tx
@@ -184,7 +185,7 @@ class SqlDesk:
 
     def still(self, tx: LaneTx, lane: Lane, planned: Writable) -> bool:
         """Whether the entity was not folded anew since, nobody asks for an undo first, what it refers to is where it
-        was and consent still allows it.
+        was, the sink's terms are those it was planned by and consent still allows it.
 
         Of an undo: whether it is asked still.
         """
@@ -192,8 +193,11 @@ class SqlDesk:
 
     def still_all(self, tx: LaneTx, plans: Sequence[tuple[Lane, Writable]]) -> set[str]:
         """The same of several, their revisions read at once, and where all is that they refer to."""
-        own, found = _own(tx), set()
-        now = store.stamps_of(own, [lane for lane, _ in plans])
+        own = _own(tx)
+        found: set[str] = set()
+        mark, now = store.stamps_of(own, [lane for lane, _ in plans])
+        if mark != self.terms.mark:
+            return found
         there = self._there(own, [planned for _, planned in plans])
         for lane, planned in plans:
             if isinstance(planned, Inverse):
@@ -207,6 +211,10 @@ class SqlDesk:
             if kept:
                 found.add(lane.lane_id)
         return found
+
+    def terms_changed(self, tx: LaneTx) -> bool:
+        """Whether the sink is off, has other settings, or was read further or begun anew, since its terms were read."""
+        return terms_store.mark(_own(tx), self.workspace_id, self.terms.sink_id) != self.terms.mark
 
     def _there(self, tx: Tx, plans: Iterable[Writable]) -> dict[str, Held]:
         """Where the sink has now what plans refer to."""

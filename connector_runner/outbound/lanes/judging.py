@@ -93,17 +93,19 @@ class Judging:
             return self.idle(tx, lane, Nothing(IN_STEP, withheld=plan.withheld))
         return plan
 
-    @staticmethod
-    def idle(tx: LaneTx, lane: Lane, why: Nothing) -> Settled:
+    def idle(self, tx: LaneTx, lane: Lane, why: Nothing) -> Settled:
         """Nothing is wanted of it now."""
+        if self.desk.terms_changed(tx):
+            return self._outdated(tx, lane)
         tx.give_back(
             lane, State.IDLE, reason=why.reason, detail=why.detail, delay_s=why.again_in_s, withheld=why.withheld
         )
         return Settled("idle")
 
-    @staticmethod
-    def waits(tx: LaneTx, lane: Lane, reason: str, wait: Wait) -> Settled:
+    def waits(self, tx: LaneTx, lane: Lane, reason: str, wait: Wait) -> Settled:
         """It must wait."""
+        if self.desk.terms_changed(tx):
+            return self._outdated(tx, lane)
         tx.give_back(
             lane,
             State.WAITING,
@@ -114,3 +116,9 @@ class Judging:
             withheld=wait.withheld,
         )
         return Settled("waiting", not_compared=lane.entity_id if reason == RESOLUTION_PENDING else None)
+
+    @staticmethod
+    def _outdated(tx: LaneTx, lane: Lane) -> Settled:
+        """What the sink did not take by the terms that this was planned by, it may take by those it has now."""
+        tx.give_back(lane, State.READY, reason=lane.reason, counts=False)
+        return Settled("outdated", stop=True)

@@ -147,11 +147,12 @@ class Rounds:
             mine = [step for step in steps if step[0].lane.lane_id in ours]
             settled += [Settled("fence_lost")] * (len(steps) - len(mine))
             still = self.desk.still_all(tx, [(member.lane, member.planned) for member, _ in mine]) if mine else set()
+            stop = len(still) < len(mine) and self.desk.terms_changed(tx)
             for member, intent in sorted(mine, key=lambda step: step[0].lane.entity_id):
                 if member.lane.lane_id not in still:
                     # Changed since it was planned, perhaps withdrawn: what is sent is what holds now.
                     tx.give_back(member.lane, State.READY, reason=member.lane.reason, counts=False)
-                    settled.append(Settled("outdated"))
+                    settled.append(Settled("outdated", stop=stop))
                     continue
                 tx.open_intent(member.lane, intent, self.quiet_s)
                 opened.append((member, intent))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from connector_runner.connectors.terms_store import MARK
 from connector_runner.infra.database import Row, Tx, array_of, execute, gather, hot, id_array, one, rows
 from connector_runner.kernel import exact_json
 from connector_runner.outbound.lanes.lane import Lane, State, Withheld, legal
@@ -248,23 +249,24 @@ def extend_lease(tx: Tx, lane: Lane, lease_s: float) -> bool:
     return found == 1
 
 
-def stamps_of(tx: Tx, lanes: Sequence[Lane]) -> dict[str, str]:
-    """Lane -> the stamp of its entity with all that are one with it: the same stamp, the same view. Without those of
-    which an undo is asked, or whose entity there is not."""
+def stamps_of(tx: Tx, lanes: Sequence[Lane]) -> tuple[str, dict[str, str | None]]:
+    """The mark of a sink's terms, and for lanes of it the stamp of each one's entity with all that are one with it: the
+    same stamp, the same view. None where an undo is asked, or there is no such entity."""
     found = rows(
         tx,
         hot(
-            "SELECT c.lane_id, e.stamp FROM unnest(CAST(:lanes AS uuid[]), CAST(:entities AS uuid[]))"
-            f" AS c (lane_id, entity_id) CROSS JOIN LATERAL (SELECT {STAMP} AS stamp FROM entity e"
+            f"SELECT c.lane_id, e.stamp, {MARK} AS mark FROM unnest(CAST(:lanes AS uuid[]), CAST(:entities AS uuid[]))"
+            f" AS c (lane_id, entity_id) LEFT JOIN LATERAL (SELECT {STAMP} AS stamp FROM entity e"
             "  WHERE e.entity_id = c.entity_id"
             "  AND NOT EXISTS (SELECT 1 FROM undo_request u WHERE u.workspace_id = :ws AND u.lane_id = c.lane_id"
-            "   AND u.status = 'open') OFFSET 0) e"
+            "   AND u.status = 'open') OFFSET 0) e ON true"
         ),
         ws=lanes[0].workspace_id,
+        sink=lanes[0].sink_id,
         lanes=id_array(lane.lane_id for lane in lanes),
         entities=id_array(lane.entity_id for lane in lanes),
     )
-    return {row["lane_id"]: row["stamp"] for row in found}
+    return found[0]["mark"], {row["lane_id"]: row["stamp"] for row in found}
 
 
 def others_landed(tx: Tx, lane: Lane, within_s: float) -> bool:

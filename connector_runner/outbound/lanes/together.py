@@ -127,6 +127,10 @@ class Gathering:
 class Apart(Exception):
     """A lane does not go with the others after all. Ends the transaction that was to open their intents."""
 
+    def __init__(self, why: str, *, stop: bool = False) -> None:
+        super().__init__(why)
+        self.stop = stop
+
 
 @dataclass(frozen=True, slots=True)
 class Together:
@@ -200,12 +204,12 @@ class Together:
                     if not tx.extend(member.lane, self.lease_s):
                         raise Apart("fence_lost")
                 if len(self.desk.still_all(tx, [(member.lane, member.planned) for member, _ in steps])) < len(steps):
-                    raise Apart("outdated")
+                    raise Apart("outdated", stop=self.desk.terms_changed(tx))
                 for member, intent in sorted(steps, key=lambda step: step[0].lane.entity_id):
                     tx.open_intent(member.lane, intent, self.quiet_s)
                 self.desk.announce(tx, [(member.lane, intent) for member, intent in steps])
         except Apart as why:
-            return self._back([member for member, _ in steps], str(why))
+            return self._back([member for member, _ in steps], str(why), stop=why.stop)
         except Conflict:
             with self.store.begin() as tx:
                 for member, _ in _by_lane(steps):

@@ -316,7 +316,7 @@ class Hands:
     ) -> Settled:
         """Nothing to send. Where the sink says already what is wanted, that is remembered, so no one looks again."""
         with self._store.begin() as tx:
-            if nothing.reason != IN_STEP:
+            if nothing.reason != IN_STEP or self._desk.terms_changed(tx):
                 return self._judging.idle(tx, lane, nothing)
             tx.confirm(
                 lane,
@@ -355,7 +355,7 @@ class Hands:
                 if not self._desk.still(tx, lane, planned):
                     # Changed since it was planned, perhaps withdrawn: what is sent is what holds now.
                     tx.give_back(lane, State.READY, reason=lane.reason, counts=False)
-                    return Settled("outdated")
+                    return Settled("outdated", stop=self._desk.terms_changed(tx))
                 tx.open_intent(lane, intent, self._quiet_s)
                 self._desk.announce(tx, [(lane, intent)])
         except Conflict:

@@ -13,7 +13,7 @@ from connector_runner.unification.loader import MappingSet
 
 HOW_AND_WHEN: Final = frozenset(
     {
-        "base_url", "breaker", "burst", "calendar", "capabilities", "concurrency", "name", "per_day",
+        "base_url", "breaker", "burst", "calendar", "capabilities", "concurrency", "mark", "name", "per_day",
         "per_minute_fixed", "per_second", "quiet_period_s", "request_timeout_s", "unread",
     }
 )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from connector_runner.auth.opening import Credentials
-from connector_runner.connectors import directory, first_read_store, registry
+from connector_runner.connectors import directory, first_read_store, registry, terms_store
 from connector_runner.connectors.base import DataSource, Opening, site_of
 from connector_runner.connectors.probing import capability_store
 from connector_runner.connectors.probing.narrowing import narrowed
@@ -73,6 +73,8 @@ class DirectorySinks:
 
     def open(self, tx: Tx, workspace_id: str, sink_id: str) -> tuple[SinkTerms, Sink]:
         """The sink with its write credential as a reference; the value is read when a request needs it."""
+        # Before all that it stands for: who changes that meanwhile is found to have done so.
+        mark = terms_store.mark(tx, workspace_id, sink_id)
         source = load(tx, workspace_id, sink_id)
 
         def reveal(reference: str) -> str:
@@ -82,7 +84,7 @@ class DirectorySinks:
                 return secrets.resolve(reference, own, workspace_id, self._sealer)
 
         unread = first_read_store.unread(tx, workspace_id).get(source.data_source_id, frozenset())
-        terms = replace(terms_of(source), unread=unread)
+        terms = replace(terms_of(source), unread=unread, mark=mark)
         credentials = Credentials(self._database, self._http, self._sealer)
         passage = self._passage(terms) if source.settings.tokens_in_quota else None
         opened = credentials.opener(site_of(source), reveal, passage=passage)
