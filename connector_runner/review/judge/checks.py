@@ -33,7 +33,6 @@ _APPOINTMENT_STATES: Final = frozenset(
 
 _FORM: Final = "forms"
 _CONVERSATION: Final = "conversation"
-MALFORMED: Final = "malformed"
 
 
 def malformed(entity_type: str, atom: str, value: Any, now: datetime) -> str | None:
