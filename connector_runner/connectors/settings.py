@@ -191,7 +191,7 @@ class SourceSettings(Strict):
     """What every data source has, whatever its type.
 
     ``rate``, ``windows`` and ``breaker`` are of reading it; the sink has its own. After ``unhealthy_after`` failed
-    polls in a row it counts as unhealthy.
+    polls in a row it counts as unhealthy. ``default_region`` is the country of telephone numbers that state none.
     """
 
     PLACE: ClassVar[tuple[str, ...]] = ("base_url",)

@@ -46,6 +46,7 @@ class SinkTerms:
     request_timeout_s: float = 15.0
     client_id: bool = True
     base_url: str | None = None
+    region: str = "US"
     owns: Mapping[str, frozenset[str]] = field(default_factory=dict)
     required: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     human_review: frozenset[str] = field(default_factory=frozenset)

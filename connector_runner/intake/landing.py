@@ -24,6 +24,7 @@ from connector_runner.kernel.ids import new_id, new_ids
 from connector_runner.unification.engine import Mapping
 from connector_runner.unification.loader import MappingSet
 from connector_runner.unification.model import Mapped, MappingContext, same_reference
+from connector_runner.unification.phones import DEFAULT_REGION
 from connector_runner.world.confidence import AUTHORITATIVE
 from connector_runner.world.events import NewEvent, RecordVersion
 from connector_runner.world.service import World
@@ -46,6 +47,7 @@ class Origin:
     source: str = "connector_runner"
     confidence: float = AUTHORITATIVE
     base_url: str | None = None
+    region: str = DEFAULT_REGION
     numeric_versions: bool = False
     as_of: datetime | None = None
     batch_id: str | None = None
@@ -168,7 +170,7 @@ class _Page:
     ) -> None:
         self.intake, self.tx, self.workspace_id, self.origin, self.now = intake, tx, workspace_id, origin, now
         self.direct, self.recall = direct, recall
-        self.context = MappingContext(source=origin.name, resolve=resolve, base_url=origin.base_url)
+        self.context = MappingContext(origin.name, resolve, origin.base_url, origin.region)
         self.landed = Landed()
         self.events: list[NewEvent] = []
         self.sightings: list[RecordVersion] = []

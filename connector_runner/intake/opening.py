@@ -116,5 +116,6 @@ def origin_of(source: DataSource) -> Origin:
         system=settings.mapping,
         confidence=settings.confidence,
         base_url=settings.base,
+        region=settings.default_region,
         numeric_versions=settings.numeric_versions,
     )

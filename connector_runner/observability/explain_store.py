@@ -13,7 +13,8 @@ def origins(tx: Tx, event_ids: Sequence[str]) -> dict[str, Row]:
         tx,
         "SELECT e.id, e.event_type, e.fhir_resource_type, e.record_key, e.mapping_version, e.ingested_at, e.actor,"
         " e.raw_id, e.raw_position, e.facts, e.data_source_id, d.name AS source_name,"
-        " d.settings->>'mapping' AS system, d.settings->>'base_url' AS base_url"
+        " d.settings->>'mapping' AS system, d.settings->>'base_url' AS base_url,"
+        " coalesce(d.settings->>'default_region', 'US') AS region"
         " FROM event e LEFT JOIN data_source d ON d.workspace_id = e.workspace_id"
         " AND d.data_source_id = e.data_source_id WHERE e.id = ANY(CAST(:ids AS uuid[]))",
         ids=id_array(event_ids),

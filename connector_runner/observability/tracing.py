@@ -50,7 +50,8 @@ class Tracer:
         body = self._body(origin)
         path = None
         if mapping is not None and isinstance(body, dict):
-            path = locate(mapping, body, MappingContext(origin["source_name"], base_url=origin["base_url"]), claim)
+            context = MappingContext(origin["source_name"], base_url=origin["base_url"], region=origin["region"])
+            path = locate(mapping, body, context, claim)
         current = mapping is not None and mapping.version == origin["mapping_version"]
         return found | {"path": path, "mapping_current": current}
 

@@ -100,7 +100,7 @@ def contact_point(value: Any, path: str, run: Run) -> Fact | None:
         return None
     system = found.get("system")
     if system in PHONE_SYSTEMS:
-        phone = normalise_phone(kept)
+        phone = normalise_phone(kept, run.context.region)
         if phone is not None:
             kept, extension = phone
             if extension is not None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from connector_runner.unification.phones import DEFAULT_REGION
+
 
 def same_reference(text: str) -> str | None:
     """The resolver of a record that stands alone: a reference names what it says."""
@@ -26,12 +28,14 @@ class MappingContext:
     ``source`` is the name of the data source and the first part of every canonical id made. ``resolve`` turns
     a reference that is not ``Type/id`` (``urn:uuid:``, conditional, absolute) into ``Type/id``, or None when it
     cannot. ``base_url`` is the FHIR base of the source; absolute references elsewhere are foreign. Without a
-    base (a file) an absolute reference is taken to be into the same source.
+    base (a file) an absolute reference is taken to be into the same source. ``region`` (ISO 3166) is where a
+    telephone number without a country code is from.
     """
 
     source: str
     resolve: Callable[[str], str | None] = same_reference
     base_url: str | None = None
+    region: str = DEFAULT_REGION
 
 
 @dataclass(frozen=True, slots=True)

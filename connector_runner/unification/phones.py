@@ -7,21 +7,23 @@ from functools import lru_cache
 import phonenumbers
 
 DEFAULT_REGION = "US"
+_AS_PLAIN = frozenset({"US", "CA"})
+"""Where ten digits are a whole number, under country code 1."""
 _PUNCTUATION = str.maketrans("", "", " -.()/")
 
 
 @lru_cache(maxsize=65536)
-def normalise_phone(raw: str) -> tuple[str, str | None] | None:
+def normalise_phone(raw: str, region: str = DEFAULT_REGION) -> tuple[str, str | None] | None:
     """The E.164 text of ``raw`` and its extension; None when it cannot be a telephone number.
 
-    Numbers without a country code are read as North American. A number need not be assigned: test
+    Numbers without a country code are read as those of ``region``. A number need not be assigned: test
     systems are full of 555 numbers, and a person may still tell them apart.
     """
-    plain = _north_american(raw)
+    plain = _north_american(raw) if region in _AS_PLAIN else None
     if plain is not None:
         return plain, None
     try:
-        number = phonenumbers.parse(raw, DEFAULT_REGION)
+        number = phonenumbers.parse(raw, region)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number):

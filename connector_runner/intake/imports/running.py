@@ -223,6 +223,7 @@ def _origin(deps: Deps, lease: store.FileLease) -> Origin:
         source=job["options"].get("writer", WRITER),
         confidence=source.settings.confidence,
         base_url=source.settings.base,
+        region=source.settings.default_region,
         numeric_versions=source.settings.numeric_versions,
         batch_id=lease.import_id,
     )

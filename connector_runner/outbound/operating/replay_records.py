@@ -84,5 +84,6 @@ def _origin(source: DataSource) -> Origin:
         source=WRITER,
         confidence=settings.confidence,
         base_url=settings.base,
+        region=settings.default_region,
         numeric_versions=settings.numeric_versions,
     )

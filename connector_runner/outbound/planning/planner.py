@@ -393,4 +393,4 @@ class Planner:
         mapping = self.mappings.inbound(terms.system, kind)
         if mapping is None:
             raise BadRecord("the sink's resource has no inbound mapping", code="no_mapping", where=kind)
-        return mapping.map(resource, MappingContext(terms.name, base_url=terms.base_url)).facts
+        return mapping.map(resource, MappingContext(terms.name, base_url=terms.base_url, region=terms.region)).facts

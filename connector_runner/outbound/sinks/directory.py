@@ -147,6 +147,7 @@ def terms_of(source: DataSource) -> SinkTerms:
         request_timeout_s=_request_timeout_s(source),
         client_id=settings.sink_capabilities.client_id,
         base_url=settings.base,
+        region=settings.default_region,
         owns={name: frozenset(entity.owns) for name, entity in types.items() if entity.owns is not None},
         required={name: entity.required for name, entity in types.items() if entity.required},
         human_review=frozenset(reviewed | {name for name in sink.human_review if name in types}),

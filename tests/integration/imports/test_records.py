@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from connector_runner.connectors import directory
 from connector_runner.connectors.base import SourceRecord
 from connector_runner.infra.database import rows
 from connector_runner.intake.imports import running
 from connector_runner.intake.landing import Intake
+from connector_runner.kernel.clock import utc_now
 from connector_runner.kernel.errors import Misconfigured
 from connector_runner.kernel.ids import entity_id_of
 from tests.integration.imports.stack import (
@@ -42,6 +44,17 @@ def test_a_bundle_resolves_its_own_names_whatever_points_where(deps: Parts, work
     seen = entity(deps, workspace, "Encounter", VISIT.removeprefix("urn:uuid:"))
     assert seen["state"]["patient"]["ref"] == "partner:Patient:p1"
     assert '"value": "1234567893"' in json.dumps(seen["state"]["participant"])
+
+
+def test_numbers_without_a_country_are_of_the_region_that_the_source_states(
+    deps: Parts, workspace: str, tmp_path: Path
+) -> None:
+    document = {"name": "partner", "source_type": "file_drop", "settings": {"default_region": "GB"}}
+    with deps.database.begin(workspace) as tx:
+        directory.apply(tx, workspace, document, actor="test", now=utc_now())
+    said = patient(1, telecom=[{"system": "phone", "value": "020 7946 0958"}])
+    running.run_local(deps, workspace, "partner", [str(write(tmp_path / "p.json", said))])
+    assert entity(deps, workspace, "Patient", "p1")["state"]["telecom"][0]["value"] == "+442079460958"
 
 
 def test_to_import_a_folder_again_says_nothing_new(deps: Parts, workspace: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from connector_runner.unification.datatypes import reference
 from connector_runner.unification.dates import is_date, is_date_time, is_time
+from connector_runner.unification.demographics import contact_point
 from connector_runner.unification.model import MappingContext
 from connector_runner.unification.phones import normalise_phone
 from connector_runner.unification.run import Run
@@ -72,6 +73,25 @@ def test_times_of_day() -> None:
 )
 def test_telephone_numbers(raw: str, expected: Any) -> None:
     assert normalise_phone(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "region", "expected"),
+    [
+        ("020 7946 0958", "GB", ("+442079460958", None)),
+        ("2079460958", "GB", ("+442079460958", None)),
+        ("+1 503 555 0142", "GB", ("+15035550142", None)),
+        ("604 555 0142", "CA", ("+16045550142", None)),
+    ],
+)
+def test_a_number_without_a_country_is_of_the_region(raw: str, region: str, expected: Any) -> None:
+    assert normalise_phone(raw, region) == expected
+
+
+def test_a_contact_point_is_read_as_of_the_region_of_its_source() -> None:
+    run = Run(MappingContext("src", region="GB"), {})
+    said = {"system": "phone", "value": "020 7946 0958"}
+    assert contact_point(said, "telecom", run) == {"system": "phone", "value": "+442079460958", "raw": said["value"]}
 
 
 URN = "urn:uuid:0b7f6c1e-2222-4333-8444-555566667777"
