@@ -54,6 +54,13 @@ def test_each_queue_of_a_task_is_consumed() -> None:
     assert set(queue.QUEUE_OF.values()) <= _consumed()
 
 
+def test_the_document_says_which_process_takes_each_queue() -> None:
+    text = (PROJECT_ROOT / "docs/operations.md").read_text()
+    found = re.findall(r"^\| `([a-z.…]+)` \| [^|]+ \| `worker_(io|cpu)` \|$", text, re.MULTILINE)
+    taken = {(name, pool) for pool, names in queue.QUEUES_OF_POOL.items() for name in names}
+    assert set(found) == {*taken, (f"{queue.SINK_QUEUE_PREFIX}…", "io")}
+
+
 def test_each_entry_of_beat_names_a_task() -> None:
     assert {task for task, _ in ENTRIES.values()} <= set(_tasks())
 
