@@ -51,11 +51,8 @@ def expose() -> bytes:
     return generate_latest(REGISTRY)
 
 
-RECORDS: Final = counter("records", "Records landed, by what became of them", ("source", "outcome"))
-EVENTS: Final = counter("events", "Events appended", ("source",))
 POLLS: Final = counter("polls", "Polls of a source's resource", ("source", "outcome"))
 POLL_SECONDS: Final = histogram("poll_seconds", "Duration of a poll", ("source",))
-IMPORTS: Final = counter("import_chunks", "Chunks of imports", ("outcome",))
 QUARANTINED: Final = counter("quarantined", "Times that something went into quarantine", ("stage", "code"))
 WRITES: Final = counter("writes", "Writes to a sink, by outcome", ("sink", "outcome"))
 WRITE_SECONDS: Final = histogram("write_seconds", "Duration of a write to a sink", ("sink",))
