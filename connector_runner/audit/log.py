@@ -39,7 +39,6 @@ SEAL_BATCH: Final = 2000
 PURGE: Final = "purge"
 """Chained at once: what may be deleted is what an entry of the same transaction names."""
 _OURS: Final = "connector_runner"
-_MAC_BYTES: Final = 16
 
 
 def append(

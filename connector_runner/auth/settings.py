@@ -263,9 +263,3 @@ Auth = Annotated[
     Discriminator(_kind, custom_error_type="auth_kind", custom_error_message=f"kind must be one of {', '.join(KINDS)}"),
 ]
 """Any kind of authentication."""
-
-MintedAuth = (
-    ClientCredentialsAuth | RefreshTokenAuth | SmartBackendAuth | GoogleServiceAccountAuth | MutualTlsAuth
-    | JsonTokenExchangeAuth | BearerTokenExchangeAuth
-)  # fmt: skip
-"""The kinds that ask for tokens."""

@@ -206,7 +206,7 @@ def _watch(runner: Runner, settings: Settings, urls: dict[str, object], no_sandb
     announced, told_at, told = False, 0.0, ""
     while True:
         found = _look(runner)
-        if not announced and found is not None and _is_ready(runner, str(urls["web"]), found, no_sandbox):
+        if not announced and found is not None and _is_ready(str(urls["web"]), found, no_sandbox):
             announced = True
             _announce(settings, urls)
         elif not announced and time.monotonic() > deadline:
@@ -227,10 +227,10 @@ def _look(runner: Runner) -> dict[str, Any] | None:
         return None
 
 
-def _is_ready(runner: Runner, web: str, found: dict[str, Any], no_sandbox: bool) -> bool:
+def _is_ready(web: str, found: dict[str, Any], no_sandbox: bool) -> bool:
     """Web answers, both kinds of worker live, and, with the simulated clinic, its sources are healthy and data came."""
     kinds = {worker["kind"] for worker in found["workers"]}
-    if not {"io", "cpu"} <= kinds or not _answers(runner, web):
+    if not {"io", "cpu"} <= kinds or not _answers(web):
         return False
     if no_sandbox:
         return True
@@ -238,7 +238,7 @@ def _is_ready(runner: Runner, web: str, found: dict[str, Any], no_sandbox: bool)
     return bool(mine) and all(s["health_status"] == "healthy" for s in mine) and found["events"]["total"] > 0
 
 
-def _answers(runner: Runner, web: str) -> bool:
+def _answers(web: str) -> bool:
     import http.client
 
     parts = urlsplit(web)

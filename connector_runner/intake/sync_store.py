@@ -65,14 +65,8 @@ def forget_seen(tx: Tx, scope: Scope, *, except_window: str | None = None) -> No
     )
 
 
-def live_records(tx: Tx, scope: Scope) -> list[LiveRecord]:
-    """Every record of a type that a source was known to hold when last heard of."""
-    found = rows(tx, f"SELECT * FROM ({_KNOWN}) k WHERE {_ALIVE.format(record='k.record_id')}", **scope.bound)
-    return [LiveRecord(str(row["record_id"]), row["fhir_resource_id"]) for row in found]
-
-
 def count_live(tx: Tx, scope: Scope) -> int:
-    """How many records ``live_records`` would give."""
+    """How many records of a type a source was known to hold when last heard of."""
     row = one(tx, f"SELECT count(*) AS n FROM ({_KNOWN}) k WHERE {_ALIVE.format(record='k.record_id')}", **scope.bound)
     return int(row["n"]) if row else 0
 

@@ -115,7 +115,7 @@ def _log_odds(
         relation: {name: log(table[name].get(level, _LEAST)) for name, level in levels.items()}
         for relation, table in weights.chances.items()
     }
-    _weigh_names(chances, levels, one, other, weights, population)
+    _weigh_names(chances, levels, one, weights, population)
     size = max(population.size, 2)
     prior = {
         relation: 0.0 if relation == UNRELATED else log(2 * weights.rates[relation] / size) for relation in chances
@@ -134,7 +134,6 @@ def _weigh_names(
     chances: dict[str, dict[str, float]],
     levels: Levels,
     one: Identity,
-    other: Identity,
     weights: Weights,
     population: Population,
 ) -> None:

@@ -18,7 +18,6 @@ from connector_runner.kernel.errors import BadRecord, Conflict
 from connector_runner.review import material_store as store
 from connector_runner.review import pending_store
 from connector_runner.review.transcript import Material, Turn, read
-from connector_runner.world.events import StoredEvent
 
 LONGEST_SESSION: Final = 256
 
@@ -61,15 +60,6 @@ def put(tx: Tx, sealer: Sealer, workspace_id: str, session: str, body: Any, *, a
     if heard_of:
         pending_store.request(tx, workspace_id, heard_of)
     return Kept(session, n, **size, new=True)
-
-
-def of_events(tx: Tx, sealer: Sealer, workspace_id: str, events: Sequence[StoredEvent]) -> Material | None:
-    """What was said when events came about; None where there is no transcript, or they are of several conversations.
-
-    Raises BadRecord (``sealed_broken``) for one that does not open.
-    """
-    sessions = store.sessions_of(tx, [event.id for event in events])
-    return of_session(tx, sealer, workspace_id, sessions[0]) if len(sessions) == 1 else None
 
 
 def of_session(tx: Tx, sealer: Sealer, workspace_id: str, session: str) -> Material | None:

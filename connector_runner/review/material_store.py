@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from connector_runner.infra.database import Row, Tx, execute, id_array, one, rows
+from connector_runner.infra.database import Row, Tx, execute, one, rows
 
 
 def latest(tx: Tx, workspace_id: str, session: str) -> Row | None:
@@ -84,17 +84,6 @@ def numbered(tx: Tx, workspace_id: str, session: str, n: int) -> Row | None:
         session=session,
         n=n,
     )
-
-
-def sessions_of(tx: Tx, event_ids: Sequence[str]) -> list[str]:
-    """The conversations that events came of."""
-    found = rows(
-        tx,
-        "SELECT DISTINCT e.correlation_id FROM unnest(CAST(:ids AS uuid[])) AS i (id) CROSS JOIN LATERAL"
-        " (SELECT correlation_id FROM event WHERE id = i.id AND correlation_id IS NOT NULL OFFSET 0) e ORDER BY 1",
-        ids=id_array(event_ids),
-    )
-    return [row["correlation_id"] for row in found]
 
 
 def entities_of(tx: Tx, workspace_id: str, session: str) -> list[str]:

@@ -160,7 +160,8 @@ class _Loading:
             if direction == "inbound":
                 inbound[system, name] = Mapping(*self._resolved(direction, system, name))
             else:
-                outbound[system, name] = OutboundMapping(*self._resolved(direction, system, name))
+                version, _, header, fields, used, targets = self._resolved(direction, system, name)
+                outbound[system, name] = OutboundMapping(version, header, fields, used, targets)
         fhir = {FHIR_SYSTEM} | {system for way, system, name in self._documents if self._from_fhir(way, system, name)}
         return MappingSet(inbound, outbound, self._parents, self._schemas(), frozenset(fhir), self._targets)
 

@@ -9,7 +9,7 @@ from connector_runner.kernel.errors import BadRecord, NotYet
 from connector_runner.kernel.paths import Step, parse_path
 from connector_runner.unification import columns
 from connector_runner.unification.choices import SUFFIXES, choose
-from connector_runner.unification.documents import Document, Place
+from connector_runner.unification.documents import Place
 from connector_runner.unification.model import Ask, Dependency, OutboundContext, nothing_decided
 from connector_runner.unification.participants import (
     appointment_participants,
@@ -168,7 +168,6 @@ class OutboundMapping:
     def __init__(
         self,
         version: str,
-        document: Document,
         header: dict[str, Any],
         fields: list[FieldNode],
         vocabularies: Vocabularies,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from connector_runner.infra.database import Row, Tx, copy_rows, execute, gather, hot, id_array, later, one, rows
+from connector_runner.infra.database import Row, Tx, copy_rows, execute, gather, hot, id_array, later, rows
 from connector_runner.kernel import exact_json
 from connector_runner.world.events import RecordVersion, SentAtom, SentValue, StoredEvent
 
@@ -336,11 +336,6 @@ def hold_places(tx: Tx, workspace_id: str, entity_ids: Iterable[str], now: datet
 def remove_projections(tx: Tx, entity_ids: Iterable[str]) -> None:
     """Take away the projections of entities whose records others adopted; their events stay."""
     later(tx, hot("DELETE FROM entity WHERE entity_id = ANY(CAST(:ids AS uuid[]))"), ids=id_array(entity_ids))
-
-
-def entity_exists(tx: Tx, entity_id: str) -> bool:
-    """Whether the entity has a projection."""
-    return one(tx, "SELECT 1 FROM entity WHERE entity_id = :id", id=entity_id) is not None
 
 
 def take_dirty(tx: Tx, limit: int) -> list[str]:

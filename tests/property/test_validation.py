@@ -44,7 +44,7 @@ def rendered(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def problems(body: dict[str, Any]) -> tuple[Any, ...]:
-    return check(body, entity_type="any", system="fhir_r4", before=None, now=NOW)
+    return check(body, before=None, now=NOW)
 
 
 @settings(max_examples=25, deadline=None)
@@ -59,11 +59,11 @@ def test_what_our_mappings_render_of_any_population_is_valid(seed: int) -> None:
 @given(st.data())
 def test_a_rendered_change_is_judged_by_what_changes(data: st.DataObject) -> None:
     before = data.draw(st.sampled_from(people(7)))
-    assert check(before, entity_type="any", system="fhir_r4", before=before, now=NOW) == ()
+    assert check(before, before=before, now=NOW) == ()
     body = spoiled(data.draw, before)
     assume(isinstance(body, dict) and body.get("id") == before["id"])
     alone = set(problems(body))
-    beside = set(check(body, entity_type="any", system="fhir_r4", before=before, now=NOW))
+    beside = set(check(body, before=before, now=NOW))
     assert {p for p in beside if p.code != "status_transition"} <= alone or body["resourceType"] != before[
         "resourceType"
     ]
@@ -98,7 +98,7 @@ def test_any_json_is_judged_without_an_error_and_without_being_quoted(data: st.D
     assume(isinstance(body, dict))
     rules = Rules(written=frozenset({"name"}), client_ref="ref-1")
     for before in (None, FIXTURES[record]):
-        for problem in check(body, entity_type="any", system="fhir_r4", before=before, now=NOW, rules=rules):
+        for problem in check(body, before=before, now=NOW, rules=rules):
             assert PATH.fullmatch(problem.path)
 
 

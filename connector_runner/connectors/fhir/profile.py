@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from connector_runner.connectors.base import Page
@@ -14,7 +14,6 @@ Strategy = Literal["last_updated", "date_window", "changed_feed", "roster", "bul
 """How what changed is found: by the server's stamp, by re-reading a range of clinical dates, from a feed of the
 vendor, patient by patient, by a bulk export, or by reading everything and comparing."""
 
-STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 Parameters = tuple[tuple[str, str], ...]
 
 

@@ -26,11 +26,6 @@ UNKNOWN: Final = "unknown"
 
 STRATEGY: Final = "strategy"
 
-WRITING: Final = frozenset(
-    {"create", "update", "patch", "client_id", "conditional_create", "if_match", "transaction", "validate"}
-)
-"""Known only as declared: to measure them would be to write."""
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:

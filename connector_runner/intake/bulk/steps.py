@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -319,10 +318,6 @@ class Work:
         with self.deps.database.begin(self.job.workspace_id) as tx:
             if not store.save(tx, self.job, **changes):
                 raise Conflict("another worker has taken this export over", code="lease_lost")
-
-    def is_late(self) -> bool:
-        """Whether the slice is over."""
-        return time.monotonic() >= self.deadline
 
 
 _AGAIN: Final[dict[str, Any]] = {

@@ -266,7 +266,7 @@ class DocumentParser:
     def _read_resource(self, text: str, start: int) -> tuple[Item, int]:
         value, end = _scan(text, start)
         place = self._place() if self._mode == "array" else ""
-        return _checked(Entry(place, value, b""), text, start, start, end), end
+        return _checked(Entry(place, value, b""), text, start, end), end
 
     def _read_entry(self, text: str, start: int) -> tuple[Item, int]:
         place = self._place()
@@ -287,7 +287,7 @@ class DocumentParser:
             elif key == "search" and isinstance(value, dict):
                 entry.search_mode = value.get("mode")
         end = _closing(text, end)
-        return _checked(entry, text, start, begin, stop), end
+        return _checked(entry, text, begin, stop), end
 
     # -- taking one value out of the window, whatever its state
 
@@ -359,7 +359,7 @@ class DocumentParser:
         return fault_of_text(self._place() if self._mode != "document" else "", "truncated", text, rest)
 
 
-def _checked(entry: Entry, text: str, start: int, begin: int, stop: int) -> Item:
+def _checked(entry: Entry, text: str, begin: int, stop: int) -> Item:
     """The entry with its resource's bytes, or a fault when these cannot be kept as text."""
     body = text[begin:stop]
     try:

@@ -57,17 +57,6 @@ def run(deps: Deps, workspace_id: str, import_id: str, *, owner: str, slice_s: f
     return _settle(deps, workspace_id, import_id, done)
 
 
-def run_file(
-    deps: Deps, workspace_id: str, import_id: str, file_n: int, *, owner: str, slice_s: float = SLICE_S
-) -> bool:
-    """Work for a slice on one file of an import; whether it was finished by this."""
-    deadline = time.monotonic() + slice_s
-    lease = _claim(deps, workspace_id, import_id, owner, file_n)
-    finished = lease is not None and _work(deps, lease, deadline)
-    _settle(deps, workspace_id, import_id, int(finished))
-    return finished
-
-
 def overdue(tx: Tx, now: datetime, limit: int = 100) -> list[tuple[str, str]]:
     """Workspace and import ids that a worker should look at now; ``tx`` is a sweep."""
     return store.overdue(tx, now, limit)
@@ -86,7 +75,8 @@ def run_local(
     """Import files in this process, read where they are; what came of it.
 
     ``watch`` is asked for each file, by name and size in bytes, who is to be told of its progress.
-    The answer has the counts of design's ``import`` and ``failed_files``.
+    The answer has the counts of ``report.NUMBERS``; ``ignored`` and ``unmapped`` by kind, ``errors_total`` and the
+    first ``errors``; ``files``, ``failed_files`` and ``seconds``.
     """
     began = time.monotonic()
     workspace_id = registering.workspace_id_of(deps, workspace)

@@ -186,9 +186,7 @@ def home_of(canonical_id: str, sources: Mapping[str, str]) -> str | None:
     return home if home in sources else None
 
 
-def may_create(
-    canonical_id: str, records: Mapping[str, str], terms: SinkTerms, sources: Mapping[str, str]
-) -> str | None:
+def may_create(canonical_id: str, terms: SinkTerms, sources: Mapping[str, str]) -> str | None:
     """Why an entity without a record in the sink must not be created there; None when it may.
 
     An entity of an agent's own making may go anywhere. One that is a record of an external system goes only

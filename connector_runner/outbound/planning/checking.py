@@ -28,7 +28,7 @@ def problems_of(mappings: MappingSet, terms: SinkTerms, intent: Intent, now: dat
         client_ref=intent.idempotency_key if creating and fhir else None,
         transitions=not intent.mapping_version.startswith(MARK),
     )
-    return check(intent.body, entity_type=entity_type, system=terms.system, before=intent.before, now=now, rules=rules)
+    return check(intent.body, before=intent.before, now=now, rules=rules)
 
 
 @lru_cache(maxsize=1000)

@@ -29,13 +29,12 @@ _RANKS: Final[dict[str, int]] = {
     "patient": 3, "related_person": 4, "insurance_plan": 4, "appointment": 4, "schedule": 4, "slot": 5,
     "care_team": 5, "encounter": 6, "condition": 7,
 }  # fmt: skip
-LAST_RANK: Final = 9
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 _LATE: Final = {"diagnostic_report": 9, "claim": 9, "explanation_of_benefit": 9, "composition": 9, "provenance": 9}
 
 
 def rank(entity_type: str) -> int:
-    """Where a type stands in the order of writing: 0 refers to nothing, ``LAST_RANK`` to many."""
+    """Where a type stands in the order of writing: 0 refers to nothing, 9 to many."""
     return _RANKS.get(entity_type, _LATE.get(entity_type, 8))
 
 

@@ -54,7 +54,7 @@ def creates(
     makers = [
         other.entity_id
         for other in there
-        if other.status == "active" and may_create(other.canonical_id, other.records, terms, sources) is None
+        if other.status == "active" and may_create(other.canonical_id, terms, sources) is None
     ]
     return Nothing(MADE_AS_MEMBER) if makers and min(makers) < view.entity_id else None
 

@@ -144,7 +144,7 @@ class Planner:
         if members.is_replaced(view, terms.sink_id, also):
             return Nothing(HELD_AS_MEMBER)
         if ref is None:
-            refusal = may_create(view.canonical_id, view.records, terms, sources)
+            refusal = may_create(view.canonical_id, terms, sources)
             if refusal is not None:
                 return Nothing(refusal)
             kept = members.creates(view, terms, sources, also) if view.others else None

@@ -40,8 +40,6 @@ class Rules:
 def check(
     intent_body: Json,
     *,
-    entity_type: str,
-    system: str,
     before: Json | None,
     now: datetime,
     rules: Rules | None = None,
@@ -49,7 +47,7 @@ def check(
     """What is wrong with a body that is about to be sent, of the first layer that finds anything; () when nothing.
 
     ``before`` is the resource as the sink holds it, None for a create. What it has wrong already is not ours to
-    judge: only what changes is. ``entity_type`` and ``system`` name the mapping that made the body.
+    judge: only what changes is.
     """
     rules = rules or Rules()
     found: list[Problem]

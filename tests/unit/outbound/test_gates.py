@@ -240,7 +240,7 @@ def test_typing_of_a_number_is_no_difference() -> None:
     ],
 )
 def test_where_an_entity_may_be_created(home: str, code: str | None) -> None:
-    assert may_create(home, {}, TERMS, {"ehr": "1", "crm": "2", "store": "sink-id"}) == code
+    assert may_create(home, TERMS, {"ehr": "1", "crm": "2", "store": "sink-id"}) == code
 
 
 def test_the_record_that_we_are_making_is_not_there_yet() -> None:

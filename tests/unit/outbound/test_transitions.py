@@ -75,7 +75,7 @@ def test_the_check_refuses_a_step_but_not_where_a_write_is_taken_back() -> None:
     before = {"resourceType": "Appointment", "id": "a", "status": "cancelled", "participant": [actor]}
     body = {**before, "status": "booked", "start": "2026-01-01T09:00:00Z", "end": "2026-01-01T09:10:00Z"}
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    [problem] = check(body, entity_type="appointment", system="fhir_r4", before=before, now=now)
+    [problem] = check(body, before=before, now=now)
     assert (problem.path, problem.code) == ("Appointment.status", "status_transition")
     rules = Rules(transitions=False)
-    assert check(body, entity_type="appointment", system="fhir_r4", before=before, now=now, rules=rules) == ()
+    assert check(body, before=before, now=now, rules=rules) == ()

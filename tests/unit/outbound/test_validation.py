@@ -242,7 +242,7 @@ def test_no_problem_quotes_a_value_or_a_foreign_name() -> None:
         body = changed(base, place, planted)
         spoiled = {**body, CANARY: CANARY, f"_{CANARY}": {"id": CANARY}}
         for one in (body, spoiled):
-            for problem in check(one, entity_type="any", system="fhir_r4", before=None, now=NOW):
+            for problem in check(one, before=None, now=NOW):
                 assert CANARY.lower() not in f"{problem.path} {problem.code} {problem.message}".lower()
 
 
@@ -300,6 +300,6 @@ def test_a_patient_is_checked_in_less_than_0_4_ms() -> None:
     for _ in range(5):
         started = time.process_time()
         for _ in range(100):
-            check(body, entity_type="patient", system="fhir_r4", before=None, now=NOW)
+            check(body, before=None, now=NOW)
         best = min(best, (time.process_time() - started) / 100)
     assert best < 0.0004

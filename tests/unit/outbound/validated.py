@@ -47,7 +47,7 @@ ORDER: dict[str, Any] = {
 
 def found(body: dict[str, Any], before: dict[str, Any] | None = None, **rules: Any) -> list[tuple[str, str, str]]:
     """Layer, path and code of what is found."""
-    problems = check(body, entity_type="any", system="fhir_r4", before=before, now=NOW, rules=Rules(**rules))
+    problems = check(body, before=before, now=NOW, rules=Rules(**rules))
     return [(problem.layer, problem.path, problem.code) for problem in problems]
 
 
