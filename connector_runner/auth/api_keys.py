@@ -1,8 +1,10 @@
-"""API keys: shown once, kept as a digest, bound to a role with a ceiling on what they may claim."""
+"""API keys: shown once, kept as a digest, bound to a role with a ceiling on what they may claim.
+
+They are only made: nothing takes one yet.
+"""
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -54,13 +56,3 @@ def create(
         "confidence_ceiling": CEILING_OF_ROLE[role],
         "expires_at": expires_at,
     }
-
-
-def check(tx: Tx, token: str, *, now: datetime) -> dict[str, Any] | None:
-    """What a key may do in the transaction's workspace, or None when it is not one of its keys."""
-    prefix = token[: len(_PREFIX) + 8]
-    digest = sha256(token.encode()).digest()
-    for row in store.keys_with_prefix(tx, prefix, now):
-        if hmac.compare_digest(bytes(row["digest"]), digest):
-            return row
-    return None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from connector_runner.infra.database import Tx, execute, one, rows
+from connector_runner.infra.database import Tx, execute, one
 
 
 def insert_workspace(tx: Tx, workspace_id: str, slug: str, name: str) -> bool:
@@ -39,15 +38,4 @@ def insert_key(tx: Tx, workspace_id: str, key: dict[str, Any]) -> None:
         " VALUES (:ws, :key_id, :prefix, :digest, :role, :ceiling, :expires_at)",
         ws=workspace_id,
         **key,
-    )
-
-
-def keys_with_prefix(tx: Tx, prefix: str, now: datetime) -> list[dict[str, Any]]:
-    """Keys of the workspace that begin like this and still hold."""
-    return rows(
-        tx,
-        "SELECT key_id, digest, role, confidence_ceiling, entity_types FROM api_key WHERE prefix = :prefix"
-        " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
-        prefix=prefix,
-        now=now,
     )

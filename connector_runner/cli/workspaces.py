@@ -49,7 +49,7 @@ def create_key(
     days: Annotated[int | None, typer.Option(min=1, max=90, help="How long it holds.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key. It is shown this once."""
+    """Make a key for the API, shown this once. Nothing takes such keys yet: no route asks for one."""
     runner = open_runner()
     workspace_id = workspace_of(runner, workspace)
     with runner.database.begin(workspace_id) as tx:
