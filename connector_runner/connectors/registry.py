@@ -1,4 +1,4 @@
-"""From a source type to what implements it. Beside bootstrap the only place that names a vendor."""
+"""From a source type to what implements it: the only place that imports vendors."""
 
 from __future__ import annotations
 
