@@ -20,7 +20,7 @@ class MatchHandler:
         store.lock_kind(tx, workspace_id, item.entity_type)
 
     def changed(self, tx: Tx, workspace_id: str, item: Item, *, now: datetime) -> Sequence[Mapping[str, Any]]:
-        """Nothing: a question that asks itself no more is withdrawn when the two are compared."""
+        """Nothing: a question that is no longer to be asked is withdrawn when the two are compared."""
         return ()
 
     def gone(self, tx: Tx, workspace_id: str, item: Item, asked: Asked) -> Sequence[Mapping[str, Any]]:

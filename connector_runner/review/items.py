@@ -236,7 +236,7 @@ def withdraw(
     because: str = SUPERSEDED,
     now: datetime,
 ) -> bool:
-    """Close an open question that asks itself no more, shown as expired; whether there was one."""
+    """Close an open question that is no longer to be asked, shown as expired; whether there was one."""
     if other_id is not None and other_id < entity_id:
         entity_id, other_id = other_id, entity_id
     found = item_store.open_of(tx, workspace_id, kind, entity_id, other_id)

@@ -1,4 +1,4 @@
-"""When those whom a question is about come next."""
+"""The next appointment of each patient whom a question is about."""
 
 from __future__ import annotations
 

@@ -20,8 +20,10 @@ class Subscriber:
     hint: Callable[[str], None]
 
     def __call__(self, tx: Tx, workspace_id: str, changes: Sequence[EntityChange]) -> None:
-        """Note who something was said of in doubt, or who is there no more; who people are asked about, as that may be
-        said no more; and of whom anything was said in doubt, where another who is the same has changed.
+        """Note whom a run of review has to look at, of entities that changed.
+
+        Those of whom something was said in doubt, and those that are gone; those about whom people are asked, as what
+        they are asked may be said no more; and where another who is the same has changed, of whom anything is in doubt.
         """
         wanted = {change.entity_id for change in changes if change.doubtful or change.gone}
         others = [change.entity_id for change in changes if not change.created and not change.gone]

@@ -17,7 +17,7 @@ from connector_runner.outbound.planning.plans import Nothing, Wait
 from connector_runner.world.reading import EntityView, Member
 
 MEMBER_UNDER_WAY: Final = "member_under_way"
-"""A record of another entity that is the same may be being made at this moment."""
+"""A record of another entity that is the same may be on its way at this moment."""
 RESOLUTION_PENDING: Final = "resolution_pending"
 """What identifies the entity, or another that is the same, was not compared yet: the sink may have the record."""
 DUPLICATE_IN_SINK: Final = "duplicate_in_sink"

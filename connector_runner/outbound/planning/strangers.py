@@ -1,4 +1,4 @@
-"""Is the record that is about to be changed still of whom we wrote there? Pure.
+"""Is the record that is about to be changed still that of the person whom we wrote there? Pure.
 
 A sink that was moved to another address, or gives an id out again, has somebody else where we know our patient to be.
 """

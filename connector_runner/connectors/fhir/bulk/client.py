@@ -38,7 +38,7 @@ _MANIFEST_BYTES: Final = 64 * 1024 * 1024
 
 
 class ExportLost(TryAgain):
-    """The server knows the export or its files no more: start it anew, since when it was asked for."""
+    """The server does not know the export or its files any more: start another, since the same time."""
 
     default_code = "export_lost"
 
