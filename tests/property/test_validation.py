@@ -24,6 +24,7 @@ from tests.property.test_unification import FIXTURES, spoiled
 
 MAPPINGS = load_mappings(Path(__file__).parents[2] / "mappings")
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
+CODE = re.compile(r"[a-z][a-z0-9_-]*")
 PATH = re.compile(r"(_?[A-Za-z]+(\[(x|\d+)\])?(\.|$))*")
 
 
@@ -115,6 +116,11 @@ def test_what_mappings_render_of_spoiled_records_is_judged_too(data: st.DataObje
     outbound = MAPPINGS.outbound("fhir_r4", mapped.entity_type)
     if outbound is not None:
         try:
-            problems(outbound.render(mapped.facts, OutboundContext(lambda canonical: None)))
+            found = problems(outbound.render(mapped.facts, OutboundContext(lambda canonical: None)))
         except (BadRecord, NotYet):
             return
+        for problem in found:
+            assert PATH.fullmatch(problem.path)
+            assert CODE.fullmatch(problem.code)
+        assert len({problem.layer for problem in found}) <= 1, "of the first layer alone"
+        assert len(set(found)) == len(found)
