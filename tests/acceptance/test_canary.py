@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def test_nor_on_the_way_out(stack: Stack, flower: str, ehr: Sandbox, store: Sand
         forget(stack, ehr, store)
         told = ask_about_her(stack)
     pages = pages_of(web)
-    assert "sample_read_back" in pages["/metrics"] or "lanes" in pages["/metrics"]
+    assert re.search(r'^connector_runner_lanes\{sink="[^"]+\.gossip",state="idle"\} ', pages["/metrics"], re.MULTILINE)
     look_for_her(stack, flower, **told, **pages, **{"outbound status": json.dumps(stack.cli("outbound", "status"))})
 
 
