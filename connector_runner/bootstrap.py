@@ -18,6 +18,7 @@ from connector_runner.infra.llm import LanguageModel
 from connector_runner.infra.logging import get_logger
 from connector_runner.infra.queue import REVIEW, Publisher
 from connector_runner.infra.sealing import Sealer, installation_key
+from connector_runner.infra.shared_counters import SharedCounters
 from connector_runner.intake.landing import Intake
 from connector_runner.intake.read_gate import Gates
 from connector_runner.intake.read_memory import ReadMemory
@@ -99,6 +100,11 @@ class Runner:
         return redis.Redis.from_url(
             self.addresses.redis_url, socket_timeout=2, socket_connect_timeout=1, health_check_interval=25
         )
+
+    @cached_property
+    def counters(self) -> SharedCounters:
+        """What this process counts, for whoever is scraped."""
+        return SharedCounters(self.redis)
 
     @cached_property
     def http(self) -> HTTP:

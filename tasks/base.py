@@ -24,7 +24,7 @@ from connector_runner.kernel.errors import (
     TryAgain,
 )
 from tasks import running
-from tasks.process import runner
+from tasks.process import runner, tell_counters
 
 log = get_logger(__name__)
 
@@ -102,6 +102,7 @@ class RunnerTask(Task):  # type: ignore[misc]
             finally:
                 metrics.TASKS.labels(task=self.name, outcome=outcome).inc()
                 metrics.TASK_SECONDS.labels(task=self.name).observe(time.monotonic() - started)
+                tell_counters()
 
     def _attempt(self, kwargs: dict[str, Any]) -> Any:
         for attempt in range(1, ATTEMPTS + 1):

@@ -17,7 +17,20 @@ def runner() -> Runner:
     pid = os.getpid()
     found = _built.get(pid)
     # No lock: a fork could copy it held. Two threads that both build keep the first one's.
-    return found if found is not None else _built.setdefault(pid, build(Settings()))
+    return found if found is not None else _built.setdefault(pid, _counting(build(Settings())))
+
+
+def tell_counters() -> None:
+    """Add what this process counted to what all did, now and then; nothing where it did nothing yet."""
+    found = _built.get(os.getpid())
+    if found is not None:
+        found.counters.tell()
+
+
+def _counting(made: Runner) -> Runner:
+    """From now on: what the parent counted before it forked is the parent's."""
+    made.counters.tell()
+    return made
 
 
 def owner() -> str:

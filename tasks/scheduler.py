@@ -21,7 +21,7 @@ from connector_runner.infra.queue import POLL, QUEUE_OF
 from connector_runner.intake import polling
 from connector_runner.intake.schedule import EARLY
 from connector_runner.kernel.errors import RunnerError
-from tasks.process import owner, runner
+from tasks.process import owner, runner, tell_counters
 
 log = get_logger(__name__)
 
@@ -75,6 +75,7 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One turn; entries are brought up to date first when that is due."""
         self._refresh()
+        tell_counters()
         return float(super().tick(*args, **kwargs))
 
     def schedules_equal(self, *_: object) -> bool:

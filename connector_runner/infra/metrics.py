@@ -6,11 +6,12 @@ An id or a value from a record is never one: ``counter``, ``gauge`` and ``histog
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 
 REGISTRY: Final = CollectorRegistry()
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -46,9 +47,24 @@ def histogram(name: str, documentation: str, labels: Sequence[str] = ()) -> Hist
     return Histogram(_PREFIX + name, documentation, _checked(labels), registry=REGISTRY, buckets=_SECONDS)
 
 
-def expose() -> bytes:
-    """The text that a scrape gets; send it as CONTENT_TYPE."""
-    return generate_latest(REGISTRY)
+class _Shown(Collector):
+    """The gauges of this process, and what was counted elsewhere."""
+
+    def __init__(self, counted: Iterable[Metric]) -> None:
+        self._counted = counted
+
+    def collect(self) -> Iterator[Metric]:
+        yield from (metric for metric in REGISTRY.collect() if metric.type == "gauge")
+        yield from self._counted
+
+
+def expose(counted: Iterable[Metric] | None = None) -> bytes:
+    """The text that a scrape gets; send it as CONTENT_TYPE. ``counted`` are counters in place of this process's own."""
+    if counted is None:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    registry.register(_Shown(counted))
+    return generate_latest(registry)
 
 
 POLLS: Final = counter("polls", "Polls of a source's resource", ("source", "outcome"))

@@ -14,6 +14,7 @@ from connector_runner.bootstrap import Runner, build
 from connector_runner.infra import metrics
 from connector_runner.infra.database import Database
 from connector_runner.infra.logging import configure, get_logger
+from connector_runner.infra.shared_counters import SharedCounters
 from connector_runner.kernel.errors import Unavailable
 from connector_runner.settings import Settings
 from connector_runner.web import key_sets, page, style
@@ -57,12 +58,12 @@ def create_app(runner: Runner) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     hooks.register(app)
     key_sets.register(app, database, cache_s=runner.settings.jwks_cache_s)
-    _for_machines(app, readiness, snapshots)
+    _for_machines(app, readiness, snapshots, runner.counters)
     _for_people(app, snapshots)
     return app
 
 
-def _for_machines(app: FastAPI, readiness: Readiness, snapshots: Snapshots) -> None:
+def _for_machines(app: FastAPI, readiness: Readiness, snapshots: Snapshots, counters: SharedCounters) -> None:
     @app.api_route("/health", methods=_METHODS)
     async def health() -> dict[str, str]:
         """This process is alive, whatever became of the others."""
@@ -79,7 +80,7 @@ def _for_machines(app: FastAPI, readiness: Readiness, snapshots: Snapshots) -> N
     @app.api_route("/metrics", methods=_METHODS)
     def exposed() -> Response:
         """For Prometheus."""
-        return Response(scrape(snapshots), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return Response(scrape(snapshots, counters), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 def _for_people(app: FastAPI, snapshots: Snapshots) -> None:

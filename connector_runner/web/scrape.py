@@ -1,4 +1,4 @@
-"""``/metrics``: this process's counters, and gauges of what stands in Postgres, set when somebody scrapes."""
+"""``/metrics``: what all processes counted, and gauges of what stands in Postgres, set when somebody scrapes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import threading
 from collections import Counter
 from typing import Any, Final
 
+from prometheus_client import Metric
+from redis.exceptions import RedisError
+
 from connector_runner.infra import metrics
 from connector_runner.infra.logging import get_logger
+from connector_runner.infra.shared_counters import SharedCounters
 from connector_runner.kernel.errors import Unavailable
 from connector_runner.web.snapshot import Snapshot, Snapshots, WorkspaceView
 
@@ -39,8 +43,10 @@ _HELD: Final = (
 _one_at_a_time = threading.Lock()
 
 
-def scrape(snapshots: Snapshots) -> bytes:
-    """The text of one scrape. Without Postgres it has this process's own counters and ``postgres_up 0``."""
+def scrape(snapshots: Snapshots, counters: SharedCounters) -> bytes:
+    """The text of one scrape. Without Postgres it has no gauges but ``postgres_up 0``, and without Redis this process's
+    own counters alone.
+    """
     try:
         snapshot = snapshots.latest()
     except Unavailable as exc:
@@ -52,7 +58,17 @@ def scrape(snapshots: Snapshots) -> bytes:
         POSTGRES_UP.set(snapshot is not None)
         if snapshot is not None:
             _set(snapshot)
-        return metrics.expose()
+        return metrics.expose(_counted(counters))
+
+
+def _counted(counters: SharedCounters) -> list[Metric] | None:
+    if not counters.tell(at_once=True):
+        return None
+    try:
+        return counters.sums()
+    except RedisError as error:
+        log.warning("scrape.partial", code="redis_unreachable", error=type(error).__name__)
+        return None
 
 
 def _set(snapshot: Snapshot) -> None:

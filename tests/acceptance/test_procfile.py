@@ -36,6 +36,10 @@ def ready(url: str) -> bool:
         return False
 
 
+def counted(web: str, name: str) -> bool:
+    return f"connector_runner_{name}_total{{" in requests.get(f"{web}/metrics", timeout=60).text
+
+
 def test_honcho_runs_the_procfile_and_twice_the_workers_need_no_other_change(tmp_path: Path) -> None:
     with a_stack(tmp_path) as stack:
         ehr = stack.sandbox("ehr", "--seed", "6", "--patients", "4")
@@ -49,6 +53,8 @@ def test_honcho_runs_the_procfile_and_twice_the_workers_need_no_other_change(tmp
         wait_for("four workers", lambda: len(stack.status()["workers"]) >= 4, every_s=1)
         wait_for("the population", lambda: len(store.every("Patient")) == len(ehr.every("Patient")), every_s=1)
         stack.settled()
+        web = f"http://127.0.0.1:{base + 100}"
+        wait_for("what the workers counted", lambda: counted(web, "writes") and counted(web, "polls"), every_s=1)
         # Who was read before their doctor was is told of twice, and has something to say each time.
         assert store.repeated() == []
         page = requests.get(f"http://127.0.0.1:{base + 100}/", timeout=10).text
