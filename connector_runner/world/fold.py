@@ -139,18 +139,15 @@ def fold(events: Sequence[StoredEvent], versions: Iterable[RecordVersion], sent:
         for claim in _event_claims(event):
             claims.setdefault(claim.atom, []).append(claim)
     found = statuses(histories, events)
+    claims = {atom: [_judged(claim, verdicts) for claim in every] for atom, every in claims.items()}
     gone = replaced(claims.get("link", ()), by_id)
-    if gone:
-        claims = {atom: still_said(candidates, gone, by_id) for atom, candidates in claims.items()}
-    if gone and any(status == "active" for entity, status in found.items() if entity not in gone):
+    if gone.records:
+        claims = {atom: still_said(every, gone.records) for atom, every in claims.items()}
+    if gone.entities and any(status == "active" for entity, status in found.items() if entity not in gone.entities):
         # That a record is out of use says nothing of the person, who goes on under another.
-        claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in gone]
-    settled = {
-        atom: chosen
-        for atom, candidates in claims.items()
-        if (chosen := _choose(atom, [_judged(claim, verdicts) for claim in candidates])) is not None
-    }
-    return Folded(settled, together(found.values()), found, gone)
+        claims["active"] = [c for c in claims.get("active", ()) if by_id[c.event_id].entity_id not in gone.entities]
+    settled = {atom: chosen for atom, every in claims.items() if (chosen := _choose(atom, every)) is not None}
+    return Folded(settled, together(found.values()), found, gone.entities)
 
 
 def _histories(versions: Iterable[RecordVersion], by_id: Mapping[str, StoredEvent]) -> dict[str, list[RecordVersion]]:

@@ -191,14 +191,17 @@ class Settler:
         if outcome is Outcome.CONFLICT and intent.operation == UPDATE:
             return self._conflict(tx, lane, intent, reply, code)
         tx.close_intent(lane, intent.intent_id)
+        spent = outcome is Outcome.CONFLICT and lane.attempts >= AT_ONCE
+        if (spent or outcome is Outcome.POISON) and tx.more_desired(lane):
+            # Before anybody is told that they were refused: that is not what they want by now.
+            return self._outdated(tx, lane, code, reply)
         if outcome is Outcome.CONFLICT:
-            if lane.attempts >= AT_ONCE and self._desk.refused(tx, lane, intent, code):
-                return self.refused(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
+            if spent and self._desk.refused(tx, lane, intent, code):
+                return self.quarantine(tx, lane, code, "the sink has no room for it", body=intent.body, reply=reply)
             return self.retry(tx, lane, CONFLICT, code, status=reply.status)
         if outcome in _NOT_ACCEPTED:
             self._desk.refused(tx, lane, intent, code)
-            put_aside = self.refused if outcome is Outcome.POISON else self.quarantine
-            return put_aside(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
+            return self.quarantine(tx, lane, code, _NOT_ACCEPTED[outcome], body=intent.body, reply=reply)
         return self.held_up(tx, lane, reply, State.WAITING)
 
     def _conflict(self, tx: LaneTx, lane: Lane, intent: Intent, reply: Reply, code: str) -> Settled:
@@ -286,13 +289,15 @@ class Settler:
         )
         return Settled(reason)
 
-    def refused(
-        self, tx: LaneTx, lane: Lane, code: str, message: str, *, body: Json | None = None, reply: Reply | None = None
-    ) -> Settled:
+    def refused(self, tx: LaneTx, lane: Lane, code: str, message: str, *, body: Json | None = None) -> Settled:
         """Put the lane aside for what it says, unless it is to say another thing by now: nobody has refused that."""
-        if not tx.more_desired(lane):
-            return self.quarantine(tx, lane, code, message, body=body, reply=reply)
-        tx.give_back(lane, State.READY, reason=code, detail=message, status=reply.status if reply else None)
+        if tx.more_desired(lane):
+            return self._outdated(tx, lane, code, None)
+        return self.quarantine(tx, lane, code, message, body=body)
+
+    @staticmethod
+    def _outdated(tx: LaneTx, lane: Lane, code: str, reply: Reply | None) -> Settled:
+        tx.give_back(lane, State.READY, reason=code, status=reply.status if reply else None)
         return Settled("outdated")
 
     def quarantine(

@@ -355,6 +355,41 @@ def test_a_record_that_was_replaced_says_only_what_the_one_in_its_place_does_not
     assert both.state["gender"] == "male", "her chart says nothing of it"
 
 
+def test_a_rejected_word_of_the_one_in_its_place_silences_nobody() -> None:
+    gone, there = merged("replaced-by", day=5)
+    rejected = a_verdict(there, 0.0, "human", fields=["name"])
+    assert fold([gone, there, rejected], []).state["name"]["family"] == "Doe", "else nobody says a name any more"
+
+
+def test_a_rejected_link_replaces_nothing() -> None:
+    gone, there = merged("replaced-by", day=5)
+    both = fold([gone, there, a_verdict(gone, 0.0, "human", fields=["link"])], [])
+    assert both.replaced == frozenset()
+    assert both.state["name"]["family"] == "Doe", "it is the younger"
+
+
+def test_what_a_person_stands_by_counts_though_its_record_was_replaced() -> None:
+    gone, there = merged("replaced-by", day=5)
+    approved = a_verdict(gone, 0.95, "human", fields=["name"])
+    assert fold([gone, there, approved], []).state["name"]["family"] == "Doe"
+
+
+def test_a_record_of_another_system_is_not_replaced_along_with_its_entitys_own() -> None:
+    """The entity has adopted a record of the CRM, which has another one of the person as well."""
+    gone, there = merged("replaced-by", day=5)
+    crm = {"source": "crm", "data_source_id": "2", "snapshot": False}
+    adopted = an_event({"birth_date": "1982-03-05"}, day=9, entity_id="A", record_id="C", record_key="crm:c:1", **crm)
+    other = an_event({"birth_date": "1890-01-01"}, day=2, entity_id="D", record_id="D", record_key="crm:c:2", **crm)
+    assert fold([gone, there, adopted, other], []).state["birth_date"] == "1982-03-05"
+
+
+def test_only_one_in_its_place_that_is_there_replaces_a_record() -> None:
+    gone, _ = merged("replaced-by", day=5)
+    third = an_event({"name": {"family": "Obi", "given": ["Ada"]}}, day=1, entity_id="F", record_id="F",
+                     record_key="ehr:Patient:3", source="ehr", data_source_id="1")  # fmt: skip
+    assert fold([gone, third], []).state["name"]["family"] == "Doe"
+
+
 def test_another_systems_word_stands_against_a_record_that_was_replaced() -> None:
     crm = an_event({"name": {"family": "Obi", "given": ["Ada"]}}, day=0, source="crm", data_source_id="2",
                    record_id="C", record_key="crm:contact:1", snapshot=False)  # fmt: skip
