@@ -298,14 +298,23 @@ def once_planned(
     monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any], by: type[Hands | Rounds | Together] = Hands
 ) -> None:
     """``work`` is done between the first plan of a write and the intent that is opened for it, ``by`` whomever."""
-    opened, done = by._open, []
+    _before(monkeypatch, by, "_open", work)
 
-    def after_work(opening: Any, *planned: Any) -> Any:
+
+def once_opened(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
+    """``work`` is done between the intent of the first write and its request."""
+    _before(monkeypatch, Hands, "_call", work)
+
+
+def _before(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, work: Callable[[], Any]) -> None:
+    called, done = getattr(owner, method), []
+
+    def after_work(itself: Any, *planned: Any) -> Any:
         if not done:
             done.append(work())
-        return opened(opening, *planned)
+        return called(itself, *planned)
 
-    monkeypatch.setattr(by, "_open", after_work)
+    monkeypatch.setattr(owner, method, after_work)
 
 
 def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:

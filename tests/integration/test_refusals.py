@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from connector_runner.infra.database import Row, rows
-from connector_runner.outbound.lanes.writing import Hands
 from connector_runner.outbound.operating import status
 from connector_runner.outbound.releasing.release import request_all
-from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment
+from tests.integration.outbound_stack import Clinic, System, a_patient, an_appointment, once_opened
 from tests.integration.test_creation import FACTS
 from tests.integration.test_drain import BOTH
 from tests.integration.test_transactions import name_of
@@ -154,18 +152,6 @@ def test_what_was_corrected_at_its_origin_goes_without_an_operator(
         assert clinic.outbound.quarantine.count_open(tx, clinic.workspace) == 0
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
-    """``work`` is done while the first request is under way."""
-    call, done = Hands._call, []
-
-    def after_work(hands: Hands, *planned: Any) -> Any:
-        if not done:
-            done.append(work())
-        return call(hands, *planned)
-
-    monkeypatch.setattr(Hands, "_call", after_work)
-
-
 def test_what_was_corrected_while_it_was_being_refused_goes(
     clinic: Clinic, ehr: System, store: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +166,7 @@ def test_what_was_corrected_while_it_was_being_refused_goes(
         clinic.land("ehr", a_patient(gender="male"))
         clinic.release()
 
-    meanwhile(monkeypatch, corrected)
+    once_opened(monkeypatch, corrected)
     clinic.flow("store")
     assert (clinic.lane("store")["state"], clinic.lane("store")["reason"]) == ("idle", "landed")
     assert [patient["gender"] for patient in store.all("Patient")] == ["male"]
@@ -195,7 +181,7 @@ def test_what_was_corrected_while_it_was_being_refused_goes(
             request_all(tx, clinic.workspace)
         clinic.release()
 
-    meanwhile(monkeypatch, looked_at)
+    once_opened(monkeypatch, looked_at)
     clinic.flow("store")
     assert (clinic.lane("store")["state"], len(store.writes())) == ("quarantined", tried + 2)
 
@@ -220,12 +206,31 @@ def test_another_slot_that_was_promised_while_the_first_was_being_refused_goes(
         another()
         ehr.faults({"on": "PUT Appointment", "kind": "status", "status": 409, "next": 1})
 
-    meanwhile(monkeypatch, refused_then_free)
+    once_opened(monkeypatch, refused_then_free)
     clinic.flow("ehr")
     [held] = ehr.all("Appointment")
     assert held["start"] == "2026-12-03T09:00:00Z"
     assert state(clinic, entity).get("sync_status") in (None, "synced")
     assert tasks(clinic) == [], "nobody rings up the patient about a slot that they do not want any more"
+
+
+def test_nobody_is_told_of_a_refusal_of_what_they_do_not_want_any_more(
+    clinic: Clinic, ehr: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entity = told_yes(clinic, ehr)
+    ehr.faults({"on": "PUT Appointment", "kind": "status", "status": 422, "next": 1})
+
+    def another() -> None:
+        said = clinic.say(
+            entity_id=entity, confidence=0.5, facts={"start": "2026-12-03T09:00:00Z", "end": "2026-12-03T09:20:00Z"}
+        )
+        clinic.judge(said.events[0]["id"])
+        clinic.release()
+
+    once_opened(monkeypatch, another)
+    clinic.flow("ehr")
+    [held] = ehr.all("Appointment")
+    assert (held["start"], tasks(clinic)) == ("2026-12-03T09:00:00Z", [])
 
 
 def test_what_is_not_about_content_waits_for_a_person_whatever_is_said(

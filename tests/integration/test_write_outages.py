@@ -71,6 +71,19 @@ def test_writes_that_fail_while_reads_work_put_nobody_aside(
     assert [patient["gender"] for patient in store.all("Patient")] == ["male", "male"]
 
 
+def test_under_an_id_of_the_sinks_choosing_nothing_is_made_again_for_ever(
+    clinic: Clinic, ehr: System, store: System
+) -> None:
+    """It may be there each time and not be found: a sink can commit, and then answer 500."""
+    a_pair(clinic, ehr, store, "p1", client_id=False)
+    store.faults({"on": "POST Patient", **FAILING})
+    for _ in range(MAX_ATTEMPTS + 2):
+        later(clinic)
+        later(clinic)
+    assert [reason for reason, _ in put_aside(clinic)] == ["attempts"]
+    assert len(store.writes()) == MAX_ATTEMPTS
+
+
 def test_a_write_and_its_read_back_are_one_attempt(clinic: Clinic, ehr: System, store: System) -> None:
     a_pair(clinic, ehr, store, "p1")
     store.faults({"on": "PUT Patient", **FAILING})
